@@ -1,0 +1,245 @@
+package writer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+// TypeInfo is the schema of one aggregate type: what is in force, and what is drafted.
+type TypeInfo struct {
+	Type    string          `json:"type"`
+	Log     string          `json:"log"`
+	Version uint64          `json:"version"` // 0: never migrated
+	Digest  string          `json:"digest,omitempty"`
+	Schema  json.RawMessage `json:"schema,omitempty"`
+	Draft   json.RawMessage `json:"draft,omitempty"`
+	Changes []schema.Change `json:"changes,omitempty"` // what a migration of the draft would change
+}
+
+// Schemas lists all types by name.
+func (w *Writer) Schemas() []TypeInfo {
+	v := w.sys.now.Load()
+	out := make([]TypeInfo, 0, len(v.schemas))
+	for name, t := range v.schemas {
+		if len(t.Versions) > 0 || t.Draft != nil {
+			out = append(out, infoOf(name, t))
+		}
+	}
+	slices.SortFunc(out, func(a, b TypeInfo) int { return strings.Compare(a.Type, b.Type) })
+	return out
+}
+
+// Schema shows one type; not_found if it was never drafted.
+func (w *Writer) Schema(aggregateType string) (TypeInfo, *problem.Problem) {
+	t := w.sys.now.Load().schemas[aggregateType]
+	if t == nil || len(t.Versions) == 0 && t.Draft == nil {
+		return TypeInfo{}, w.unknownType(aggregateType)
+	}
+	return infoOf(aggregateType, t), nil
+}
+
+func infoOf(name string, t *typeState) TypeInfo {
+	i := TypeInfo{Type: name, Log: name, Version: uint64(len(t.Versions)), Draft: t.Draft}
+	if c := t.current(); c != nil {
+		i.Log, i.Digest, i.Schema = logOf(c), c.Digest.String(), t.Versions[len(t.Versions)-1]
+	}
+	if d, err := t.draft(); err == nil {
+		i.Changes = schema.Diff(t.current(), d)
+		if t.current() == nil && d.Log != "" {
+			i.Log = d.Log
+		}
+	}
+	return i
+}
+
+func (t *typeState) draft() (schema.Definition, error) {
+	if t == nil || t.Draft == nil {
+		return schema.Definition{}, fmt.Errorf("no draft")
+	}
+	defs, err := schema.Parse(t.Draft)
+	if err != nil || len(defs) != 1 {
+		return schema.Definition{}, fmt.Errorf("draft does not parse: %w", err)
+	}
+	return defs[0], nil
+}
+
+// DraftSchema stores a definition that waits for its migration. The type's other draft, if any, is replaced.
+func (w *Writer) DraftSchema(ctx context.Context, c *token.Claims, definition []byte) (TypeInfo, *problem.Problem) {
+	defs, err := schema.Parse(definition)
+	if err != nil {
+		return TypeInfo{}, problem.From(err)
+	}
+	if len(defs) != 1 {
+		return TypeInfo{}, problem.New(problem.Malformed, "%d definitions, one is wanted", len(defs))
+	}
+	if problems := defs[0].Check(); len(problems) > 0 {
+		return TypeInfo{}, problem.Join(problems)
+	}
+	name := defs[0].Aggregate
+	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+		t := w.sys.now.Load().schemas[name]
+		d := schema.CarryOver(t.latest(), defs[0])
+		if p := incompatible(schema.Diff(t.latest(), d)); p != nil {
+			return nil, p
+		}
+		return oneEvent(typeSchema, name, eventDrafted, map[string]string{"definition": string(d.Canonical())}), nil
+	})
+	if p != nil {
+		return TypeInfo{}, p
+	}
+	return w.Schema(name)
+}
+
+func (t *typeState) latest() *schema.Schema {
+	if t == nil {
+		return nil
+	}
+	return t.current()
+}
+
+func incompatible(changes []schema.Change) *problem.Problem {
+	for _, c := range changes {
+		if !c.Compatible {
+			return problem.New(problem.Invalid, "stored events forbid this change: %s", c.Text).WithHint("an event type is removed with `eventful schema:remove`; a type keeps its log for ever")
+		}
+	}
+	return nil
+}
+
+// DiscardSchema drops the draft of a type, or all drafts if the type is empty. It gives the types whose draft was dropped.
+func (w *Writer) DiscardSchema(ctx context.Context, c *token.Claims, aggregateType string) ([]string, *problem.Problem) {
+	drafts, p := w.drafts(aggregateType)
+	if p != nil {
+		return nil, p
+	}
+	for i, name := range drafts {
+		_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+			return oneEvent(typeSchema, name, eventDiscarded, nil), nil
+		})
+		if p != nil {
+			return drafts[:i], p
+		}
+	}
+	return drafts, nil
+}
+
+// drafts names the types that have a draft: the one asked for, or all.
+func (w *Writer) drafts(aggregateType string) ([]string, *problem.Problem) {
+	var names []string
+	for name, t := range w.sys.now.Load().schemas {
+		if t.Draft != nil && (aggregateType == "" || name == aggregateType) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 && aggregateType != "" {
+		return nil, problem.New(problem.NotFound, "%q has no draft", aggregateType).WithHint("draft one with `eventful schema:create`, schema:alter or schema:apply")
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Migrate puts drafts into force, each as its type's next schema version; an empty type means all. It returns when every log of this process decides
+// under them. A draft that changes nothing is dropped.
+func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType string) ([]TypeInfo, *problem.Problem) {
+	drafts, p := w.drafts(aggregateType)
+	if p != nil {
+		return nil, p
+	}
+	var done []TypeInfo
+	for _, name := range drafts {
+		if p := w.migrate(ctx, c, name); p != nil {
+			return done, p
+		}
+		info, p := w.Schema(name)
+		if p != nil {
+			return done, p
+		}
+		done = append(done, info)
+	}
+	if err := w.barrier(ctx); err != nil {
+		return done, problem.New(problem.UnknownOutcome, "the migration is stored, but not every log is known to decide under it yet: %v", err).WithHint("`eventful status` names the logs")
+	}
+	return done, nil
+}
+
+// migrate makes the log first: a crash behind that leaves an empty stream, which the next try uses.
+func (w *Writer) migrate(ctx context.Context, c *token.Claims, name string) *problem.Problem {
+	d, err := w.sys.now.Load().schemas[name].draft()
+	if err != nil {
+		return problem.New(problem.Conflict, "the draft of %q is gone: somebody migrated or discarded it", name)
+	}
+	log := d.Log
+	if log == "" {
+		log = name
+	}
+	if err := w.openLog(ctx, log); err != nil {
+		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", log, err).WithHint("`eventful status` and the server's log say more")
+	}
+	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+		t := w.sys.now.Load().schemas[name]
+		now, err := t.draft()
+		if err != nil || string(now.Canonical()) != string(d.Canonical()) {
+			return nil, problem.New(problem.Conflict, "the draft of %q was changed meanwhile", name).WithHint("look at it with `eventful schema:show %s` and migrate again", name)
+		}
+		definition := string(d.Canonical())
+		if old := t.current(); old != nil && old.Digest == schema.Digest([]byte(definition)) {
+			return oneEvent(typeSchema, name, eventDiscarded, nil), nil
+		}
+		return oneEvent(typeSchema, name, eventMigrated, map[string]string{
+			"definition": definition, "digest": schema.Digest([]byte(definition)).String(),
+			"version": strconv.Itoa(len(t.Versions) + 1), "log": log,
+		}), nil
+	})
+	return p
+}
+
+// AddKey records a new auth key. The caller has checked that the operator signed for it.
+func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *problem.Problem {
+	actions := make([]string, len(k.Actions))
+	for i, a := range k.Actions {
+		actions[i] = string(a)
+	}
+	c := &token.Claims{ID: "operator", Issuer: operator, IdentifierType: "operator", IdentifierID: operator}
+	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+		if _, known := w.sys.Key(k.ID); known {
+			return nil, problem.New(problem.Conflict, "auth key %s exists already", k.ID)
+		}
+		return oneEvent(typeKey, k.ID, eventKeyAdded, map[string]string{
+			"name": k.Name, "aggregates": strings.Join(k.Aggregates, " "), "actions": strings.Join(actions, " "),
+			"maxlimit": decimal(k.MaxLimit), "maxexpiration": decimal(uint64(k.MaxExpiration / time.Second)),
+		}), nil
+	})
+	if p == nil {
+		w.tokens.Forget()
+	}
+	return p
+}
+
+// RecordToken records that a token was issued, by the auth key that signed it; the token itself is not stored.
+func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims) *problem.Problem {
+	if by.IdentifierType != token.AuthKeyType || by.IdentifierID != issued.Issuer {
+		return problem.New(problem.Forbidden, "the token was issued by %s, not by %s", issued.Issuer, by.Actor()).WithHint("use the auth key that signed it")
+	}
+	actions := make([]string, len(issued.Actions))
+	for i, a := range issued.Actions {
+		actions[i] = string(a)
+	}
+	_, p := w.act(ctx, by, func() ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(typeToken, issued.ID, eventIssued, map[string]string{
+			"identifiertype": issued.IdentifierType, "identifierid": issued.IdentifierID, "issuer": issued.Issuer,
+			"expires": fmt.Sprint(issued.Expires.Unix()), "limit": decimal(issued.Limit),
+			"aggregates": strings.Join(issued.Aggregates, " "), "actions": strings.Join(actions, " "),
+		}), nil
+	})
+	return p
+}

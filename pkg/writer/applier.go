@@ -1,0 +1,75 @@
+package writer
+
+import (
+	"sync/atomic"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// applier writes acknowledged blocks to the stored state, in order, on a goroutine of its own; several at once when it lags.
+type applier struct {
+	st       *state
+	budgeted bool
+	queue    chan *openBlock
+	applied  chan *openBlock // each block behind its batch; the engine takes them
+	failed   chan struct{}   // closed after err was set
+	err      error
+	waiting  atomic.Int64
+	done     chan struct{}
+}
+
+func startApplier(st *state, budgeted bool) *applier {
+	a := &applier{
+		st: st, budgeted: budgeted, failed: make(chan struct{}), done: make(chan struct{}),
+		// maxUnapplied bounds what is decided; the blocks in flight and the open one may still come on top.
+		queue: make(chan *openBlock, maxUnapplied+2*maxInFlight), applied: make(chan *openBlock, 2*maxUnapplied+4*maxInFlight),
+	}
+	go a.run()
+	return a
+}
+
+func (a *applier) add(b *openBlock) {
+	a.waiting.Add(1)
+	a.queue <- b
+}
+
+// backlog is the number of blocks that were added and not yet written.
+func (a *applier) backlog() int { return int(a.waiting.Load()) + len(a.applied) }
+
+// close writes what was added and ends the goroutine.
+func (a *applier) close() error {
+	close(a.queue)
+	<-a.done
+	return a.err
+}
+
+func (a *applier) run() {
+	defer close(a.done)
+	for b := range a.queue {
+		batch := []*openBlock{b}
+		for len(batch) < maxUnapplied && len(a.queue) > 0 {
+			batch = append(batch, <-a.queue)
+		}
+		if a.err == nil {
+			if a.err = a.write(batch); a.err != nil {
+				close(a.failed)
+			}
+		}
+		a.waiting.Add(int64(-len(batch)))
+		if a.err == nil {
+			for _, b := range batch {
+				a.applied <- b
+			}
+		}
+	}
+}
+
+func (a *applier) write(batch []*openBlock) error {
+	c := a.st.changes()
+	for _, b := range batch {
+		if err := c.add(b.stored(), event.ChainAt(b.sequence, b.Header), b.tree, a.budgeted); err != nil {
+			return err
+		}
+	}
+	return c.write()
+}

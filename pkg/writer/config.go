@@ -1,0 +1,77 @@
+package writer
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+)
+
+// Config is all a Writer needs. Zero values of the fields marked "default" take the default.
+type Config struct {
+	Site  string         // the origin site in every commit; see event.CheckSite
+	Store eventlog.Store // where the logs live
+	Dir   string         // folder of the writer's states, one folder a log; made if missing
+	Key   []byte         // 16, 24 or 32 bytes that encrypt the states; another key means a rebuild
+
+	WindowCommands uint64        // default 1,000,000: accepted commands of a log whose ids are remembered
+	WindowAge      time.Duration // default 24 h of block time: how long they are
+	MaxBlock       int           // default 1,000,000 bytes: hard limit of a block, below the server's max_payload
+	Queue          int           // default 16,384 commands a log that wait to be decided; more are refused as unavailable
+	CacheBytes     int64         // default 32 MiB a log: Badger's caches
+	CachedHeads    int           // default 65,536 a log: heads of aggregates kept in memory
+
+	Now     func() time.Time      // default time.Now
+	Log     zerolog.Logger        // facts in the past tense
+	Metrics prometheus.Registerer // default: none
+	Stored  func(log string)      // default: none; called after blocks of the log were stored, must not block
+}
+
+func (c Config) withDefaults() Config {
+	if c.WindowCommands == 0 {
+		c.WindowCommands = 1_000_000
+	}
+	if c.WindowAge == 0 {
+		c.WindowAge = 24 * time.Hour
+	}
+	if c.MaxBlock == 0 {
+		c.MaxBlock = 1_000_000
+	}
+	if c.Queue == 0 {
+		c.Queue = 16384
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 32 << 20
+	}
+	if c.CachedHeads == 0 {
+		c.CachedHeads = 1 << 16
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Stored == nil {
+		c.Stored = func(string) {}
+	}
+	return c
+}
+
+func (c Config) check() error {
+	var problems []error
+	if err := event.CheckSite(c.Site); err != nil {
+		problems = append(problems, err)
+	}
+	if c.Store == nil {
+		problems = append(problems, errors.New("no Store: where should the logs live?"))
+	}
+	if c.Dir == "" {
+		problems = append(problems, errors.New("no Dir: where should the states live?"))
+	}
+	if n := len(c.Key); n != 16 && n != 24 && n != 32 {
+		problems = append(problems, errors.New("the Key must have 16, 24 or 32 bytes"))
+	}
+	return errors.Join(problems...)
+}

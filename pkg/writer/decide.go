@@ -1,0 +1,264 @@
+package writer
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// planned is a change that passed every check, not yet placed.
+type planned struct {
+	change aggregate.Change
+	events []event.Event
+	before head
+}
+
+// decide takes a submission as far as it goes now: refused, answered, placed in the open block, parked for units, or held for the next block.
+func (e *engine) decide(s *submission) {
+	if s.barrier != nil {
+		close(s.barrier)
+		return
+	}
+	if s.act != nil {
+		if e.open != nil || len(e.inFlight) > 0 {
+			e.held = s // an act is decided on what is on disk, alone
+			return
+		}
+		changes, p := s.act()
+		if p != nil {
+			s.reply(nil, p)
+			return
+		}
+		s.command.Changes = changes
+		if problems := s.command.Check(); len(problems) > 0 {
+			s.reply(nil, problem.Join(problems))
+			return
+		}
+		s.digest = s.command.Digest(s.claims.Actor())
+	}
+	if e.open != nil && e.open.System != e.sys.now.Load().position {
+		e.held = s // a block is decided under one position of the system log
+		return
+	}
+	if e.repeated(s) {
+		return
+	}
+	plan, p, err := e.plan(s)
+	switch {
+	case err != nil:
+		e.doubt(s, err)
+	case p != nil:
+		e.refuse(s, p)
+	default:
+		e.admit(s, plan)
+	}
+}
+
+// doubt answers a command that the stored state failed; the engine then leaves for recovery.
+func (e *engine) doubt(s *submission, err error) {
+	e.logger.Error().Err(err).Msg("state could not be read")
+	s.reply(nil, problem.New(problem.Unavailable, "log %s: its state cannot be read", e.name).WithHint("send it again in a moment"))
+	e.broken = err
+}
+
+// plan runs every check of every change, so that all failing ones are told at once.
+func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
+	s.conflicts = nil
+	plan := make([]planned, 0, len(s.command.Changes))
+	var problems []*problem.Problem
+	for _, c := range s.command.Changes {
+		sch := e.sys.schemaOf(c.Aggregate.Type)
+		if sch == nil || logOf(sch) != e.name {
+			return nil, problem.New(problem.NotFound, "aggregate type %q is not written in log %s", c.Aggregate.Type, e.name), nil
+		}
+		h, err := e.head(c.Aggregate)
+		if err != nil {
+			return nil, nil, err
+		}
+		events, found := aggregate.Decide(sch, h.rules(), c)
+		for _, p := range found {
+			if p.Code == problem.Conflict {
+				s.conflicts = append(s.conflicts, conflict{problem: p, newest: h.link})
+			}
+		}
+		problems = append(problems, found...)
+		plan = append(plan, planned{change: c, events: events, before: h})
+	}
+	return plan, problem.Join(problems), nil
+}
+
+func (e *engine) head(a event.AggregateID) (head, error) {
+	if d, ok := e.over.heads[a]; ok {
+		return d.value, nil
+	}
+	if h, ok := e.over.recent.get(a); ok {
+		return h, nil
+	}
+	h, err := e.st.head(a)
+	if err == nil && h.version > 0 {
+		e.over.recent.put(a, h)
+	}
+	return h, err
+}
+
+// admit holds size and budget, then places the plan.
+func (e *engine) admit(s *submission, plan []planned) {
+	size, events := sizeOf(s, plan)
+	if size > e.cfg.MaxBlock {
+		s.reply(nil, problem.New(problem.TooLarge, "the command needs about %d bytes in the log, at most %d are allowed", size, e.cfg.MaxBlock).WithHint("send fewer or smaller events at once"))
+		return
+	}
+	if e.open != nil && !e.open.takes(len(plan), size) {
+		e.held = s
+		return
+	}
+	spent, err := e.spent(s.claims.ID)
+	if err != nil {
+		e.doubt(s, err)
+		return
+	}
+	if !e.isSystem() && !e.withinBudget(s, spent, uint64(events)) {
+		return
+	}
+	if s.command.DryRun {
+		e.answerDry(s, dryAnswer(s, plan))
+		return
+	}
+	e.place(s, plan, spent+uint64(events))
+}
+
+// answerDry answers when all that the dry run was decided on is on disk.
+func (e *engine) answerDry(s *submission, a *Answer) {
+	if b := e.newest(); b != nil {
+		b.waiting = append(b.waiting, waiter{then: func() { s.reply(a, nil) }, reply: s.reply})
+		return
+	}
+	s.reply(a, nil)
+}
+
+func dryAnswer(s *submission, plan []planned) *Answer {
+	a := &Answer{Command: s.command.ID, DryRun: true}
+	for _, p := range plan {
+		c := CommitAnswer{Type: p.change.Aggregate.Type, ID: p.change.Aggregate.ID, FirstVersion: p.before.version + 1}
+		c.Version = p.before.version + event.Version(len(p.events))
+		a.Commits = append(a.Commits, c)
+	}
+	return a
+}
+
+// sizeOf is an upper bound of what the plan takes in a block, and the number of its events.
+func sizeOf(s *submission, plan []planned) (size, events int) {
+	context := len(s.command.ID) + event.MaxActorLen + 2*event.MaxTokenIDLen + len(s.command.Correlation) + len(s.command.Causation) + len(s.command.Traceparent)
+	for _, p := range plan {
+		size += 320 + context + len(p.change.Aggregate.Type) + len(p.change.Aggregate.ID)
+		for i := range p.events {
+			size += 96 + len(p.events[i].Type) + len(p.events[i].Payload)
+		}
+		events += len(p.events)
+	}
+	return size, events
+}
+
+// place puts the plan into the open block; its answer leaves with the block.
+func (e *engine) place(s *submission, plan []planned, spent uint64) {
+	if e.open == nil {
+		e.begin()
+	}
+	b := e.open
+	from := len(b.items)
+	tx := event.Transaction{ID: e.newID(), Count: uint64(len(plan))}
+	for i := range plan {
+		tx.Index = uint64(i)
+		if err := e.placeCommit(b, s, &plan[i], tx); err != nil {
+			// Decide let something pass that the format does not allow. Nothing of this block was sent; only this command may fall.
+			e.logger.Error().Err(err).Str("command", s.command.ID).Msg("planned commit could not be encoded")
+			e.unplace(b, from)
+			s.reply(nil, problem.New(problem.Internal, "the command cannot be stored: %v", err))
+			return
+		}
+	}
+	for i := from; i < len(b.items); i++ {
+		it := b.items[i]
+		e.over.heads[it.commit.Aggregate] = dated[head]{it.after, b.sequence}
+	}
+	e.over.commands[s.command.ID] = dated[place]{place{block: b, digest: s.digest, from: from, to: len(b.items)}, b.sequence}
+	if !e.isSystem() {
+		e.over.spent[s.claims.ID] = dated[uint64]{spent, b.sequence}
+	}
+	b.waiting = append(b.waiting, waiter{from: from, to: len(b.items), reply: s.reply})
+}
+
+func (e *engine) begin() {
+	e.open = &openBlock{sequence: e.chain.Sequence + 1, tree: e.tree}
+	e.open.Header = event.Header{
+		ID: e.newID(), Previous: e.chain.Block, Epoch: e.chain.Epoch, System: e.sys.now.Load().position, Time: e.blockTime(e.chain),
+	}
+}
+
+func (e *engine) placeCommit(b *openBlock, s *submission, p *planned, tx event.Transaction) error {
+	c := &event.Commit{
+		ID: tx.ID, Site: e.cfg.Site, CommandID: s.command.ID, CommandDigest: s.digest, Aggregate: p.change.Aggregate, First: p.before.version + 1,
+		Actor: s.claims.Actor(), TokenID: s.claims.ID, Issuer: s.claims.Issuer,
+		Correlation: s.command.Correlation, Causation: s.command.Causation, Traceparent: s.command.Traceparent,
+		Transaction: tx, Time: b.Time, Events: p.events,
+	}
+	if tx.Count > 1 {
+		c.ID = e.newID()
+	}
+	for i := range c.Events {
+		c.Events[i].Salt = e.newID()
+	}
+	leaves := c.Leaves()
+	tree := p.before.tree.Append(leaves...)
+	c.Root = tree.Root()
+	raw, err := c.Encode()
+	if err != nil {
+		return err
+	}
+	after := head{version: c.Last(), tree: tree, deleted: e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1])}
+	after.link = event.Link{Sequence: b.sequence, Index: uint32(len(b.items)), Block: b.ID}
+	b.place(c, raw, leaves, p.before.link, after)
+	return nil
+}
+
+// unplace takes back the commits from index from on; the block's log tree is counted anew.
+func (e *engine) unplace(b *openBlock, from int) {
+	b.Records, b.items, b.leaves = b.Records[:from], b.items[:from], b.leaves[:from]
+	b.tree, b.bytes = e.tree, 0
+	for i := range b.leaves {
+		b.tree = b.tree.Append(b.leaves[i]...)
+		b.bytes += b.Records[i].Size()
+	}
+	if from == 0 {
+		e.open = nil
+	}
+}
+
+// blockTime is the later of the clock and one nanosecond behind the block before.
+func (e *engine) blockTime(before event.Chain) event.Time {
+	now := event.Time(e.cfg.Now().UnixNano())
+	if before.At > 0 && now <= before.Time {
+		return before.Time + 1
+	}
+	return now
+}
+
+func (e *engine) newID() (id event.ID16) {
+	if _, err := io.ReadFull(e.random, id[:]); err != nil {
+		panic(fmt.Sprintf("writer: the system's randomness failed: %v", err)) // crypto/rand never fails on supported systems
+	}
+	return id
+}
+
+// aside runs fn beside the engine, which waits for it when it stops.
+func (e *engine) aside(fn func(context.Context)) {
+	e.asides.Add(1)
+	go func() {
+		defer e.asides.Done()
+		fn(e.ctx)
+	}()
+}

@@ -1,0 +1,72 @@
+package writer
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// head is what the writer knows of an aggregate: its newest version, where the commit with it lies, and the frontier of its tree.
+type head struct {
+	version event.Version
+	deleted bool
+	link    event.Link
+	tree    event.Tree
+}
+
+func (h head) rules() aggregate.Head { return aggregate.Head{Version: h.version, Deleted: h.deleted} }
+
+const headFixed = 8 + 1 + 8 + 4 + 16
+
+func (h head) encode() []byte {
+	b := make([]byte, 0, headFixed+8+32*4)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.version))
+	if h.deleted {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	b = binary.BigEndian.AppendUint64(b, h.link.Sequence)
+	b = binary.BigEndian.AppendUint32(b, h.link.Index)
+	b = append(b, h.link.Block[:]...)
+	return h.tree.AppendBinary(b)
+}
+
+func decodeHead(b []byte) (h head, err error) {
+	if len(b) < headFixed {
+		return h, fmt.Errorf("head of %d bytes: %w", len(b), event.ErrDecode)
+	}
+	h.version, h.deleted = event.Version(binary.BigEndian.Uint64(b)), b[8] == 1
+	h.link = event.Link{Sequence: binary.BigEndian.Uint64(b[9:]), Index: binary.BigEndian.Uint32(b[17:])}
+	copy(h.link.Block[:], b[21:37])
+	h.tree, err = event.TreeFromBinary(b[headFixed:])
+	if err == nil && h.tree.Size() != uint64(h.version) {
+		err = fmt.Errorf("head at version %d with a tree of %d leaves: %w", h.version, h.tree.Size(), event.ErrDecode)
+	}
+	return h, err
+}
+
+// accepted is what is kept of an accepted command while it is in the window: enough to find its first answer in the log.
+type accepted struct {
+	digest   event.Hash
+	sequence uint64
+	block    event.ID16
+}
+
+func (a accepted) encode() []byte {
+	b := append(make([]byte, 0, 56), a.digest[:]...)
+	b = binary.BigEndian.AppendUint64(b, a.sequence)
+	return append(b, a.block[:]...)
+}
+
+func decodeAccepted(b []byte) (a accepted, err error) {
+	if len(b) != 56 {
+		return a, fmt.Errorf("accepted command of %d bytes: %w", len(b), event.ErrDecode)
+	}
+	copy(a.digest[:], b)
+	a.sequence = binary.BigEndian.Uint64(b[32:])
+	copy(a.block[:], b[40:])
+	return a, nil
+}

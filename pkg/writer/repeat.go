@@ -1,0 +1,167 @@
+package writer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+const (
+	asideTimeout = 5 * time.Second // for reading the log to word an answer
+	maxBetween   = 20              // events that a conflict names
+)
+
+// repeated deals with a command id that is in the window: with the first answer, or with an error if the content differs.
+func (e *engine) repeated(s *submission) bool {
+	if d, ok := e.over.commands[s.command.ID]; ok {
+		e.repeatPlaced(s, d.value)
+		return true
+	}
+	a, found, err := e.st.accepted(s.command.ID)
+	switch {
+	case err != nil:
+		e.doubt(s, err)
+		return true
+	case !found:
+		return false
+	case a.digest != s.digest:
+		e.refuse(s, reused(s))
+		return true
+	}
+	e.aside(func(ctx context.Context) {
+		answer, err := e.firstAnswer(ctx, s.command.ID, a)
+		if err != nil {
+			s.reply(nil, problem.New(problem.Unavailable, "command %s was stored before, but its answer cannot be read now: %v", s.command.ID, err))
+			return
+		}
+		s.reply(answer, nil)
+	})
+	return true
+}
+
+func reused(s *submission) *problem.Problem {
+	return problem.New(problem.CommandIDReused, "command id %q was used before by this log for other content or another actor", s.command.ID).WithHint("make a new command id for every new command; repeat one only with the same content")
+}
+
+// repeatPlaced answers from a block that may still be under way: together with it, or at once if it is on disk.
+func (e *engine) repeatPlaced(s *submission, p place) {
+	if p.digest != s.digest {
+		e.refuse(s, reused(s))
+		return
+	}
+	w := waiter{from: p.from, to: p.to, repeated: true, reply: s.reply}
+	if p.block == e.open || slices.Contains(e.inFlight, p.block) {
+		p.block.waiting = append(p.block.waiting, w)
+		return
+	}
+	s.reply(p.block.answerTo(e.name, w), nil)
+}
+
+// firstAnswer words the answer of a stored command again, from the log.
+func (e *engine) firstAnswer(ctx context.Context, commandID string, a accepted) (*Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	b, commits, err := e.readBlock(ctx, a.sequence, a.block)
+	if err != nil {
+		return nil, err
+	}
+	var answers []CommitAnswer
+	for i, c := range commits {
+		if c.CommandID == commandID {
+			answers = append(answers, commitAnswer(c, c.Leaves(), event.Position{Log: e.name, Sequence: a.sequence, Index: uint32(i), Block: b.ID}))
+		}
+	}
+	answer := answerOf(commandID, b.Time, answers)
+	answer.Repeated = true
+	return answer, nil
+}
+
+func (e *engine) readBlock(ctx context.Context, sequence uint64, id event.ID16) (*event.Block, []*event.Commit, error) {
+	m, err := e.log.Get(ctx, sequence)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read sequence %d: %w", sequence, err)
+	}
+	b, commits, err := event.DecodeBlock(m.Data, sequence)
+	if err == nil && b.ID != id {
+		err = fmt.Errorf("sequence %d holds block %s, not %s", sequence, b.ID, id)
+	}
+	return b, commits, err
+}
+
+// refuse answers with a problem. One that rests on what the log holds leaves only when all of that is on disk: with the newest block under way,
+// or at once if there is none. A conflict is told with what was committed in between.
+func (e *engine) refuse(s *submission, p *problem.Problem) {
+	e.metrics.refused.WithLabelValues(string(p.Code)).Inc()
+	tell := func() { e.tell(s, p) }
+	if b := e.newest(); b != nil && restsOnLog(p) {
+		b.waiting = append(b.waiting, waiter{then: tell, reply: s.reply})
+		return
+	}
+	tell()
+}
+
+// newest is the newest block that is not acknowledged, or nil.
+func (e *engine) newest() *openBlock {
+	if e.open != nil {
+		return e.open
+	}
+	if n := len(e.inFlight); n > 0 {
+		return e.inFlight[n-1]
+	}
+	return nil
+}
+
+func restsOnLog(p *problem.Problem) bool {
+	switch p.Code {
+	case problem.Conflict, problem.CommandIDReused, problem.BudgetSpent:
+		return true
+	}
+	return slices.ContainsFunc(p.Problems, restsOnLog)
+}
+
+func (e *engine) tell(s *submission, p *problem.Problem) {
+	if len(s.conflicts) == 0 {
+		s.reply(nil, p)
+		return
+	}
+	e.aside(func(ctx context.Context) {
+		for _, c := range s.conflicts {
+			c.problem.Between = e.between(ctx, c.problem.Expected, c.newest)
+		}
+		s.reply(nil, p)
+	})
+}
+
+// between names the newest events behind the expected version, oldest first. It stops quietly where a block is not on disk yet.
+func (e *engine) between(ctx context.Context, expected string, newest event.Link) []problem.Between {
+	want, err := strconv.ParseUint(expected, 10, 63)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	var out []problem.Between
+	for link := newest; link.Sequence > 0 && len(out) < maxBetween; {
+		b, commits, err := e.readBlock(ctx, link.Sequence, link.Block)
+		if err != nil || int(link.Index) >= len(commits) {
+			break
+		}
+		c := commits[link.Index]
+		for i := len(c.Events) - 1; i >= 0 && len(out) < maxBetween; i-- {
+			if v := uint64(c.First) + uint64(i); v > want {
+				out = append(out, problem.Between{Version: v, Event: c.Events[i].Type, Actor: c.Actor, Hash: c.Leaf(i).String()})
+			}
+		}
+		if uint64(c.First) <= want+1 {
+			break
+		}
+		link = b.Records[link.Index].Prev
+	}
+	slices.Reverse(out)
+	return out
+}

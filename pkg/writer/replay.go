@@ -1,0 +1,136 @@
+package writer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/statestore"
+)
+
+// replay reads blocks into the state. It recomputes every hash on its way, so a log that does not match itself is never written on.
+type replay struct {
+	e      *engine
+	c      *changes
+	heads  recentHeads
+	blocks int
+}
+
+// catchUp brings the stored state to the end of the log. found collects the ids of the blocks it met.
+func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
+	_, last, err := e.log.Bounds(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the end of the log: %w", err)
+	}
+	from := e.st.meta.chain
+	if last <= from.Sequence {
+		return nil
+	}
+	reader, err := eventlog.Read(ctx, e.log, from)
+	if err != nil {
+		return err
+	}
+	defer reader.Stop()
+	r := &replay{e: e, c: e.st.changes(), heads: recentHeads{limit: e.cfg.CachedHeads, young: make(map[event.AggregateID]head)}}
+	for reader.Chain().Sequence < last {
+		f, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.take(f, reader.Chain(), found); err != nil {
+			return err
+		}
+	}
+	return r.c.write()
+}
+
+func (r *replay) take(f eventlog.Found, chain event.Chain, found map[event.ID16]bool) error {
+	switch {
+	case f.Missing:
+		return fmt.Errorf("the message before sequence %d is missing: %w", f.Sequence, ErrDamaged)
+	case f.Standing == event.Damaged:
+		return fmt.Errorf("sequence %d does not decode: %v: %w", f.Sequence, f.Err, ErrDamaged)
+	case f.Standing == event.Void:
+		r.e.logger.Warn().Uint64("sequence", f.Sequence).Str("block", f.Block.ID.String()).Msg("void block was skipped")
+		r.c.meta.chain = chain
+		return nil
+	}
+	found[f.Block.ID] = true
+	if r.e.chain.Epoch > 0 && f.Block.Epoch > r.e.chain.Epoch && !r.e.own[f.Block.ID] {
+		return fmt.Errorf("epoch %d stands at sequence %d: %w", f.Block.Epoch, f.Sequence, ErrFenced)
+	}
+	if err := r.block(f, chain); err != nil {
+		return err
+	}
+	if r.blocks++; r.blocks%replayBatch == 0 {
+		if err := r.c.write(); err != nil {
+			return err
+		}
+		r.c = r.e.st.changes()
+	}
+	return nil
+}
+
+func (r *replay) block(f eventlog.Found, chain event.Chain) error {
+	b := stored{sequence: f.Sequence, header: f.Block.Header, items: make([]item, len(f.Commits))}
+	tree := r.c.meta.tree
+	var leaves []event.Hash
+	for i, commit := range f.Commits {
+		own := commit.Leaves()
+		after, err := r.follow(commit, f.Block.Records[i].Prev, own)
+		if err != nil {
+			return err
+		}
+		after.link = event.Link{Sequence: f.Sequence, Index: uint32(i), Block: f.Block.ID}
+		b.items[i] = item{commit: commit, after: after}
+		r.heads.put(commit.Aggregate, after)
+		leaves = append(leaves, own...)
+	}
+	if tree = tree.Append(leaves...); tree.Root() != f.Block.TreeRoot || tree.Size() != f.Block.TreeSize {
+		return fmt.Errorf("sequence %d: the log tree is not the one its block states: %w", f.Sequence, ErrDamaged)
+	}
+	if r.e.isSystem() {
+		kept, err := r.e.sys.apply(b)
+		if err != nil {
+			return fmt.Errorf("sequence %d: %w", f.Sequence, err)
+		}
+		b.kept = kept
+	}
+	return r.c.add(b, chain, tree, !r.e.isSystem())
+}
+
+// follow gives the head behind a commit, which must fit the head before it.
+func (r *replay) follow(c *event.Commit, prev event.Link, leaves []event.Hash) (head, error) {
+	h, err := r.head(c.Aggregate)
+	if err != nil {
+		return h, err
+	}
+	tree := h.tree.Append(leaves...)
+	if c.First != h.version+1 || prev != h.link || tree.Root() != c.Root {
+		return h, fmt.Errorf("%s at version %d does not fit its history: %w", c.Aggregate, c.First, ErrDamaged)
+	}
+	return head{version: c.Last(), deleted: r.e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1]), tree: tree}, nil
+}
+
+func (r *replay) head(a event.AggregateID) (head, error) {
+	if h, ok := r.heads.get(a); ok {
+		return h, nil
+	}
+	raw, err := r.c.get(string(headKey(a)))
+	return decodeFoundHead(a, raw, err)
+}
+
+func decodeFoundHead(a event.AggregateID, raw []byte, err error) (head, error) {
+	switch {
+	case isNotFound(err):
+		return head{}, nil
+	case err != nil:
+		return head{}, fmt.Errorf("load head of %s: %w", a, err)
+	}
+	h, err := decodeHead(raw)
+	if err != nil {
+		return h, fmt.Errorf("load head of %s: %w: %w", a, err, statestore.ErrDoubted)
+	}
+	return h, nil
+}

@@ -1,0 +1,238 @@
+package writer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/statestore"
+)
+
+// Keys of a writer's state. The state is a function of its log alone; losing it costs a replay, never an answer.
+const (
+	keyMeta    = "m"  // chain, log tree, window
+	keyHead    = "h/" // + type 0x00 id: head
+	keyCommand = "c/" // + command id: accepted
+	keyQueue   = "q/" // + ordinal u64: block time, command id; what leaves the window next
+	keySpent   = "s/" // + token id: units spent in this log, u64
+	keySystem  = "y/" // the system log only: its view (system.go)
+)
+
+// stateFormat goes up when keys or values change; a state of another format is rebuilt.
+const stateFormat = 1
+
+// window bounds how long a command id is remembered: both measures are of the log, so every replay forgets the same ids.
+type window struct {
+	commands uint64
+	age      time.Duration
+}
+
+type meta struct {
+	chain  event.Chain
+	tree   event.Tree // the log tree
+	next   uint64     // ordinal of the next accepted command
+	oldest uint64     // ordinal of the oldest one in the window
+}
+
+func (m meta) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, m.next)
+	b = binary.BigEndian.AppendUint64(b, m.oldest)
+	chain := m.chain.AppendBinary(nil)
+	b = append(b, byte(len(chain)))
+	b = append(b, chain...)
+	return m.tree.AppendBinary(b)
+}
+
+func decodeMeta(b []byte) (m meta, err error) {
+	if len(b) < 17 || len(b) < 17+int(b[16]) {
+		return m, fmt.Errorf("state position of %d bytes: %w", len(b), event.ErrDecode)
+	}
+	m.next, m.oldest = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	n := 17 + int(b[16])
+	if m.chain, err = event.ChainFromBinary(b[17:n]); err != nil {
+		return m, err
+	}
+	m.tree, err = event.TreeFromBinary(b[n:])
+	return m, err
+}
+
+// state is the stored state of one log. It is changed by one goroutine at a time; lookups may run beside it.
+type state struct {
+	store  *statestore.Store
+	window window
+	meta   meta
+}
+
+func loadState(store *statestore.Store, w window) (*state, error) {
+	s := &state{store: store, window: w}
+	raw, err := store.Get([]byte(keyMeta))
+	if isNotFound(err) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load state position: %w", err)
+	}
+	if s.meta, err = decodeMeta(raw); err != nil {
+		return nil, fmt.Errorf("load state position: %w: %w", err, statestore.ErrDoubted)
+	}
+	return s, nil
+}
+
+func headKey(a event.AggregateID) []byte { return []byte(keyHead + a.Type + "\x00" + a.ID) }
+
+func (s *state) head(a event.AggregateID) (head, error) {
+	raw, err := s.store.Get(headKey(a))
+	return decodeFoundHead(a, raw, err)
+}
+
+func isNotFound(err error) bool { return errors.Is(err, statestore.ErrNotFound) }
+
+func (s *state) accepted(commandID string) (a accepted, found bool, err error) {
+	raw, err := s.store.Get([]byte(keyCommand + commandID))
+	if isNotFound(err) {
+		return a, false, nil
+	}
+	if err != nil {
+		return a, false, fmt.Errorf("load command %s: %w", commandID, err)
+	}
+	a, err = decodeAccepted(raw)
+	return a, err == nil, err
+}
+
+func (s *state) spent(tokenID string) (uint64, error) {
+	return readCount(s.store.Get([]byte(keySpent + tokenID)))
+}
+
+func readCount(raw []byte, err error) (uint64, error) {
+	switch {
+	case isNotFound(err):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("load count: %w", err)
+	case len(raw) != 8:
+		return 0, fmt.Errorf("load count: %d bytes: %w", len(raw), statestore.ErrDoubted)
+	}
+	return binary.BigEndian.Uint64(raw), nil
+}
+
+// changes collects what blocks change; reads through it see what was collected. It is written in one batch with the position.
+type changes struct {
+	st   *state
+	meta meta
+	set  map[string][]byte // nil: deleted
+}
+
+func (s *state) changes() *changes {
+	return &changes{st: s, meta: s.meta, set: make(map[string][]byte)}
+}
+
+func (c *changes) get(key string) ([]byte, error) {
+	if v, ok := c.set[key]; ok {
+		if v == nil {
+			return nil, statestore.ErrNotFound
+		}
+		return v, nil
+	}
+	return c.st.store.Get([]byte(key))
+}
+
+// write stores all changes and the position they lead to, or nothing. A crash before it costs a replay of these blocks.
+func (c *changes) write() error {
+	err := c.st.store.Update(func(b *statestore.Batch) error {
+		for k, v := range c.set {
+			if v == nil {
+				b.Delete([]byte(k))
+			} else {
+				b.Set([]byte(k), v)
+			}
+		}
+		b.Set([]byte(keyMeta), c.meta.encode())
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write state at sequence %d: %w", c.meta.chain.Sequence, err)
+	}
+	c.st.meta = c.meta
+	return nil
+}
+
+// stored is a block of the log with what its commits lead to.
+type stored struct {
+	sequence uint64
+	header   event.Header
+	items    []item
+	kept     map[string][]byte // the system log only: its view's keys and values
+}
+
+// item is one commit of a block and the head behind it.
+type item struct {
+	commit *event.Commit
+	after  head
+}
+
+// add collects the changes of the next block, in the order of the log.
+func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted bool) error {
+	for i := range b.items {
+		it := &b.items[i]
+		c.set[string(headKey(it.commit.Aggregate))] = it.after.encode()
+		if it.commit.Transaction.Index == 0 {
+			c.accept(it.commit, b)
+		}
+		if budgeted {
+			if err := c.spend(it.commit); err != nil {
+				return err
+			}
+		}
+	}
+	maps.Copy(c.set, b.kept)
+	c.meta.chain, c.meta.tree = chain, tree
+	return c.forget(b.header.Time)
+}
+
+func (c *changes) accept(commit *event.Commit, b stored) {
+	c.set[keyCommand+commit.CommandID] = accepted{digest: commit.CommandDigest, sequence: b.sequence, block: b.header.ID}.encode()
+	entry := binary.BigEndian.AppendUint64(nil, uint64(b.header.Time))
+	c.set[queueKey(c.meta.next)] = append(entry, commit.CommandID...)
+	c.meta.next++
+}
+
+func (c *changes) spend(commit *event.Commit) error {
+	key := keySpent + commit.TokenID
+	spent, err := readCount(c.get(key))
+	if err != nil {
+		return err
+	}
+	c.set[key] = binary.BigEndian.AppendUint64(nil, spent+uint64(len(commit.Events)))
+	return nil
+}
+
+func queueKey(ordinal uint64) string {
+	return keyQueue + string(binary.BigEndian.AppendUint64(nil, ordinal))
+}
+
+// forget drops the command ids that have left the window at block time now.
+func (c *changes) forget(now event.Time) error {
+	horizon := event.Time(math.MinInt64)
+	if age := event.Time(c.st.window.age); now > math.MinInt64+age {
+		horizon = now - age
+	}
+	for c.meta.oldest < c.meta.next {
+		key := queueKey(c.meta.oldest)
+		entry, err := c.get(key)
+		if err != nil || len(entry) < 9 {
+			return fmt.Errorf("load window entry %d: %w", c.meta.oldest, errors.Join(err, statestore.ErrDoubted))
+		}
+		at := event.Time(binary.BigEndian.Uint64(entry))
+		if c.meta.next-c.meta.oldest <= c.st.window.commands && at >= horizon {
+			return nil
+		}
+		c.set[key] = nil
+		c.set[keyCommand+string(entry[8:])] = nil
+		c.meta.oldest++
+	}
+	return nil
+}
