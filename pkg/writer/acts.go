@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -17,13 +16,12 @@ import (
 
 // TypeInfo is the schema of one aggregate type: what is in force, and what is drafted.
 type TypeInfo struct {
-	Type    string          `json:"type"`
-	Log     string          `json:"log"`
-	Version uint64          `json:"version"` // 0: never migrated
-	Digest  string          `json:"digest,omitempty"`
-	Schema  json.RawMessage `json:"schema,omitempty"`
-	Draft   json.RawMessage `json:"draft,omitempty"`
-	Changes []schema.Change `json:"changes,omitempty"` // what a migration of the draft would change
+	Type       string          `json:"type"`
+	Log        string          `json:"log"`
+	Version    uint64          `json:"version"` // 0: never migrated
+	Digest     string          `json:"digest,omitempty"`
+	Definition json.RawMessage `json:"definition,omitempty"`
+	Draft      json.RawMessage `json:"draft,omitempty"`
 }
 
 // Schemas lists all types by name.
@@ -51,13 +49,10 @@ func (w *Writer) Schema(aggregateType string) (TypeInfo, *problem.Problem) {
 func infoOf(name string, t *typeState) TypeInfo {
 	i := TypeInfo{Type: name, Log: name, Version: uint64(len(t.Versions)), Draft: t.Draft}
 	if c := t.current(); c != nil {
-		i.Log, i.Digest, i.Schema = logOf(c), c.Digest.String(), t.Versions[len(t.Versions)-1]
+		i.Log, i.Digest, i.Definition = logOf(c), c.Digest.String(), t.Versions[len(t.Versions)-1]
 	}
-	if d, err := t.draft(); err == nil {
-		i.Changes = schema.Diff(t.current(), d)
-		if t.current() == nil && d.Log != "" {
-			i.Log = d.Log
-		}
+	if d, err := t.draft(); err == nil && t.current() == nil && d.Log != "" {
+		i.Log = d.Log
 	}
 	return i
 }
@@ -150,21 +145,21 @@ func (w *Writer) drafts(aggregateType string) ([]string, *problem.Problem) {
 
 // Migrate puts drafts into force, each as its type's next schema version; an empty type means all. It returns when every log of this process decides
 // under them. A draft that changes nothing is dropped.
-func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType string) ([]TypeInfo, *problem.Problem) {
+func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType string) ([]Migration, *problem.Problem) {
 	drafts, p := w.drafts(aggregateType)
 	if p != nil {
 		return nil, p
 	}
-	var done []TypeInfo
+	var done []Migration
 	for _, name := range drafts {
+		m, _, err := w.planned(name)
+		if err != nil {
+			return done, problem.From(err)
+		}
 		if p := w.migrate(ctx, c, name); p != nil {
 			return done, p
 		}
-		info, p := w.Schema(name)
-		if p != nil {
-			return done, p
-		}
-		done = append(done, info)
+		done = append(done, m)
 	}
 	if err := w.barrier(ctx); err != nil {
 		return done, problem.New(problem.UnknownOutcome, "the migration is stored, but not every log is known to decide under it yet: %v", err).WithHint("`eventful status` names the logs")
@@ -205,19 +200,12 @@ func (w *Writer) migrate(ctx context.Context, c *token.Claims, name string) *pro
 
 // AddKey records a new auth key. The caller has checked that the operator signed for it.
 func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *problem.Problem {
-	actions := make([]string, len(k.Actions))
-	for i, a := range k.Actions {
-		actions[i] = string(a)
-	}
 	c := &token.Claims{ID: "operator", Issuer: operator, IdentifierType: "operator", IdentifierID: operator}
 	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
 		if _, known := w.sys.Key(k.ID); known {
 			return nil, problem.New(problem.Conflict, "auth key %s exists already", k.ID)
 		}
-		return oneEvent(typeKey, k.ID, eventKeyAdded, map[string]string{
-			"name": k.Name, "aggregates": strings.Join(k.Aggregates, " "), "actions": strings.Join(actions, " "),
-			"maxlimit": decimal(k.MaxLimit), "maxexpiration": decimal(uint64(k.MaxExpiration / time.Second)),
-		}), nil
+		return oneEvent(typeKey, k.ID, eventKeyAdded, k.Fields()), nil
 	})
 	if p == nil {
 		w.tokens.Forget()

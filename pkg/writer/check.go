@@ -2,6 +2,7 @@ package writer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -10,57 +11,71 @@ import (
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
-// MigrationCheck is what a migration would change, and how the stored events stand to it.
-type MigrationCheck struct {
+// Migration is what putting a draft into force changes, and how the stored events stand to it.
+type Migration struct {
 	Type    string          `json:"type"`
+	From    uint64          `json:"from"` // schema version; 0: the type is new
+	To      uint64          `json:"to"`   // the same as From if nothing changes
 	Changes []schema.Change `json:"changes"`
-	Checked uint64          `json:"checked"` // stored events of the type
+	Checked uint64          `json:"checked"` // a dry run: stored events of the type
 	Failing uint64          `json:"failing"` // of them, those that the draft would refuse today; they stay readable
-	Reasons []Reason        `json:"reasons,omitempty"`
+	Samples []string        `json:"samples,omitempty"`
+	reasons []reason
 }
 
-// Reason is one rule that stored events break, with the first event that does.
-type Reason struct {
-	Event   string `json:"event"`
-	Field   string `json:"field,omitempty"`
-	Detail  string `json:"detail"`
-	Count   uint64 `json:"count"`
-	Example string `json:"example"` // type/id
-	Version uint64 `json:"version"`
+// reason is one rule that stored events break, with the first event that does.
+type reason struct {
+	event, field, detail string
+	count                uint64
+	example              event.AggregateID
+	version              uint64
 }
 
 const maxReasons = 100
 
 // CheckMigration compares drafts with what is in force and checks every stored event of their types against them; it stores nothing. It reads the whole
-// log of each type: about a second for a million events.
-func (w *Writer) CheckMigration(ctx context.Context, aggregateType string) ([]MigrationCheck, *problem.Problem) {
+// log of each type.
+func (w *Writer) CheckMigration(ctx context.Context, aggregateType string) ([]Migration, *problem.Problem) {
 	drafts, p := w.drafts(aggregateType)
 	if p != nil {
 		return nil, p
 	}
-	out := make([]MigrationCheck, 0, len(drafts))
+	out := make([]Migration, 0, len(drafts))
 	for _, name := range drafts {
-		t := w.sys.now.Load().schemas[name]
-		d, err := t.draft()
-		if err != nil {
-			continue // migrated or discarded meanwhile
-		}
-		next, err := schema.Compile(d, uint64(len(t.Versions)+1))
+		m, next, err := w.planned(name)
 		if err != nil {
 			return nil, problem.From(err)
 		}
-		m := MigrationCheck{Type: name, Changes: schema.Diff(t.current(), d)}
 		if e := w.engine(logOf(next)); e != nil {
 			if err := m.read(ctx, e.log, next); err != nil {
 				return nil, problem.New(problem.Unavailable, "the stored events of %q cannot be read: %v", name, err)
 			}
+			m.tell()
 		}
 		out = append(out, m)
 	}
 	return out, nil
 }
 
-func (m *MigrationCheck) read(ctx context.Context, log eventlog.Log, next *schema.Schema) error {
+// planned compares the draft of a type with what is in force.
+func (w *Writer) planned(name string) (Migration, *schema.Schema, error) {
+	t := w.sys.now.Load().schemas[name]
+	d, err := t.draft()
+	if err != nil {
+		return Migration{}, nil, problem.New(problem.Conflict, "the draft of %q is gone: somebody migrated or discarded it", name)
+	}
+	next, err := schema.Compile(d, uint64(len(t.Versions)+1))
+	if err != nil {
+		return Migration{}, nil, err
+	}
+	m := Migration{Type: name, From: uint64(len(t.Versions)), To: uint64(len(t.Versions) + 1), Changes: schema.Diff(t.current(), d)}
+	if old := t.current(); old != nil && old.Digest == next.Digest {
+		m.To = m.From
+	}
+	return m, next, nil
+}
+
+func (m *Migration) read(ctx context.Context, log eventlog.Log, next *schema.Schema) error {
 	_, last, err := log.Bounds(ctx)
 	if err != nil || last == 0 {
 		return err
@@ -87,7 +102,7 @@ func (m *MigrationCheck) read(ctx context.Context, log eventlog.Log, next *schem
 	return nil
 }
 
-func (m *MigrationCheck) commit(c *event.Commit, next *schema.Schema) {
+func (m *Migration) commit(c *event.Commit, next *schema.Schema) {
 	for i := range c.Events {
 		m.Checked++
 		fields, err := event.DecodePayload(c.Events[i].Payload)
@@ -99,16 +114,23 @@ func (m *MigrationCheck) commit(c *event.Commit, next *schema.Schema) {
 			m.Failing++
 		}
 		for _, p := range broken {
-			m.count(Reason{Event: c.Events[i].Type, Field: p.Field, Detail: p.Detail, Count: 1, Example: c.Aggregate.String(), Version: uint64(c.First) + uint64(i)})
+			m.count(reason{event: c.Events[i].Type, field: p.Field, detail: p.Detail, count: 1, example: c.Aggregate, version: uint64(c.First) + uint64(i)})
 		}
 	}
 }
 
-func (m *MigrationCheck) count(r Reason) {
-	same := slices.IndexFunc(m.Reasons, func(o Reason) bool { return o.Event == r.Event && o.Field == r.Field && o.Detail == r.Detail })
+func (m *Migration) count(r reason) {
+	same := slices.IndexFunc(m.reasons, func(o reason) bool { return o.event == r.event && o.field == r.field && o.detail == r.detail })
 	if same >= 0 {
-		m.Reasons[same].Count++
-	} else if len(m.Reasons) < maxReasons {
-		m.Reasons = append(m.Reasons, r)
+		m.reasons[same].count++
+	} else if len(m.reasons) < maxReasons {
+		m.reasons = append(m.reasons, r)
+	}
+}
+
+// tell words the reasons.
+func (m *Migration) tell() {
+	for _, r := range m.reasons {
+		m.Samples = append(m.Samples, fmt.Sprintf("%d events %s: %s; the first is %s version %d", r.count, r.event, r.detail, r.example, r.version))
 	}
 }

@@ -19,10 +19,10 @@ import (
 
 // Types and events of the system log (docs/spec/commands.md, section 9).
 const (
-	typeSchema = "eventful-schema"
-	typeKey    = "eventful-key"
-	typeToken  = "eventful-token"
-	typeImport = "eventful-import"
+	typeSchema = schema.SystemSchema
+	typeKey    = schema.SystemKey
+	typeToken  = schema.SystemToken
+	typeImport = schema.SystemImport
 
 	eventDrafted   = "schema-drafted"
 	eventDiscarded = "schema-discarded"
@@ -224,17 +224,9 @@ func applySchema(v *view, aggregateType, eventType string, f map[string]string) 
 }
 
 func applyKey(v *view, id string, f map[string]string) ([]byte, error) {
-	limit, err := parseUnits(f["maxlimit"])
+	k, err := token.KeyOf(id, f)
 	if err != nil {
 		return nil, err
-	}
-	seconds, err := parseUnits(f["maxexpiration"])
-	if err != nil {
-		return nil, err
-	}
-	k := token.Key{ID: id, Name: f["name"], MaxLimit: limit, MaxExpiration: time.Duration(seconds) * time.Second, Aggregates: strings.Fields(f["aggregates"])}
-	for _, a := range strings.Fields(f["actions"]) {
-		k.Actions = append(k.Actions, token.Action(a))
 	}
 	v.keys = maps.Clone(v.keys)
 	v.keys[id] = k

@@ -1,0 +1,242 @@
+package natsapi
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/writer"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+const actTimeout = time.Minute // a dry run of a migration reads whole logs
+
+type act func(*API, context.Context, request, headers) (any, *problem.Problem)
+
+// acts are all administrative acts (docs/spec/commands.md, section 8). Each checks its own right.
+var acts = map[string]act{
+	streams.AdminSubject("schema", "draft"):   (*API).schemaDraft,
+	streams.AdminSubject("schema", "migrate"): (*API).schemaMigrate,
+	streams.AdminSubject("schema", "discard"): (*API).schemaDiscard,
+	streams.AdminSubject("schema", "list"):    (*API).schemaList,
+	streams.AdminSubject("schema", "show"):    (*API).schemaShow,
+	streams.AdminSubject("key", "account"):    (*API).keyAccount,
+	streams.AdminSubject("key", "add"):        (*API).keyAdd,
+	streams.AdminSubject("token", "issue"):    (*API).tokenIssue,
+	streams.AdminSubject("import", "done"):    (*API).importDone,
+	streams.AdminSubject("import", "state"):   (*API).importState,
+	streams.AdminSubject("server", "status"):  (*API).serverStatus,
+}
+
+func (a *API) admin(ctx context.Context, r request) *problem.Problem {
+	h, p := r.headers()
+	if p != nil {
+		return p
+	}
+	do := acts[r.Subject()]
+	if do == nil {
+		return problem.New(problem.NotFound, "there is no administrative act %.80q", r.Subject()).WithHint("docs/spec/commands.md, section 8, lists them")
+	}
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+	answer, p := do(a, ctx, r, h)
+	if p != nil {
+		return p
+	}
+	r.answer(answer)
+	return nil
+}
+
+// who checks the token, and that it may administer if that is asked for.
+func (a *API) who(h headers, admin bool) (*token.Claims, *problem.Problem) {
+	c, err := a.tokens.Authenticate(h.get(streams.HeaderToken))
+	if err != nil {
+		return nil, problem.From(err)
+	}
+	if admin && !c.Allows(token.ActionAdmin, token.All) {
+		return nil, problem.New(problem.Forbidden, "the token of %s does not allow administering", c.Actor()).WithHint("use an auth key that allows it: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
+	}
+	return c, nil
+}
+
+type done struct{}
+
+func (a *API) schemaDraft(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body struct {
+		Definition json.RawMessage `json:"definition"`
+	}
+	c, p := a.who(h, true)
+	if p == nil {
+		p = r.body(&body)
+	}
+	if p != nil {
+		return nil, p
+	}
+	return answerOrProblem(a.cfg.Writer.DraftSchema(ctx, c, body.Definition))
+}
+
+func answerOrProblem[T any](v T, p *problem.Problem) (any, *problem.Problem) { return v, p }
+
+func (a *API) schemaMigrate(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body struct {
+		Type   string `json:"type"`
+		DryRun bool   `json:"dry-run"`
+	}
+	c, p := a.who(h, true)
+	if p == nil {
+		p = r.body(&body)
+	}
+	if p != nil {
+		return nil, p
+	}
+	var answer struct {
+		Migrations []writer.Migration `json:"migrations"`
+	}
+	if body.DryRun {
+		answer.Migrations, p = a.cfg.Writer.CheckMigration(ctx, body.Type)
+	} else {
+		answer.Migrations, p = a.cfg.Writer.Migrate(ctx, c, body.Type)
+	}
+	return answer, p
+}
+
+func (a *API) schemaDiscard(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body typeBody
+	c, p := a.who(h, true)
+	if p == nil {
+		p = r.body(&body)
+	}
+	if p != nil {
+		return nil, p
+	}
+	var answer struct {
+		Types []string `json:"types"`
+	}
+	answer.Types, p = a.cfg.Writer.DiscardSchema(ctx, c, body.Type)
+	return answer, p
+}
+
+type typeBody struct {
+	Type string `json:"type"`
+}
+
+func (a *API) schemaList(_ context.Context, _ request, h headers) (any, *problem.Problem) {
+	if _, p := a.who(h, false); p != nil {
+		return nil, p
+	}
+	return map[string]any{"schemas": a.cfg.Writer.Schemas()}, nil
+}
+
+func (a *API) schemaShow(_ context.Context, r request, h headers) (any, *problem.Problem) {
+	var body typeBody
+	if _, p := a.who(h, false); p != nil {
+		return nil, p
+	}
+	if p := r.body(&body); p != nil {
+		return nil, p
+	}
+	return answerOrProblem(a.cfg.Writer.Schema(body.Type))
+}
+
+// keyAccount and keyAdd need no token: only the operator's signature puts a key into force, and only the local credential and administrators reach them.
+func (a *API) keyAccount(ctx context.Context, _ request, _ headers) (any, *problem.Problem) {
+	if a.cfg.Account == nil {
+		return nil, problem.New(problem.Unavailable, "this process does not manage accounts")
+	}
+	jwt, err := a.cfg.Account(ctx)
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "the account cannot be read: %v", err)
+	}
+	return map[string]string{"account": jwt}, nil
+}
+
+func (a *API) keyAdd(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body struct {
+		Account       string         `json:"account"`
+		Key           string         `json:"key"`
+		Name          string         `json:"name"`
+		Aggregates    []string       `json:"aggregates"`
+		Actions       []token.Action `json:"actions"`
+		MaxLimit      uint64         `json:"max-limit"`
+		MaxExpiration uint64         `json:"max-expiration"`
+	}
+	if p := r.body(&body); p != nil {
+		return nil, p
+	}
+	present, p := a.keyAccount(ctx, r, h)
+	if p != nil {
+		return nil, p
+	}
+	k := token.Key{ID: body.Key, Name: body.Name, Aggregates: body.Aggregates, Actions: body.Actions, MaxLimit: body.MaxLimit}
+	const longest = uint64(1<<63-1) / uint64(time.Second)
+	k.MaxExpiration = time.Duration(min(body.MaxExpiration, longest)) * time.Second
+	if p := token.CheckRights(k.Aggregates, k.Actions); p != nil {
+		return nil, p
+	}
+	if err := token.CheckAppUpdate(present.(map[string]string)["account"], body.Account, a.cfg.Operators...); err != nil {
+		return nil, problem.New(problem.Forbidden, "the account is not taken: %v", err).WithHint("make the key with the master key of this site")
+	}
+	if err := token.CheckAuthKey(body.Account, k); err != nil {
+		return nil, problem.New(problem.Forbidden, "the key is not in the account as it says: %v", err)
+	}
+	// The record comes first: no key is in force that the system log does not know. A crash in between leaves a key that cannot connect.
+	if p := a.cfg.Writer.AddKey(ctx, a.cfg.Operators[0], k); p != nil {
+		return nil, p
+	}
+	if err := a.cfg.SetAccount(ctx, body.Account); err != nil {
+		return nil, problem.New(problem.Unavailable, "the key is recorded, but the server did not take the account: %v", err).WithHint("make another key")
+	}
+	return done{}, nil
+}
+
+func (a *API) tokenIssue(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body struct {
+		Token string `json:"token"`
+	}
+	by, p := a.who(h, false)
+	if p == nil {
+		p = r.body(&body)
+	}
+	if p != nil {
+		return nil, p
+	}
+	issued, err := a.tokens.Authenticate(body.Token)
+	if err != nil {
+		return nil, problem.From(err)
+	}
+	return done{}, a.cfg.Writer.RecordToken(ctx, by, issued)
+}
+
+func (a *API) importDone(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body writer.ImportState
+	c, p := a.who(h, false)
+	if p == nil {
+		p = r.body(&body)
+	}
+	if p != nil {
+		return nil, p
+	}
+	return done{}, a.cfg.Writer.RecordImport(ctx, c, body)
+}
+
+func (a *API) importState(_ context.Context, r request, h headers) (any, *problem.Problem) {
+	var body struct {
+		File string `json:"file"`
+	}
+	if _, p := a.who(h, false); p != nil {
+		return nil, p
+	}
+	if p := r.body(&body); p != nil {
+		return nil, p
+	}
+	return answerOrProblem(a.cfg.Writer.Import(body.File))
+}
+
+func (a *API) serverStatus(context.Context, request, headers) (any, *problem.Problem) {
+	if a.cfg.Status == nil {
+		return map[string]string{"site": a.cfg.Site, "version": a.cfg.Version}, nil
+	}
+	return a.cfg.Status(), nil
+}

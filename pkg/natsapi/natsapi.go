@@ -1,0 +1,158 @@
+// Package natsapi answers requests on NATS: commands on cmd.>, queries on qry.>, administrative acts on adm.>, as micro services.
+//
+// It is the only bridge between the account APP, where people and services are, and the engines. It reads a request, checks who asks, calls the writer or
+// the projector, and words the answer; the authority is docs/spec/commands.md. Handlers run beside each other; commands keep the order in which the
+// connection delivered them.
+package natsapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+// Config says which doors to open. Without a Writer there are no commands and acts, without a Projector no queries.
+type Config struct {
+	App         *nats.Conn           // a connection in APP that may subscribe to cmd.>, qry.>, adm.> and answer
+	Writer      *writer.Writer       // answers cmd.> and adm.>
+	Projector   *projector.Projector // answers qry.>
+	Store       eventlog.Store       // the logs themselves, which verify reads; needed with a Projector
+	Site        string
+	Version     string                                // of the program, semantic; shown by $SRV.INFO
+	Account     func(context.Context) (string, error) // the present JWT of APP; nil: no auth keys can be added here
+	SetAccount  func(context.Context, string) error   // puts another JWT of APP into force
+	Operators   []string                              // public keys that may sign it
+	Status      func() any                            // what adm.server.status answers
+	Concurrency int                                   // queries and acts at once; default 64
+	Log         zerolog.Logger
+}
+
+// API is the open doors.
+type API struct {
+	cfg    Config
+	tokens authenticator
+	slots  chan struct{}
+	ctx    context.Context
+	busy   sync.WaitGroup
+}
+
+// authenticator checks a token; the error is a *problem.Problem.
+type authenticator interface {
+	Authenticate(jwt string) (*token.Claims, error)
+}
+
+// New checks the configuration.
+func New(cfg Config) (*API, error) {
+	switch {
+	case cfg.App == nil:
+		return nil, errors.New("natsapi configuration: no connection in APP")
+	case cfg.Writer == nil && cfg.Projector == nil:
+		return nil, errors.New("natsapi configuration: neither a writer nor a projector to answer")
+	case cfg.Projector != nil && cfg.Store == nil:
+		return nil, errors.New("natsapi configuration: no store of logs to verify")
+	}
+	if cfg.Concurrency == 0 {
+		cfg.Concurrency = 64
+	}
+	a := &API{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency)}
+	if cfg.Writer != nil {
+		a.tokens = cfg.Writer
+	} else {
+		a.tokens = newProjectedKeys(cfg.Projector)
+	}
+	return a, nil
+}
+
+// Run answers requests until ctx ends; then it takes no more, waits for those it has, and comes back with nil.
+func (a *API) Run(ctx context.Context, ready func()) error {
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	a.ctx = working
+	var services []micro.Service
+	defer func() {
+		for _, s := range services {
+			_ = s.Stop() // it only unsubscribes; a connection that is gone has done so
+		}
+		a.wait()
+	}()
+	if a.cfg.Writer != nil {
+		s, err := a.serve("eventful-writer", "Takes commands and administrative acts", endpoint{"cmd", "cmd.>", a.command}, endpoint{"adm", "adm.>", a.beside(a.admin)})
+		if err != nil {
+			return err
+		}
+		services = append(services, s)
+	}
+	if a.cfg.Projector != nil {
+		s, err := a.serve("eventful-projector", "Answers queries", endpoint{"qry", "qry.>", a.beside(a.query)})
+		if err != nil {
+			return err
+		}
+		services = append(services, s)
+	}
+	if err := a.cfg.App.FlushTimeout(5 * time.Second); err != nil {
+		return fmt.Errorf("flush subscriptions: %w", err)
+	}
+	ready()
+	<-ctx.Done()
+	return nil
+}
+
+// wait gives running requests a moment to end, then takes their context away.
+func (a *API) wait() {
+	done := make(chan struct{})
+	go func() { a.busy.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+	}
+}
+
+type endpoint struct {
+	name, subject string
+	handle        func(micro.Request)
+}
+
+func (a *API) serve(name, description string, endpoints ...endpoint) (micro.Service, error) {
+	s, err := micro.AddService(a.cfg.App, micro.Config{Name: name, Version: a.cfg.Version, Description: description, QueueGroupDisabled: true})
+	if err != nil {
+		return nil, fmt.Errorf("add service %s: %w", name, err)
+	}
+	for _, e := range endpoints {
+		options := []micro.EndpointOpt{micro.WithEndpointSubject(e.subject), micro.WithEndpointPendingLimits(-1, -1)}
+		if err := s.AddEndpoint(e.name, micro.HandlerFunc(e.handle), options...); err != nil {
+			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", e.subject, err), s.Stop())
+		}
+	}
+	return s, nil
+}
+
+// beside runs a handler on a goroutine of its own; above the limit the request is refused, so that none waits unseen.
+func (a *API) beside(handle func(context.Context, request) *problem.Problem) func(micro.Request) {
+	return func(m micro.Request) {
+		r := request{Request: m}
+		select {
+		case a.slots <- struct{}{}:
+		default:
+			r.refuse(problem.New(problem.Unavailable, "%d requests are being answered already", cap(a.slots)).WithHint("send it again in a moment"))
+			return
+		}
+		a.busy.Go(func() {
+			defer func() { <-a.slots }()
+			if p := handle(a.ctx, r); p != nil {
+				r.refuse(p)
+			}
+		})
+	}
+}

@@ -1,0 +1,248 @@
+package natsapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+const (
+	queryTimeout  = 10 * time.Second
+	verifyTimeout = 6 * time.Hour // reading whole logs; whoever asked has gone long before
+)
+
+// asked is a query with the claims of who asks.
+type asked struct {
+	request
+	headers headers
+	claims  *token.Claims
+	about   event.AggregateID
+}
+
+type query struct {
+	action token.Action
+	answer func(*API, context.Context, asked) (any, *problem.Problem)
+}
+
+// The queries by what they are about and verb (docs/spec/commands.md, section 7).
+var (
+	ofAggregate = map[string]query{
+		"get": {token.ActionRead, (*API).get}, "history": {token.ActionRead, (*API).history},
+		"export": {token.ActionRead, (*API).export}, "verify": {token.ActionVerify, (*API).verifyOne},
+	}
+	ofType = map[string]query{"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs}}
+	ofAll  = map[string]query{
+		"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs},
+		"event": {token.ActionRead, (*API).event}, "resolve": {token.ActionRead, (*API).resolve},
+	}
+)
+
+func (a *API) query(ctx context.Context, r request) *problem.Problem {
+	q, ask, p := a.read(r)
+	if p != nil {
+		return p
+	}
+	limit := queryTimeout
+	if q.action == token.ActionVerify {
+		limit = verifyTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if p := a.waitFor(ctx, ask); p != nil {
+		return p
+	}
+	answer, p := q.answer(a, ctx, ask)
+	if p != nil {
+		return p
+	}
+	r.answer(answer)
+	return nil
+}
+
+// read finds the query and checks who asks. Whoever may not read a type is told so before it is said whether anything exists.
+func (a *API) read(r request) (query, asked, *problem.Problem) {
+	h, p := r.headers()
+	if p != nil {
+		return query{}, asked{}, p
+	}
+	about, verb, err := streams.ParseQuerySubject(r.Subject())
+	if err != nil {
+		return query{}, asked{}, problem.New(problem.Malformed, "%v", err).WithHint("docs/spec/subjects.md lists the subjects of queries")
+	}
+	table := ofAggregate
+	switch {
+	case about.Type == "":
+		table = ofAll
+	case about.ID == "":
+		table = ofType
+	}
+	q, ok := table[verb]
+	if !ok {
+		return query{}, asked{}, problem.New(problem.NotFound, "there is no query %.80q", r.Subject()).WithHint("docs/spec/subjects.md lists the subjects of queries")
+	}
+	claims, err := a.tokens.Authenticate(h.get(streams.HeaderToken))
+	if err != nil {
+		return query{}, asked{}, problem.From(err)
+	}
+	ask := asked{request: r, headers: h, claims: claims, about: about}
+	return q, ask, ask.allowed(q.action)
+}
+
+func (k asked) allowed(action token.Action) *problem.Problem {
+	ok := true
+	switch {
+	case k.about.ID != "":
+		ok = k.claims.AllowsAggregate(action, k.about)
+	case k.about.Type != "":
+		ok = k.claims.Allows(action, k.about.Type) && len(k.claims.AggregateIDs) == 0
+	}
+	if ok {
+		return nil
+	}
+	what := k.about.Type
+	if k.about.ID != "" {
+		what = k.about.String()
+	}
+	return problem.New(problem.Forbidden, "the token of %s does not allow to %s %s", k.claims.Actor(), action, what).WithHint("use a token whose aggregates and actions cover it")
+}
+
+// waitFor holds the query until the index includes what it asks for.
+func (a *API) waitFor(ctx context.Context, k asked) *problem.Problem {
+	var err error
+	switch want := k.headers.get(streams.HeaderWaitFor); want {
+	case "":
+		return nil
+	case "latest":
+		log := ""
+		if k.about.Type != "" {
+			var known bool
+			if log, known = a.cfg.Projector.LogOf(k.about.Type); !known {
+				log = "" // a type that was made a moment ago: wait for the system log, and all others
+			}
+		}
+		err = a.cfg.Projector.WaitForLatest(ctx, log)
+	default:
+		position, parsed := event.ParsePosition(want)
+		if parsed != nil {
+			return problem.New(problem.Malformed, "header %s: %v", streams.HeaderWaitFor, parsed).WithHint("give `latest`, or a position as an answer to a command names it")
+		}
+		err = a.cfg.Projector.WaitFor(ctx, position)
+	}
+	if err != nil {
+		return problem.From(err)
+	}
+	return nil
+}
+
+// answered turns an engine's outcome into an answer.
+func answered[T any](v T, err error) (any, *problem.Problem) {
+	if err != nil {
+		return nil, problem.From(err)
+	}
+	return v, nil
+}
+
+func (a *API) get(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		Version event.Version `json:"version"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	return answered(a.cfg.Projector.Get(ctx, k.about, body.Version))
+}
+
+func (a *API) history(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		From event.Version `json:"from"`
+		Take int           `json:"take"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	return answered(a.cfg.Projector.History(ctx, k.about, max(body.From, 1), body.Take))
+}
+
+func (a *API) export(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		From event.Version `json:"from"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	return answered(a.cfg.Projector.Export(ctx, k.about, max(body.From, 1)))
+}
+
+func (a *API) list(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		Take   int    `json:"take"`
+		Cursor string `json:"cursor"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	types, p := k.types()
+	if p != nil {
+		return nil, p
+	}
+	return answered(a.cfg.Projector.List(ctx, types, body.Cursor, body.Take))
+}
+
+// types are those that the query is about: the one it names, or those that the token names; none means all.
+func (k asked) types() ([]string, *problem.Problem) {
+	if k.about.Type != "" {
+		return []string{k.about.Type}, nil
+	}
+	if len(k.claims.AggregateIDs) > 0 {
+		return nil, problem.New(problem.Forbidden, "the token of %s reads the aggregates that it names, one by one", k.claims.Actor())
+	}
+	if k.claims.Allows(token.ActionRead, token.All) {
+		return nil, nil
+	}
+	var types []string
+	for _, t := range k.claims.Aggregates {
+		if k.claims.Allows(token.ActionRead, t) {
+			types = append(types, t)
+		}
+	}
+	if len(types) == 0 {
+		return nil, problem.New(problem.Forbidden, "the token of %s does not allow reading", k.claims.Actor())
+	}
+	return types, nil
+}
+
+func (a *API) event(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		Hash string `json:"hash"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	e, err := a.cfg.Projector.EventByHash(ctx, body.Hash)
+	if err == nil && !k.claims.AllowsAggregate(token.ActionRead, event.AggregateID{Type: e.Type, ID: e.ID}) {
+		return nil, problem.New(problem.NotFound, "no event that the token of %s may read has a hash that begins with %.64s", k.claims.Actor(), body.Hash)
+	}
+	return answered(e, err)
+}
+
+func (a *API) resolve(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		ID string `json:"id"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	c, err := a.cfg.Projector.Resolve(ctx, body.ID)
+	readable := c.Candidates[:0]
+	for _, s := range c.Candidates {
+		if id, err := streams.ParseAggregate(s); err == nil && k.claims.AllowsAggregate(token.ActionRead, id) {
+			readable = append(readable, s)
+		}
+	}
+	c.Candidates = readable
+	return answered(c, err)
+}

@@ -1,0 +1,117 @@
+package natsapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+const (
+	maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
+	maxBody   = 1 << 20  // bytes of the body of a query or act
+)
+
+// request is a message that wants an answer.
+type request struct{ micro.Request }
+
+// headers are those of docs/spec/commands.md, section 1, by lower-case name.
+type headers map[string]string
+
+var known = func() map[string]bool {
+	m := make(map[string]bool)
+	for _, h := range []string{
+		streams.HeaderToken, streams.HeaderCommandID, streams.HeaderExpected, streams.HeaderOccurredAt, streams.HeaderCorrelation, streams.HeaderCausation,
+		streams.HeaderTraceparent, streams.HeaderDryRun, streams.HeaderWaitFor, streams.HeaderStream,
+	} {
+		m[strings.ToLower(h)] = true
+	}
+	return m
+}()
+
+// headers reads the headers: names without regard to case, each of ours once, none of the server's.
+func (r request) headers() (headers, *problem.Problem) {
+	out := make(headers)
+	for name, values := range r.Headers() {
+		lower := strings.ToLower(name)
+		if strings.HasPrefix(lower, "nats-") {
+			return nil, problem.New(problem.Malformed, "header %.80q: names that begin with Nats- are the server's", name).WithHint("leave the header out")
+		}
+		if !known[lower] {
+			continue
+		}
+		if _, twice := out[lower]; twice || len(values) != 1 {
+			return nil, problem.New(problem.Malformed, "header %s stands more than once", name).WithHint("send it once")
+		}
+		if len(values[0]) > maxHeader {
+			return nil, problem.New(problem.TooLarge, "header %s has %d bytes, at most %d are allowed", name, len(values[0]), maxHeader)
+		}
+		out[lower] = values[0]
+	}
+	return out, nil
+}
+
+func (h headers) get(name string) string { return h[strings.ToLower(name)] }
+
+// flag reads a header that is `true` or left out.
+func (h headers) flag(name string) (bool, *problem.Problem) {
+	switch v := h.get(name); v {
+	case "", "false":
+		return false, nil
+	case "true", "1":
+		return true, nil
+	default:
+		return false, problem.New(problem.Malformed, "header %s is %.80q, it must be true or left out", name, v)
+	}
+}
+
+// body reads the JSON body of a query or act; an empty one is an empty object.
+func (r request) body(into any) *problem.Problem {
+	data := r.Data()
+	if len(data) > maxBody {
+		return problem.New(problem.TooLarge, "the body has %d bytes, at most %d are allowed", len(data), maxBody)
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return problem.New(problem.Malformed, "the body cannot be read: %v", err).WithHint("docs/spec/commands.md says what the body of %.80q holds", r.Subject())
+	}
+	if d.More() {
+		return problem.New(problem.Malformed, "the body has something behind its JSON object")
+	}
+	return nil
+}
+
+// answer sends the only or last message of an answer. An error is the connection's, which reports it itself.
+func (r request) answer(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		r.refuse(problem.New(problem.Internal, "the answer cannot be encoded: %v", err))
+		return
+	}
+	_ = r.Respond(data)
+}
+
+// more sends one message of an answer that others follow.
+func (r request) more(v any) {
+	if data, err := json.Marshal(v); err == nil {
+		_ = r.Respond(data, micro.WithHeaders(micro.Headers{streams.HeaderMore: []string{"1"}}))
+	}
+}
+
+// refuse sends a problem as a NATS service error.
+func (r request) refuse(p *problem.Problem) {
+	data, err := json.Marshal(p)
+	if err != nil {
+		data = []byte(`{"code":"internal"}`)
+	}
+	_ = r.Error(strconv.Itoa(p.Status), p.Title, data)
+}

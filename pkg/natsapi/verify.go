@@ -1,0 +1,115 @@
+package natsapi
+
+import (
+	"context"
+	"errors"
+
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/verify"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// verified is the answer about whole logs (docs/spec/commands.md, section 7).
+type verified struct {
+	Aggregates uint64          `json:"aggregates"`
+	Events     uint64          `json:"events"`
+	Blocks     uint64          `json:"blocks"`
+	Logs       []verifiedLog   `json:"logs"`
+	Failed     []verify.Result `json:"failed"`
+}
+
+type verifiedLog struct {
+	Log        string `json:"log"`
+	Aggregates uint64 `json:"aggregates"`
+	Events     uint64 `json:"events"`
+	Blocks     uint64 `json:"blocks"`
+	Void       int    `json:"void"` // stretches of blocks that never counted
+}
+
+func (a *API) verifyOne(ctx context.Context, k asked) (any, *problem.Problem) {
+	newest, _, _, err := a.cfg.Projector.Newest(ctx, k.about)
+	if err != nil {
+		return nil, problem.From(err)
+	}
+	log, err := a.cfg.Store.Open(ctx, newest.Log)
+	if err != nil {
+		return nil, logProblem(newest.Log, err)
+	}
+	result, err := verify.Aggregate(ctx, log, newest, k.about)
+	if err != nil {
+		return nil, logProblem(newest.Log, err)
+	}
+	return result, nil
+}
+
+func logProblem(log string, err error) *problem.Problem {
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return problem.New(problem.NotFound, "there is no log %s", log)
+	}
+	return problem.New(problem.Unavailable, "log %s cannot be read: %v", log, err).WithHint("try again; `eventful status` says how the log is")
+}
+
+// verifyLogs reads whole logs: the one of a type, or all of the site, EventfulDB's own included.
+func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
+	names, p := a.logsOf(ctx, k)
+	if p != nil {
+		return nil, p
+	}
+	streaming, p := k.headers.flag(streams.HeaderStream)
+	if p != nil {
+		return nil, p
+	}
+	out := verified{Failed: []verify.Result{}, Logs: []verifiedLog{}}
+	var before uint64
+	for _, name := range names {
+		log, err := a.cfg.Store.Open(ctx, name)
+		if err != nil {
+			return nil, logProblem(name, err)
+		}
+		var total uint64
+		report, err := verify.All(ctx, log, func(n, of uint64) {
+			if total = of; streaming {
+				k.more(map[string]uint64{"done": before + n, "total": before + of})
+			}
+		})
+		if err != nil {
+			return nil, logProblem(name, err)
+		}
+		before += total
+		out.add(report, k.about.Type)
+	}
+	return out, nil
+}
+
+func (a *API) logsOf(ctx context.Context, k asked) ([]string, *problem.Problem) {
+	if t := k.about.Type; t != "" {
+		log, known := a.cfg.Projector.LogOf(t)
+		if !known {
+			return nil, problem.New(problem.NotFound, "there is no aggregate type %q", t)
+		}
+		return []string{log}, nil
+	}
+	if !k.claims.Allows(token.ActionVerify, token.All) || len(k.claims.AggregateIDs) > 0 {
+		return nil, problem.New(problem.Forbidden, "the token of %s does not allow verifying everything", k.claims.Actor()).WithHint("verify a type that it allows: --type=…")
+	}
+	names, err := a.cfg.Store.List(ctx)
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "the logs cannot be listed: %v", err)
+	}
+	return names, nil
+}
+
+// add takes in a log's report; of a log with several types, asked for one, only that type's failures and the log's own count.
+func (v *verified) add(r verify.Report, aggregateType string) {
+	v.Aggregates += r.Aggregates
+	v.Events += r.Events
+	v.Blocks += r.Blocks
+	v.Logs = append(v.Logs, verifiedLog{Log: r.Log, Aggregates: r.Aggregates, Events: r.Events, Blocks: r.Blocks, Void: len(r.Void)})
+	for _, f := range r.Failures() {
+		if aggregateType == "" || f.Aggregate.Type == "" || f.Aggregate.Type == aggregateType {
+			v.Failed = append(v.Failed, f)
+		}
+	}
+}
