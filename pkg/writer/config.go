@@ -28,7 +28,7 @@ type Config struct {
 	Now     func() time.Time      // default time.Now
 	Log     zerolog.Logger        // facts in the past tense
 	Metrics prometheus.Registerer // default: none
-	Stored  func(log string)      // default: none; called after blocks of the log were stored, must not block
+	Opened  func()                // default: none; called when a log was opened, and so perhaps made; must not block
 }
 
 func (c Config) withDefaults() Config {
@@ -53,8 +53,8 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Stored == nil {
-		c.Stored = func(string) {}
+	if c.Opened == nil {
+		c.Opened = func() {}
 	}
 	return c
 }

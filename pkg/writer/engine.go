@@ -40,6 +40,7 @@ type engine struct {
 	in      chan *submission
 	granted chan grantOutcome
 	status  atomic.Pointer[status]
+	stored  atomic.Uint64 // sequence of the newest block that is on disk
 
 	over     *overlay
 	open     *openBlock
@@ -243,6 +244,7 @@ func (e *engine) settle() error {
 
 func (e *engine) acknowledged(b *openBlock) error {
 	delete(e.own, b.ID)
+	e.stored.Store(b.sequence)
 	if e.isSystem() {
 		kept, err := e.sys.apply(b.stored())
 		if err != nil {
@@ -252,7 +254,6 @@ func (e *engine) acknowledged(b *openBlock) error {
 	}
 	e.answering <- b
 	e.applier.add(b)
-	e.cfg.Stored(e.name)
 	return nil
 }
 

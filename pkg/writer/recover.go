@@ -100,6 +100,7 @@ func (e *engine) attempt(ctx context.Context, found map[event.ID16]bool) error {
 		return err
 	}
 	e.chain, e.tree = fence.chain(), fence.tree
+	e.stored.Store(fence.sequence)
 	return nil
 }
 

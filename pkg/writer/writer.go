@@ -118,6 +118,7 @@ func (w *Writer) openLog(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("open log %s: %w", name, err)
 	}
+	w.cfg.Opened()
 	e := newEngine(w.cfg, name, log, w.sys, w.metrics)
 	if name == event.Reserved {
 		w.system = e
@@ -257,9 +258,8 @@ func (w *Writer) Authenticate(jwt string) (*token.Claims, error) {
 type LogStatus struct {
 	Log      string `json:"log"`
 	Serving  bool   `json:"serving"`
-	Sequence uint64 `json:"sequence"`
-	Events   uint64 `json:"events"`
-	Epoch    uint64 `json:"epoch"`
+	Sequence uint64 `json:"sequence"` // of the newest block that is on disk
+	Epoch    uint64 `json:"epoch"`    // with which this process serves it; 0: never yet
 	Error    string `json:"error,omitempty"`
 }
 
@@ -268,7 +268,7 @@ func (w *Writer) Status() []LogStatus {
 	var out []LogStatus
 	for _, e := range w.engines() {
 		st := e.status.Load()
-		l := LogStatus{Log: e.name, Serving: st.serving, Sequence: st.chain.At, Events: st.chain.TreeSize, Epoch: st.chain.Epoch}
+		l := LogStatus{Log: e.name, Serving: st.serving, Sequence: e.stored.Load(), Epoch: st.chain.Epoch}
 		if st.err != nil {
 			l.Error = st.err.Error()
 		}

@@ -1,0 +1,256 @@
+package writer_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
+}
+
+func wantCode(t *testing.T, o outcome, code problem.Code) {
+	t.Helper()
+	if o.problem == nil {
+		t.Fatalf("got the answer %+v, want the problem %s", o.answer, code)
+	}
+	if o.problem.Code != code {
+		t.Fatalf("got the problem %s (%s), want %s", o.problem.Code, o.problem.Detail, code)
+	}
+}
+
+func TestCommandsBecomeVersions(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	jwt := s.token(100)
+	for want := event.Version(1); want <= 3; want++ {
+		a := s.must(crp(jwt, "", "A", "1.10"))
+		if c := a.Commits[0]; c.Version != want || c.FirstVersion != want || len(c.Hashes) != 1 || c.Position == "" || c.Root == "" || a.Repeated {
+			t.Errorf("got %+v, want version %d with hash, position and root", a, want)
+		}
+	}
+}
+
+func TestExpectedVersions(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	jwt := s.token(100)
+	died := aggregate.Change{Aggregate: event.AggregateID{Type: "patient", ID: "A"}, Events: []aggregate.NewEvent{{Type: "died"}}}
+	steps := []struct {
+		name string
+		r    writer.Request
+		code problem.Code
+	}{
+		{"exists, never written", expect(crp(jwt, "", "A", "1"), "exists"), problem.Conflict},
+		{"none, never written", expect(crp(jwt, "", "A", "1"), "none"), ""},
+		{"none, written", expect(crp(jwt, "", "A", "2"), "none"), problem.Conflict},
+		{"exact", expect(crp(jwt, "", "A", "2"), "1"), ""},
+		{"stale", expect(crp(jwt, "", "A", "3"), "1"), problem.Conflict},
+		{"beyond", expect(crp(jwt, "", "A", "3"), "7"), problem.Conflict},
+		{"ended", change(jwt, "", died), ""},
+		{"exists, ended", expect(crp(jwt, "", "A", "3"), "exists"), problem.Conflict},
+		{"none, ended", expect(crp(jwt, "", "A", "3"), "none"), ""},
+		{"exact behind the end", expect(crp(jwt, "", "A", "4"), "4"), ""},
+	}
+	for _, step := range steps {
+		o := s.do(step.r)
+		if step.code == "" && o.problem != nil {
+			t.Fatalf("%s: got %v, want success", step.name, o.problem)
+		}
+		if step.code != "" {
+			wantCode(t, o, step.code)
+		}
+	}
+}
+
+func TestConflictNamesWhatCameBetween(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	jwt := s.token(100)
+	for i := range 4 {
+		s.must(crp(jwt, "", "A", fmt.Sprint(i)))
+	}
+	o := s.do(expect(crp(jwt, "", "A", "9"), "1"))
+	wantCode(t, o, problem.Conflict)
+	if o.problem.Expected != "1" || o.problem.Actual != "4" || len(o.problem.Between) != 3 || o.problem.Between[0].Version != 2 || o.problem.Between[2].Event != "crp" {
+		t.Errorf("got %+v, want expected 1, actual 4, and versions 2 to 4 between", o.problem)
+	}
+}
+
+func TestRepeatsGetTheFirstAnswer(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	jwt := s.token(3)
+	first := s.must(crp(jwt, "once", "A", "1"))
+	again := func(when string) {
+		t.Helper()
+		second := s.must(crp(jwt, "once", "A", "1"))
+		if !second.Repeated || second.Commits[0].Position != first.Commits[0].Position || second.Commits[0].Hashes[0] != first.Commits[0].Hashes[0] || !second.Time.Equal(first.Time) {
+			t.Errorf("%s: got %+v, want the first answer %+v, repeated", when, second, first)
+		}
+	}
+	again("at once")
+	s.restart()
+	again("after a restart")
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.stateDir("patient")); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	again("with the state rebuilt")
+	wantCode(t, s.do(crp(jwt, "once", "A", "2")), problem.CommandIDReused)
+	wantCode(t, s.do(crp(s.token(5), "once", "A", "1")), problem.CommandIDReused)
+	s.must(crp(jwt, "", "A", "2")) // repeats cost nothing: of 3 units one is spent
+	s.must(crp(jwt, "", "A", "2"))
+	wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.BudgetSpent)
+}
+
+func TestTheWindowForgets(t *testing.T) {
+	m := eventlog.NewMemory()
+	s := newSite(t, m)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.WindowCommands = 3
+	s.start()
+	jwt := s.token(100)
+	for i := range 5 {
+		s.must(crp(jwt, fmt.Sprintf("id-%d", i), "A", fmt.Sprint(i)))
+	}
+	s.restart() // all is applied now
+	if a := s.must(crp(jwt, "id-4", "A", "4")); !a.Repeated {
+		t.Error("got a new commit for an id in the window, want the first answer")
+	}
+	if a := s.must(crp(jwt, "id-0", "A", "0")); a.Repeated {
+		t.Error("got the first answer for an id behind the window, want a new commit")
+	}
+}
+
+func TestTransactions(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(`{"aggregate":"ward","log":"patient","events":{"opened":{}}}`)
+	s.migrate(`{"aggregate":"invoice","events":{"sent":{}}}`)
+	jwt := s.token(100)
+	one := func(typ, id, ev string, expected aggregate.Expected) aggregate.Change {
+		return aggregate.Change{Aggregate: event.AggregateID{Type: typ, ID: id}, Expected: expected, Events: []aggregate.NewEvent{{Type: ev}}}
+	}
+	a := s.must(change(jwt, "", one("patient", "A", "crp", aggregate.None), one("ward", "W", "opened", aggregate.None), one("patient", "B", "crp", aggregate.Any)))
+	if len(a.Commits) != 3 {
+		t.Fatalf("got %d commits, want 3", len(a.Commits))
+	}
+	o := s.do(change(jwt, "", one("patient", "A", "crp", aggregate.None), one("ward", "W", "opened", aggregate.Exactly(7)), one("patient", "C", "crp", aggregate.Any)))
+	wantCode(t, o, problem.Conflict)
+	if len(o.problem.Problems) != 2 {
+		t.Errorf("got %d failing checks, want both at once: %+v", len(o.problem.Problems), o.problem)
+	}
+	if a := s.must(crp(jwt, "", "C", "1")); a.Commits[0].Version != 1 {
+		t.Error("a refused transaction left something behind")
+	}
+	o = s.do(change(jwt, "", one("patient", "A", "crp", aggregate.Any), one("invoice", "I", "sent", aggregate.Any)))
+	wantCode(t, o, problem.Invalid)
+	if !strings.Contains(o.problem.Hint, "--log=patient") {
+		t.Errorf("got the hint %q, want the way out by --log", o.problem.Hint)
+	}
+}
+
+func TestBudgetIsExactOverLogs(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	jwt := s.token(10)
+	var waits []<-chan outcome
+	for i := range 50 {
+		waits = append(waits, s.send(crp(jwt, "", fmt.Sprint("p", i%7), "1")))
+	}
+	stored := 0
+	for _, w := range waits {
+		if o := s.wait(w); o.problem == nil {
+			stored++
+		} else {
+			wantCode(t, o, problem.BudgetSpent)
+		}
+	}
+	if stored != 10 {
+		t.Errorf("got %d stored, want the 10 of the budget", stored)
+	}
+	s.restart()
+	wantCode(t, s.do(crp(jwt, "", "A", "1")), problem.BudgetSpent)
+}
+
+func TestRefusals(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	jwt := s.token(100)
+	before := s.stored("patient")
+	wantCode(t, s.do(crp("", "", "A", "1")), problem.Unauthenticated)
+	wantCode(t, s.do(crp(jwt, "", "A", "x")), problem.Invalid)
+	wantCode(t, s.do(crp(jwt, "", "", "1")), problem.Malformed)
+	wantCode(t, s.do(change(jwt, "", aggregate.Change{Aggregate: event.AggregateID{Type: "nobody", ID: "A"}, Events: []aggregate.NewEvent{{Type: "x"}}})), problem.NotFound)
+	wantCode(t, s.do(change(jwt, "", aggregate.Change{Aggregate: event.AggregateID{Type: "eventful-key", ID: "A"}, Events: []aggregate.NewEvent{{Type: "key-added"}}})), problem.Forbidden)
+	wantCode(t, s.do(crp(jwt, strings.Repeat("x", 129), "A", "1")), problem.Malformed)
+	dry := crp(jwt, "", "A", "1")
+	dry.Command.DryRun = true
+	if a := s.must(dry); !a.DryRun || a.Commits[0].Version != 1 || a.Commits[0].Position != "" {
+		t.Errorf("got %+v, want a dry answer for version 1 without a position", a)
+	}
+	if after := s.stored("patient"); len(after) != len(before) {
+		t.Errorf("refused commands stored %v", after)
+	}
+}
+
+func TestStateIsRebuiltWhenDoubted(t *testing.T) {
+	damages := map[string]func(t *testing.T, dir string){
+		"deleted": func(t *testing.T, dir string) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"flipped": func(t *testing.T, dir string) { flipTables(t, dir) },
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, eventlog.NewMemory())
+			jwt := s.token(1000)
+			for i := range 300 {
+				s.must(crp(jwt, fmt.Sprint("id-", i), fmt.Sprint("p", i%10), fmt.Sprint(i)))
+			}
+			if err := s.stop(); err != nil {
+				t.Fatal(err)
+			}
+			damage(t, s.stateDir("patient"))
+			s.start()
+			if a := s.must(crp(jwt, "id-7", "p7", "7")); !a.Repeated {
+				t.Error("a command was forgotten")
+			}
+			if a := s.must(expect(crp(jwt, "", "p7", "1"), "30")); a.Commits[0].Version != 31 {
+				t.Errorf("got version %d, want 31", a.Commits[0].Version)
+			}
+		})
+	}
+}
+
+// flipTables changes a byte in the middle of every file of a state folder that holds data.
+func flipTables(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no state files in %s: %v", dir, err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if errors.Is(err, os.ErrPermission) || len(b) < 100 {
+			continue
+		}
+		b[len(b)/2] ^= 1
+		if err := os.WriteFile(f, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
