@@ -3,8 +3,10 @@ package writer_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -58,11 +60,14 @@ func TestEveryAppendFailsEachWay(t *testing.T) {
 func collect(t *testing.T, s *site, jwt string, pending map[string]<-chan outcome, acknowledged map[string]bool) {
 	t.Helper()
 	for id, out := range pending {
-		for range 1000 {
+		for deadline := time.Now().Add(patience); ; runtime.Gosched() {
 			o := s.wait(out)
 			if o.problem == nil {
 				acknowledged[id] = true
 				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("command %s was not taken within %s: %v", id, patience, o.problem)
 			}
 			wantCode(t, o, problem.Unavailable)
 			var i int
@@ -167,7 +172,7 @@ func waitServing(t *testing.T, s *site) {
 	t.Helper()
 	dry := crp(s.token(1), "", "dry", "1")
 	dry.Command.DryRun = true
-	for range 100_000 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
 		if o := s.do(dry); o.problem == nil {
 			return
 		}
