@@ -1,0 +1,37 @@
+package aggregate
+
+import (
+	"maps"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// State is what the events of an aggregate up to a version come to. The zero value is the aggregate before its first event.
+type State struct {
+	Version event.Version
+	Fields  map[string]string
+	Deleted bool // the newest event ended the aggregate; Fields are those it ended with
+}
+
+// Fold gives the state after one more event: for each field the last writer wins, and an unset field is gone. deletes says whether the event's
+// schema lets its type end the aggregate; an event behind such a one starts from empty fields. Fold never fails (a payload that does not
+// decode cannot be in a decoded commit; it counts as one without fields) and leaves s as it was. Fields of the result is never nil.
+func Fold(s State, e event.Event, deletes bool) State {
+	next := State{Version: s.Version + 1, Fields: s.Fields, Deleted: deletes}
+	if s.Deleted || s.Fields == nil {
+		next.Fields = map[string]string{}
+	}
+	fields, err := event.DecodePayload(e.Payload)
+	if err != nil || len(fields) == 0 {
+		return next
+	}
+	next.Fields = maps.Clone(next.Fields)
+	for _, f := range fields {
+		if f.Set {
+			next.Fields[f.Name] = f.Value
+		} else {
+			delete(next.Fields, f.Name)
+		}
+	}
+	return next
+}

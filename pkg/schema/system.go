@@ -1,0 +1,58 @@
+package schema
+
+import "github.com/eventfuldb/eventful/pkg/event"
+
+// Types of the system log (docs/spec/commands.md, section 9).
+const (
+	SystemSchema = "eventful-schema" // id: the aggregate type
+	SystemKey    = "eventful-key"    // id: public key
+	SystemToken  = "eventful-token"  // id: token id
+	SystemImport = "eventful-import" // id: file digest
+)
+
+var systemSchemas = compileSystem()
+
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token or eventful-import: version 1, in the system log. It is nil for
+// every other type.
+func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
+
+func compileSystem() map[string]*Schema {
+	out := map[string]*Schema{}
+	for _, d := range systemDefinitions() {
+		d.Log = event.Reserved
+		s, err := compile(d, 1, Digest([]byte(d.Aggregate)))
+		if err != nil {
+			panic("schema: " + err.Error()) // the definitions have no pattern to fail on
+		}
+		out[d.Aggregate] = s
+	}
+	return out
+}
+
+func systemDefinitions() []Definition {
+	whole := Field{Type: Integer}
+	return []Definition{
+		{Aggregate: SystemSchema, Fields: map[string]Field{"version": whole}, Events: map[string]Event{
+			"schema-drafted":   required("definition"),
+			"schema-discarded": {},
+			"schema-migrated":  required("definition", "digest", "version", "log"),
+		}},
+		{Aggregate: SystemKey, Fields: map[string]Field{"maxlimit": whole, "maxexpiration": whole}, Events: map[string]Event{
+			"key-added": required("name", "aggregates", "actions").with("maxlimit", "maxexpiration"),
+		}},
+		{Aggregate: SystemToken, Fields: map[string]Field{"limit": whole, "units": whole, "total": whole}, Events: map[string]Event{
+			"token-issued":   required("identifiertype", "identifierid", "issuer", "expires").with("limit", "aggregates", "actions"),
+			"budget-granted": required("log", "units", "total").with("limit", "actor", "issuer", "expires"),
+		}},
+		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
+			"rows-done": required("aggregate", "ranges", "rows"),
+		}},
+	}
+}
+
+func required(fields ...string) Event { return Event{Fields: fields, Required: fields} }
+
+func (e Event) with(fields ...string) Event {
+	e.Fields = append(append([]string(nil), e.Fields...), fields...)
+	return e
+}
