@@ -2,6 +2,7 @@ package token
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,11 @@ func KeyOf(id string, f map[string]string) (Key, error) {
 		return Key{}, fmt.Errorf("auth key %s: maxlimit: %w", id, err)
 	}
 	seconds, err := number(f["maxexpiration"])
-	if err != nil || seconds > uint64(1<<63-1)/uint64(time.Second) {
-		return Key{}, fmt.Errorf("auth key %s: maxexpiration %q is no number of seconds: %w", id, f["maxexpiration"], err)
+	if err != nil {
+		return Key{}, fmt.Errorf("auth key %s: maxexpiration: %w", id, err)
+	}
+	if seconds > uint64(math.MaxInt64/time.Second) {
+		return Key{}, fmt.Errorf("auth key %s: maxexpiration of %d seconds is too long", id, seconds)
 	}
 	k.MaxExpiration = time.Duration(seconds) * time.Second
 	return k, nil

@@ -1,0 +1,167 @@
+// Package node runs the NATS server inside the process: operator mode, three accounts, an encrypted JetStream store that flushes every write.
+//
+// Side effects of Start in order, and what a crash behind each leaves: (1) the lock on the store: nothing, the kernel frees it; (2) the key check: it says which
+// key the store has, whether or not anything was stored yet; (3) account JWTs for the resolver, each only where there is none that is as new: they are as
+// good as before; (4) the server: JetStream recovers its store by itself. Shutdown undoes 4 and 1.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// maxPayload lets a value of the full 1 MiB through even where JSON escapes make it six times as long, and lets the writer, not the server, say
+// what is too long: beyond max_payload a client is cut off without an answer. nats-server warns above 8 MiB.
+const maxPayload = 8 << 20
+
+// maxControlLine lets a CONNECT line carry the largest token (16 KiB) with its signature; the default of 4 KiB ends at about 25 aggregate types.
+const maxControlLine = 24 << 10
+
+// maxStore is no limit: nats-server would take a share of the disk as it is at the start. The writer guards free space itself.
+const maxStore = 1 << 60
+
+// readyPatience bounds the wait for a server that has recovered its store to accept connections.
+const readyPatience = 20 * time.Second
+
+// Config says how the server runs. All fields but Log and NoSync must be set.
+type Config struct {
+	StoreDir    string // folder of JetStream, made with mode 0700; one server at a time
+	ResolverDir string // folder of account JWTs, made with mode 0700
+	Host        string // address to listen on
+	Port        int    // 0: any free one
+	Keyring     *keyring.Keyring
+	Secrets     *keyring.Secrets
+	Log         zerolog.Logger
+	NoSync      bool // DANGER: do not flush each write; acknowledged events can be lost. For benchmarks only
+}
+
+// Node is a running server. Safe for concurrent use.
+type Node struct {
+	config   Config
+	server   *server.Server
+	accounts *accounts
+	lock     *lock
+}
+
+// Start returns when the server accepts connections and JetStream serves every stream in the store. Where the caller can do something about it
+// the error is a *problem.Problem with a hint: port taken, store in use, store of another key, streams that cannot be opened. After an error
+// nothing is left running. ctx bounds the start alone.
+func Start(ctx context.Context, c Config) (*Node, error) {
+	if err := probe(c.Host, c.Port); err != nil {
+		return nil, err
+	}
+	lock, err := acquire(c.StoreDir)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{config: c, lock: lock}
+	if err := n.start(ctx); err != nil {
+		n.Shutdown()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) (err error) {
+	if err := checkKey(n.config.StoreDir, n.config.Secrets.JetStreamKey); err != nil {
+		return err
+	}
+	if n.accounts, err = openAccounts(n.config.ResolverDir, n.config.Keyring); err != nil {
+		return err
+	}
+	options, err := n.options()
+	if err != nil {
+		return err
+	}
+	if n.server, err = server.NewServer(options); err != nil {
+		return fmt.Errorf("set up the NATS server: %w", err)
+	}
+	bridge := newBridge(n.config.Log)
+	n.server.SetLoggerV2(bridge, bridge.debug(), false, false)
+	if err := n.run(ctx, bridge); err != nil {
+		return err
+	}
+	if err := checkStreams(n.server, n.config.StoreDir); err != nil {
+		return err
+	}
+	return n.SaveAccounts()
+}
+
+// run starts the server and waits until it is ready; recovering a large store takes its time, so only ctx bounds that.
+func (n *Node) run(ctx context.Context, bridge *bridge) error {
+	started := make(chan struct{})
+	go func() { defer close(started); n.server.Start() }()
+	select {
+	case <-started:
+	case <-ctx.Done():
+		n.server.Shutdown()
+		<-started
+		return fmt.Errorf("start the NATS server: %w", ctx.Err())
+	}
+	if err := bridge.fatal(); err != nil {
+		return listenProblem(n.config.Host, n.config.Port, fmt.Errorf("start the NATS server: %w", err))
+	}
+	if !n.server.ReadyForConnections(readyPatience) {
+		return problem.New(problem.Unavailable, "the NATS server was not ready within %s", readyPatience).WithHint("look into the log for the reason")
+	}
+	if !n.server.JetStreamEnabled() {
+		return errors.New("start the NATS server: JetStream did not start")
+	}
+	return nil
+}
+
+// ClientURL is where clients connect to.
+func (n *Node) ClientURL() string { return n.server.ClientURL() }
+
+// Options gives what an in-process connection of an engine needs: the server, and a new user with all rights in the account. The name is for
+// monitoring. They can be joined with further ones, as the log's connection needs.
+func (n *Node) Options(account keyring.Account, name string) ([]nats.Option, error) {
+	userJWT, seed, err := n.config.Secrets.EngineUser(account, name)
+	if err != nil {
+		return nil, fmt.Errorf("make credentials of %s: %w", name, err)
+	}
+	return []nats.Option{nats.Name(name), nats.InProcessServer(n.server), nats.UserJWTAndSeed(userJWT, string(seed))}, nil
+}
+
+// Conn connects an engine in this process to an account, with all rights in it. The caller closes the connection before Shutdown.
+func (n *Node) Conn(account keyring.Account, extra ...nats.Option) (*nats.Conn, error) {
+	options, err := n.Options(account, "engine")
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(n.ClientURL(), append(options, extra...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to account %s: %w", account, err)
+	}
+	return nc, nil
+}
+
+// AccountJWT is the account as the server has it at present.
+func (n *Node) AccountJWT(account keyring.Account) (string, error) {
+	return n.accounts.present(n.config.Keyring.AccountID(account))
+}
+
+// SaveAccounts makes the present account JWTs survive a power cut: the server writes them without a flush. It is called after every update of an
+// account, before the update is confirmed to anybody.
+func (n *Node) SaveAccounts() error { return n.accounts.save() }
+
+// Shutdown ends the server, waits for it, and frees the store. It may be called more than once, but not at the same time.
+func (n *Node) Shutdown() {
+	if n.server != nil {
+		n.server.Shutdown()
+		n.server.WaitForShutdown()
+	}
+	if n.accounts != nil {
+		n.accounts.resolver.Close()
+	}
+	n.lock.release()
+}

@@ -1,0 +1,255 @@
+// Package keyring keeps the keys of a site in one file: the operator's, the accounts', and those under which everything at rest is encrypted.
+//
+// The file (keys.json, mode 0600) has a public part, a part sealed under the DEK, and the operator's seed sealed under the master key. Both
+// secrets are whatever a person chose, of MinSecret characters or more, stretched by Argon2id with salts of their own; nothing but these two
+// seals derives from them, so each can be changed without touching data. Every seal is AES-256-GCM, bound to its name and to the public part,
+// so an exchanged operator or account does not open. A Keyring is not safe for concurrent use; Secrets are, since they are only read.
+package keyring
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/nats-io/jwt/v2"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// Account names one of the three accounts of a site.
+type Account string
+
+const (
+	LOG Account = "LOG" // logs, leases, buckets: the engines alone
+	APP Account = "APP" // people and services
+	SYS Account = "SYS" // the system account of the NATS server
+)
+
+// Lengths of master key and DEK: characters at least, bytes at most.
+const (
+	MinSecret = 16
+	MaxSecret = 4096
+)
+
+// Version of the file's layout; a newer one is refused by name.
+const version = 1
+
+const (
+	sealOperator = "operator-seed"
+	sealSecrets  = "secrets"
+)
+
+// Keyring is the key file of a site: its public part, and the seals that Open and OpenOperator break.
+type Keyring struct {
+	path string
+	file file
+}
+
+type file struct {
+	Version  int                     `json:"version"`
+	Site     string                  `json:"site"`
+	Operator string                  `json:"operator"` // JWT
+	Accounts map[Account]accountInfo `json:"accounts"`
+	Master   seal                    `json:"master"` // the operator's seed, under the master key
+	DEK      seal                    `json:"dek"`    // all other secrets, under the DEK
+}
+
+type accountInfo struct {
+	ID  string `json:"id"`
+	JWT string `json:"jwt"` // as it was made; the present one is with the account resolver
+}
+
+type seal struct {
+	KDF    kdf    `json:"kdf"`
+	Sealed []byte `json:"sealed"`
+}
+
+// Create makes operator, accounts and all keys of a site, and writes them to path, which must not exist. The cost of Argon2id is DefaultCost.
+func Create(path, site string, masterKey, dek []byte) (*Keyring, *Secrets, error) {
+	return CreateWithCost(path, site, masterKey, dek, DefaultCost)
+}
+
+// CreateWithCost is Create with another cost of Argon2id, which the file remembers. Below DefaultCost guessing a secret gets cheaper.
+func CreateWithCost(path, site string, masterKey, dek []byte, cost Cost) (*Keyring, *Secrets, error) {
+	if err := errors.Join(event.CheckSite(site), checkNewSecrets(masterKey, dek), cost.check()); err != nil {
+		return nil, nil, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return nil, nil, fmt.Errorf("create key file %s: %w", path, os.ErrExist)
+	}
+	k := &Keyring{path: path, file: file{Version: version, Site: site}}
+	operatorSeed, secrets, err := k.generate()
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, err := secrets.encode()
+	if err != nil {
+		return nil, nil, err
+	}
+	k.file.Master = k.seal(masterKey, cost, sealOperator, operatorSeed)
+	k.file.DEK = k.seal(dek, cost, sealSecrets, plain)
+	return k, secrets, k.write()
+}
+
+// Load reads a key file without opening it. It refuses a file of a newer version (ErrNewer), one that others can read or write (ErrExposed), and
+// one whose public part is not whole (ErrCorrupt).
+func Load(path string) (*Keyring, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keyring{path: path}
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("read key file %s: %w: %w", path, ErrCorrupt, err)
+	}
+	if head.Version > version {
+		return nil, fmt.Errorf("read key file %s: %w: it has version %d, this program knows version %d", path, ErrNewer, head.Version, version)
+	}
+	if err := json.Unmarshal(data, &k.file); err != nil {
+		return nil, fmt.Errorf("read key file %s: %w: %w", path, ErrCorrupt, err)
+	}
+	if err := k.check(); err != nil {
+		return nil, fmt.Errorf("read key file %s: %w: %w", path, ErrCorrupt, err)
+	}
+	return k, nil
+}
+
+// Open gives what is sealed under the DEK; another one gives ErrWrongKey.
+func (k *Keyring) Open(dek []byte) (*Secrets, error) {
+	plain, err := k.open(k.file.DEK, dek, sealSecrets)
+	if err != nil {
+		return nil, fmt.Errorf("open %s with the DEK: %w", k.path, err)
+	}
+	return decodeSecrets(plain)
+}
+
+// OpenOperator gives the operator's seed, which is sealed under the master key; another one gives ErrWrongKey.
+func (k *Keyring) OpenOperator(masterKey []byte) ([]byte, error) {
+	seed, err := k.open(k.file.Master, masterKey, sealOperator)
+	if err != nil {
+		return nil, fmt.Errorf("open %s with the master key: %w", k.path, err)
+	}
+	return seed, nil
+}
+
+// ChangeDEK seals the same secrets under another DEK and writes the file; a crash leaves the old file or the new one.
+func (k *Keyring) ChangeDEK(old, fresh []byte) error {
+	return k.change(&k.file.DEK, sealSecrets, old, fresh)
+}
+
+// ChangeMasterKey seals the operator's seed under another master key and writes the file; a crash leaves the old file or the new one.
+func (k *Keyring) ChangeMasterKey(old, fresh []byte) error {
+	return k.change(&k.file.Master, sealOperator, old, fresh)
+}
+
+func (k *Keyring) change(s *seal, name string, old, fresh []byte) error {
+	if err := CheckSecret(fresh); err != nil {
+		return err
+	}
+	plain, err := k.open(*s, old, name)
+	if err != nil {
+		return fmt.Errorf("open %s of %s: %w", name, k.path, err)
+	}
+	before := *s
+	*s = k.seal(fresh, before.KDF.cost(), name, plain)
+	if err := k.write(); err != nil {
+		*s = before
+		return err
+	}
+	return nil
+}
+
+// Site is the name of the site.
+func (k *Keyring) Site() string { return k.file.Site }
+
+// OperatorJWT is what a NATS server trusts.
+func (k *Keyring) OperatorJWT() string { return k.file.Operator }
+
+// AccountID is the public id of an account, empty for one that a site does not have.
+func (k *Keyring) AccountID(a Account) string { return k.file.Accounts[a].ID }
+
+// AccountJWT is the JWT of an account as it was made. The present one is with the account resolver.
+func (k *Keyring) AccountJWT(a Account) string { return k.file.Accounts[a].JWT }
+
+// OperatorKeys are the public keys that may sign accounts: the operator's identity and its signing key.
+func (k *Keyring) OperatorKeys() []string {
+	operator, err := jwt.DecodeOperatorClaims(k.file.Operator)
+	if err != nil {
+		return nil // cannot be: Create made it, Load checked it
+	}
+	return append([]string{operator.Subject}, operator.SigningKeys...)
+}
+
+// CheckSecret says why s is no master key or DEK, or nil. The error does not repeat it.
+func CheckSecret(s []byte) error {
+	characters := len(s)
+	if utf8.Valid(s) {
+		characters = utf8.RuneCount(s)
+	}
+	if characters < MinSecret || len(s) > MaxSecret {
+		return fmt.Errorf("%w: it has %d characters, it must have %d or more, and at most %d bytes", ErrWeakSecret, characters, MinSecret, MaxSecret)
+	}
+	return nil
+}
+
+func checkNewSecrets(masterKey, dek []byte) error {
+	if err := CheckSecret(masterKey); err != nil {
+		return fmt.Errorf("master key: %w", err)
+	}
+	if err := CheckSecret(dek); err != nil {
+		return fmt.Errorf("DEK: %w", err)
+	}
+	if slices.Equal(masterKey, dek) {
+		return fmt.Errorf("%w: master key and DEK are the same", ErrWeakSecret)
+	}
+	return nil
+}
+
+// binding is the associated data of a seal: its name and a digest of the public part.
+func (k *Keyring) binding(name string) string {
+	public, err := json.Marshal(struct {
+		Site, Operator string
+		Accounts       map[Account]accountInfo
+	}{k.file.Site, k.file.Operator, k.file.Accounts})
+	if err != nil {
+		return name // cannot be: strings alone
+	}
+	sum := sha256.Sum256(public)
+	return fmt.Sprintf("keys.json/%d/%s/%x", version, name, sum)
+}
+
+func (k *Keyring) seal(secret []byte, cost Cost, name string, plain []byte) seal {
+	f := newKDF(cost)
+	return seal{KDF: f, Sealed: Seal(f.derive(secret), k.binding(name), plain)}
+}
+
+func (k *Keyring) open(s seal, secret []byte, name string) ([]byte, error) {
+	return Unseal(s.KDF.derive(secret), k.binding(name), s.Sealed)
+}
+
+// check holds the public part to what Create makes.
+func (k *Keyring) check() error {
+	if k.file.Version < 1 {
+		return fmt.Errorf("version %d", k.file.Version)
+	}
+	if _, err := jwt.DecodeOperatorClaims(k.file.Operator); err != nil {
+		return fmt.Errorf("operator: %w", err)
+	}
+	for _, a := range []Account{LOG, APP, SYS} {
+		claims, err := jwt.DecodeAccountClaims(k.file.Accounts[a].JWT)
+		if err != nil {
+			return fmt.Errorf("account %s: %w", a, err)
+		}
+		if claims.Subject != k.file.Accounts[a].ID || !slices.Contains(k.OperatorKeys(), claims.Issuer) {
+			return fmt.Errorf("account %s is not the one that the operator signed", a)
+		}
+	}
+	return errors.Join(event.CheckSite(k.file.Site), k.file.Master.KDF.check(), k.file.DEK.KDF.check())
+}

@@ -1,0 +1,160 @@
+package token_test
+
+import (
+	"testing"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+// operator signs accounts.
+type operator struct {
+	pair nkeys.KeyPair
+	id   string
+	seed []byte
+}
+
+func newOperator(t *testing.T) operator {
+	t.Helper()
+	pair, err := nkeys.CreateOperator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return operator{pair, id, seed}
+}
+
+// edit gives the account with a change, signed anew.
+func (o operator) edit(t *testing.T, text string, change func(*jwt.AccountClaims)) string {
+	t.Helper()
+	c, err := jwt.DecodeAccountClaims(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(c)
+	if text, err = c.Encode(o.pair); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func (o operator) account(t *testing.T) string {
+	t.Helper()
+	c := jwt.NewAccountClaims(newIssuer(t).id)
+	c.Name = "APP"
+	c.SigningKeys.Add(newIssuer(t).id)
+	text, err := c.Encode(o.pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func someKey(t *testing.T) token.Key {
+	t.Helper()
+	return token.Key{ID: newIssuer(t).id, Name: "imports", Aggregates: []string{"patient"}, Actions: []token.Action{token.ActionWrite, token.ActionAdmin}}
+}
+
+func TestAddAuthKey(t *testing.T) {
+	o := newOperator(t)
+	account := o.account(t)
+	for range 3 {
+		key := someKey(t)
+		updated, err := token.AddAuthKey(account, o.seed, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := token.CheckAppUpdate(account, updated, "OX", o.id); err != nil {
+			t.Errorf("got %v, want the update to pass", err)
+		}
+		if err := token.CheckAuthKey(updated, key); err != nil {
+			t.Errorf("got %v, want the account to hold the key", err)
+		}
+		isProblem(t, token.CheckAuthKey(account, key), problem.Forbidden)
+		wider := key
+		wider.Actions = append(wider.Actions, token.ActionRead)
+		isProblem(t, token.CheckAuthKey(updated, wider), problem.Forbidden)
+		_, err = token.AddAuthKey(updated, o.seed, key)
+		isProblem(t, err, problem.Conflict)
+		account = updated
+	}
+}
+
+func TestAddAuthKeyRefuses(t *testing.T) {
+	o := newOperator(t)
+	account := o.account(t)
+	for name, change := range map[string]func(*token.Key){
+		"no id":     func(k *token.Key) { k.ID = "" },
+		"user id":   func(k *token.Key) { k.ID = publicOf(t, userSeed(t)) },
+		"no rights": func(k *token.Key) { k.Actions = nil },
+		"bad type":  func(k *token.Key) { k.Aggregates = []string{">"} },
+		"long name": func(k *token.Key) { k.Name = string(make([]byte, token.MaxNameLen+1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := someKey(t)
+			change(&key)
+			_, err := token.AddAuthKey(account, o.seed, key)
+			isProblem(t, err, problem.Malformed)
+		})
+	}
+	_, err := token.AddAuthKey("x", o.seed, someKey(t))
+	isProblem(t, err, problem.Malformed)
+	if _, err := token.AddAuthKey(account, userSeed(t), someKey(t)); err == nil {
+		t.Error("got an account signed by a user, want an error")
+	}
+}
+
+func TestCheckAppUpdateRefuses(t *testing.T) {
+	o := newOperator(t)
+	account, err := token.AddAuthKey(o.account(t), o.seed, someKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := newIssuer(t).id
+	for name, updated := range map[string]string{
+		"no JWT":              "x",
+		"other operator":      newOperator(t).edit(t, account, func(*jwt.AccountClaims) {}),
+		"other account":       o.edit(t, account, func(c *jwt.AccountClaims) { c.Subject = id }),
+		"unscoped key":        o.edit(t, account, func(c *jwt.AccountClaims) { c.SigningKeys.Add(id) }),
+		"key removed":         o.edit(t, account, func(c *jwt.AccountClaims) { c.SigningKeys.Remove(c.SigningKeys.Keys()[0]) }),
+		"all keys removed":    o.edit(t, account, func(c *jwt.AccountClaims) { c.SigningKeys = nil }),
+		"limits":              o.edit(t, account, func(c *jwt.AccountClaims) { c.Limits.Conn = 1 }),
+		"revocation":          o.edit(t, account, func(c *jwt.AccountClaims) { c.Revoke("*") }),
+		"default permissions": o.edit(t, account, func(c *jwt.AccountClaims) { c.DefaultPermissions.Pub.Allow.Add("x") }),
+		"name":                o.edit(t, account, func(c *jwt.AccountClaims) { c.Name = "B" }),
+		"expiry":              o.edit(t, account, func(c *jwt.AccountClaims) { c.Expires = 1 << 40 }),
+		"expired":             o.edit(t, account, func(c *jwt.AccountClaims) { c.Expires = 1 }),
+		"wide scope": o.edit(t, account, func(c *jwt.AccountClaims) {
+			s := token.ScopeTemplate(token.Key{ID: id})
+			s.Template.Pub.Allow.Add(">")
+			c.SigningKeys.AddScopedSigner(&s)
+		}),
+		"widened key": o.edit(t, account, func(c *jwt.AccountClaims) {
+			for _, scope := range c.SigningKeys {
+				if s, ok := scope.(*jwt.UserScope); ok {
+					s.Template.Sub.Allow.Add(">")
+				}
+			}
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := token.CheckAppUpdate(account, updated, o.id)
+			if p := problem.From(err); err == nil || p.Code == problem.Internal || p.Hint == "" {
+				t.Errorf("got %v, want a problem with a hint", err)
+			}
+		})
+	}
+	if err := token.CheckAppUpdate(account, o.edit(t, account, func(*jwt.AccountClaims) {}), o.id); err != nil {
+		t.Errorf("got %v for the same account signed anew, want it to pass", err)
+	}
+}
