@@ -55,7 +55,7 @@ func (a *API) who(h headers, admin bool) (*token.Claims, *problem.Problem) {
 	if err != nil {
 		return nil, problem.From(err)
 	}
-	if admin && !c.Allows(token.ActionAdmin, token.All) {
+	if admin && !c.AllowsAll(token.ActionAdmin) {
 		return nil, problem.New(problem.Forbidden, "the token of %s does not allow administering", c.Actor()).WithHint("use an auth key that allows it: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
 	}
 	return c, nil

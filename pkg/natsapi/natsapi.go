@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,12 +132,25 @@ func (a *API) serve(name, description string, endpoints ...endpoint) (micro.Serv
 	}
 	for _, e := range endpoints {
 		options := []micro.EndpointOpt{micro.WithEndpointSubject(e.subject), micro.WithEndpointPendingLimits(-1, -1)}
-		if err := s.AddEndpoint(e.name, micro.HandlerFunc(e.handle), options...); err != nil {
+		if err := s.AddEndpoint(e.name, a.guarded(e.handle), options...); err != nil {
 			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", e.subject, err), s.Stop())
 		}
 	}
 	return s, nil
 }
+
+// guarded lets only requests through whose answer goes to an inbox: the sender chooses the reply subject, and this connection may publish anywhere in APP.
+func (a *API) guarded(handle func(micro.Request)) micro.HandlerFunc {
+	return func(m micro.Request) {
+		if reply := m.Reply(); reply != "" && !strings.HasPrefix(reply, "_INBOX.") {
+			a.cfg.Log.Warn().Str("subject", clip(m.Subject())).Str("reply", clip(reply)).Msg("request was dropped: it wanted its answer outside the inboxes")
+			return
+		}
+		handle(m)
+	}
+}
+
+func clip(s string) string { return s[:min(len(s), 100)] }
 
 // beside runs a handler on a goroutine of its own; above the limit the request is refused, so that none waits unseen.
 func (a *API) beside(handle func(context.Context, request) *problem.Problem) func(micro.Request) {

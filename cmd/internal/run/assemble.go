@@ -20,6 +20,9 @@ import (
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
+// blockHeadroom is what of the server's max_payload stays free for a block's header and its table.
+const blockHeadroom = 16 << 10
+
 // assemble puts the engines together: connections, log store, writer, projector, doors. release closes the connections after all engines ended.
 func (e Engines) assemble(ctx context.Context) (engines []engine, release func(), err error) {
 	c := &connections{}
@@ -128,6 +131,7 @@ func (e Engines) writer(c *connections, p *projector.Projector) (*writer.Writer,
 		return nil, err
 	}
 	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Log: e.Log, Metrics: e.Metrics}
+	cfg.MaxBlock = int(c.writing.MaxPayload()) - blockHeadroom
 	if p != nil {
 		cfg.Opened = p.Notify
 	}

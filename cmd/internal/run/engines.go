@@ -1,0 +1,105 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/keyring"
+)
+
+// Engines are the engines of one site in this process, on connections in its accounts: those of the node in the same process, or of any NATS cluster.
+type Engines struct {
+	Site            string
+	Dir             string                                                    // folder that holds the folders of writer states and index; both can be rebuilt
+	Secrets         *keyring.Secrets                                          // encrypt them
+	Connect         func(keyring.Account, ...nats.Option) (*nats.Conn, error) // with all rights in that account
+	Operators       []string                                                  // public keys that may sign the account APP
+	Confirmed       func() error                                              // makes an updated account durable before anybody is told
+	Writer          bool                                                      // run the writer
+	Projector       bool                                                      // run the projector
+	MemoryThreshold int                                                       // decoded events that the projector keeps in memory
+	UnsafeNoSync    bool                                                      // accept servers that do not flush each write
+	Log             zerolog.Logger
+	Metrics         prometheus.Registerer
+}
+
+// engine is one part that runs until its context ends.
+type engine struct {
+	name  string
+	run   func(context.Context) error // nil when the context ended
+	ready <-chan struct{}
+}
+
+// running is an engine with its goroutine.
+type running struct {
+	engine
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when run has returned
+	err    error         // of run; read after ended
+}
+
+// Run starts the engines and holds them until ctx ends (nil) or one of them fails. up is called once, when all are ready. They are started in
+// the order of assemble and stopped in the opposite one, each waited for, so that the doors close before what stands behind them.
+func (e Engines) Run(ctx context.Context, up func() error) error {
+	engines, release, err := e.assemble(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	failed := make(chan struct{}, len(engines))
+	started := make([]*running, len(engines))
+	for i, one := range engines {
+		started[i] = start(ctx, one, failed)
+	}
+	err = e.watch(ctx, engines, failed, up)
+	for i := len(started) - 1; i >= 0; i-- {
+		started[i].cancel()
+		<-started[i].ended
+		err = errors.Join(err, started[i].err)
+		e.Log.Debug().Str(fieldEngine, started[i].name).Msg("engine stopped")
+	}
+	return err
+}
+
+// watch returns when ctx ends or an engine does.
+func (e Engines) watch(ctx context.Context, engines []engine, failed <-chan struct{}, up func() error) error {
+	for _, one := range engines {
+		select {
+		case <-one.ready:
+			e.Log.Debug().Str(fieldEngine, one.name).Msg("engine ready")
+		case <-failed:
+			return nil // its error is collected when it is stopped
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	if err := up(); err != nil {
+		return err
+	}
+	select {
+	case <-failed:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// start runs an engine under a context of its own, which outlives ctx until the engine's turn to stop comes.
+func start(ctx context.Context, one engine, failed chan<- struct{}) *running {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &running{engine: one, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		if r.err = one.run(ctx); r.err != nil {
+			r.err = fmt.Errorf("run the %s: %w", one.name, r.err)
+		} else if ctx.Err() == nil {
+			r.err = fmt.Errorf("the %s ended by itself", one.name)
+		}
+		failed <- struct{}{}
+	}()
+	return r
+}

@@ -1,0 +1,118 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// health is the HTTP port: /livez (the process runs), /readyz (commands are accepted) and /metrics (Prometheus).
+type health struct {
+	server   *http.Server
+	listener net.Listener
+	ready    atomic.Bool
+}
+
+// newRegistry is a metrics registry of our own, so that nothing an imported package registers globally shows up.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	build := Built()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "eventful_build_info",
+		Help:        "Always 1; the labels say which program runs.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "go": build.Go},
+	})
+	info.Set(1)
+	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// listenHTTP takes the port, so that a port in use shows before anything else is started. Requests are answered once serve runs.
+func listenHTTP(host string, port int, registry *prometheus.Registry) (*health, error) {
+	listener, err := listen(host, port)
+	if err != nil {
+		return nil, err
+	}
+	h := &health{listener: listener}
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "eventful_ready", Help: "1 while commands are accepted.",
+	}, func() float64 {
+		if h.ready.Load() {
+			return 1
+		}
+		return 0
+	}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plainText(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", h.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	h.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	return h, nil
+}
+
+func (h *health) readyz(w http.ResponseWriter, _ *http.Request) {
+	if !h.ready.Load() {
+		plainText(w, http.StatusServiceUnavailable, "not ready\n")
+		return
+	}
+	plainText(w, http.StatusOK, "ok\n")
+}
+
+func plainText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text) // the client is gone: nobody to tell
+}
+
+func (h *health) url() string { return "http://" + h.listener.Addr().String() }
+
+// serve answers until ctx ends; open requests get two seconds more.
+func (h *health) serve(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- h.server.Serve(h.listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := h.server.Shutdown(late)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = h.server.Close()
+	}
+	<-failed
+	return err
+}
+
+// listen takes the port; in use or forbidden it is a *problem.Problem that names the flag to change.
+func listen(host string, port int) (net.Listener, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	l, err := net.Listen("tcp", address)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, problem.New(problem.Unavailable, "HTTP port %s is taken by another program", address).
+			WithHint("stop the other program, or choose another port with --port")
+	case errors.Is(err, syscall.EACCES):
+		return nil, problem.New(problem.Invalid, "HTTP port %s may not be opened by this user", address).
+			WithHint("choose one above 1023 with --port")
+	}
+	return nil, problem.New(problem.Invalid, "HTTP port %s cannot be opened: %v", address, err).
+		WithHint("--host must be an address of this machine")
+}

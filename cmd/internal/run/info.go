@@ -1,0 +1,92 @@
+package run
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// infoFormat is the version of run.json.
+const infoFormat = 1
+
+// Info says where a running server is to be found: the content of run.json (0600), which lies in the data folder while a server runs.
+type Info struct {
+	Format       int               `json:"format"`
+	PID          int               `json:"pid"`
+	Mark         string            `json:"mark,omitempty"` // tells this process from a later one with the same id; empty: not known here
+	Since        time.Time         `json:"since"`
+	Version      string            `json:"version"`
+	Site         string            `json:"site"`
+	HTTP         string            `json:"http"`            // base URL
+	NATS         string            `json:"nats"`            // URL
+	Given        map[string]string `json:"given,omitempty"` // settings that were given to start as flags; restart keeps them
+	NoEngines    bool              `json:"no-engines,omitempty"`
+	UnsafeNoSync bool              `json:"unsafe-no-sync,omitempty"`
+	Ready        bool              `json:"ready"`                // commands are accepted
+	Credential   string            `json:"credential,omitempty"` // JWT of the local credential: server status and key administration, nothing else
+}
+
+// Find gives the server that runs on a data folder; nil if none does. Leftovers of a server that was killed do not count: the lock decides.
+func Find(dir string) (*Info, error) {
+	locked, err := isLocked(dir)
+	if err != nil || !locked {
+		return nil, err
+	}
+	info, err := readInfo(dir)
+	if errors.Is(err, fs.ErrNotExist) { // between lock and run.json
+		return &Info{}, nil
+	}
+	return info, err
+}
+
+func readInfo(dir string) (*Info, error) {
+	path := filepath.Join(dir, infoFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	info := &Info{}
+	if err := json.Unmarshal(text, info); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if info.Format > infoFormat {
+		return nil, problem.New(problem.Invalid, "%s has format %d; this eventful knows formats up to %d", path, info.Format, infoFormat).
+			WithHint("use the eventful that started the server")
+	}
+	return info, nil
+}
+
+// publish writes run.json and the pid file. Both are hints only, so they need no flush; a torn one cannot be seen because of the rename.
+func (i *Info) publish(dir string) error {
+	text, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", infoFile, err)
+	}
+	for name, content := range map[string][]byte{infoFile: append(text, '\n'), pidFile: []byte(strconv.Itoa(i.PID) + "\n")} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+			return notWritable(dir, err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			return notWritable(dir, err)
+		}
+	}
+	return nil
+}
+
+func withdraw(dir string) error {
+	var all error
+	for _, name := range []string{infoFile, pidFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			all = errors.Join(all, err)
+		}
+	}
+	return all
+}

@@ -1,0 +1,31 @@
+package run
+
+import "path/filepath"
+
+// What lies in a data folder besides config.toml. Only the JetStream store and the key file cannot be rebuilt.
+const (
+	KeyFile     = "keys.json"    // the site's keys, sealed; see package keyring
+	storeDir    = "jetstream"    // the logs
+	resolverDir = "accounts"     // account JWTs of the NATS server
+	stateDir    = "state"        // of the writer: one folder a log
+	indexDir    = "index"        // of the projector
+	lockFile    = "lock"         // held while a server runs on the folder
+	pidFile     = "eventful.pid" // process id of the server, for people and supervisors
+	infoFile    = "run.json"     // where the running server is to be found
+	logFile     = "eventful.log" // what the server logged
+	oldLogFile  = "eventful.log.1"
+)
+
+// Contents lists everything that EventfulDB itself puts into a data folder, except config.toml; `destroy` removes that and nothing else.
+func Contents() []string {
+	return []string{infoFile, pidFile, storeDir, resolverDir, stateDir, indexDir, logFile, oldLogFile, KeyFile, lockFile}
+}
+
+// Configured reports whether the folder has keys: the last thing that the first `config` makes.
+func Configured(dir string) bool { return exists(filepath.Join(dir, KeyFile)) }
+
+// Started reports whether a server has ever run on the folder; from then on its site is fixed.
+func Started(dir string) bool { return exists(filepath.Join(dir, storeDir)) }
+
+// LogPath is the file that a server on this data folder logs to.
+func LogPath(dir string) string { return filepath.Join(dir, logFile) }

@@ -1,0 +1,138 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/cmd/internal/node"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// Server is a whole EventfulDB in one process: NATS, the engines, and the HTTP port.
+type Server struct {
+	DataDir         string            // absolute; must have been configured
+	DEK             []byte            // opens the key file
+	Site            string            // must be the one in the key file; empty: take that
+	Host            string            // address that HTTP and NATS listen on
+	Port            int               // of HTTP; 0: any free one
+	NATSPort        int               // 0: any free one
+	MemoryThreshold int               // decoded events kept in memory; 0: none
+	NoEngines       bool              // NATS only: the engines run elsewhere (cmd/writer, cmd/projector)
+	UnsafeNoSync    bool              // for benchmarks: acknowledged events can be lost
+	Given           map[string]string // settings that were given for this run only; they are noted for restart
+	Log             zerolog.Logger
+}
+
+// Serve runs until ctx ends (nil) or something fails for good. ready is called once, when commands are accepted.
+//
+// Side effects in order, and what a crash behind each leaves: (1) the lock: nothing, the kernel frees it. (2) run.json and the pid file: leftovers that do
+// not count, since nobody holds the lock. (3) the ports, the NATS server, the engines: they recover by themselves at the next start.
+func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
+	if !Configured(s.DataDir) {
+		return problem.New(problem.NotFound, "%s is not configured", s.DataDir).
+			WithHint("run `eventful config` first, or name the right folder with --data-dir")
+	}
+	lock, err := Acquire(s.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	keys, secrets, err := s.open()
+	if err != nil {
+		return err
+	}
+	info := s.info(keys.Site())
+	if err := info.publish(s.DataDir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, withdraw(s.DataDir)) }()
+	registry := newRegistry()
+	health, err := listenHTTP(s.Host, s.Port, registry)
+	if err != nil {
+		return err
+	}
+	info.HTTP = health.url()
+	ctx, cancel := context.WithCancel(ctx)
+	web := make(chan error, 1)
+	go func() { defer cancel(); web <- health.serve(ctx) }()
+	err = s.run(ctx, keys, secrets, registry, func(url, credential string) error {
+		info.NATS, info.Credential, info.Ready = url, credential, true
+		if err := info.publish(s.DataDir); err != nil {
+			return err
+		}
+		health.ready.Store(true)
+		s.Log.Info().Str(fieldSite, info.Site).Str(fieldHTTP, info.HTTP).Str(fieldNATS, info.NATS).Msg("server accepted commands")
+		ready(info)
+		return nil
+	})
+	cancel()
+	return errors.Join(err, <-web)
+}
+
+// run holds the node and the engines. serving is called when commands are accepted.
+func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring.Secrets, registry *prometheus.Registry, serving func(url, credential string) error) error {
+	n, err := node.Start(ctx, node.Config{
+		StoreDir:    filepath.Join(s.DataDir, storeDir),
+		ResolverDir: filepath.Join(s.DataDir, resolverDir),
+		Host:        s.Host,
+		Port:        s.NATSPort,
+		Keyring:     keys,
+		Secrets:     secrets,
+		Log:         s.Log,
+		NoSync:      s.UnsafeNoSync,
+	})
+	if err != nil {
+		return err
+	}
+	defer n.Shutdown()
+	credential, _, err := secrets.LocalUser()
+	if err != nil {
+		return err
+	}
+	up := func() error { return serving(n.ClientURL(), credential) }
+	if s.NoEngines {
+		if err := up(); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	}
+	return Engines{
+		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.Conn, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
+		Writer: true, Projector: true, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
+		Log: s.Log, Metrics: registry,
+	}.Run(ctx, up)
+}
+
+// open reads the key file and opens it with the DEK.
+func (s Server) open() (*keyring.Keyring, *keyring.Secrets, error) {
+	path := filepath.Join(s.DataDir, KeyFile)
+	keys, err := keyring.Load(path)
+	if err != nil {
+		return nil, nil, KeyProblem(err)
+	}
+	if s.Site != "" && s.Site != keys.Site() {
+		return nil, nil, problem.New(problem.Conflict, "the site is set to %q, but this data folder belongs to site %q", s.Site, keys.Site()).
+			WithHint("a site is fixed at the first start: take EVENTFUL_SITE and `site` in config.toml back to %q", keys.Site())
+	}
+	secrets, err := keys.Open(s.DEK)
+	if errors.Is(err, keyring.ErrWrongKey) {
+		return nil, nil, problem.New(problem.Unauthenticated, "the DEK does not open %s", path).
+			WithHint("give the DEK that `eventful config` was given, with EVENTFUL_DEK or EVENTFUL_DEK_FILE")
+	}
+	return keys, secrets, KeyProblem(err)
+}
+
+func (s Server) info(site string) *Info {
+	return &Info{
+		Format: infoFormat, PID: os.Getpid(), Mark: processMark(os.Getpid()), Since: time.Now().UTC().Truncate(time.Millisecond), Version: Version(),
+		Site: site, Given: s.Given, NoEngines: s.NoEngines, UnsafeNoSync: s.UnsafeNoSync,
+	}
+}

@@ -1,0 +1,212 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// Standalone is a program that runs engines against any NATS cluster, instead of the one in `eventful start`.
+type Standalone struct {
+	Name      string // of the program
+	Short     string // what it does, in one line
+	Writer    bool
+	Projector bool
+}
+
+// Main runs the program until it is told to stop, and gives its exit status. It logs to standard error.
+func (s Standalone) Main() (status int) {
+	defer func() {
+		if r := recover(); r != nil {
+			status = complain(problem.New(problem.Internal, "a fault of %s itself: %v", s.Name, r))
+		}
+	}()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	started := false
+	cmd := &cobra.Command{
+		Use: s.Name, Short: s.Short, Version: Version(), Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
+		Long: s.Short + ".\n\nThe data folder must hold the site's keys.json, which `eventful config` makes; the state that is kept beside it can be rebuilt.\n" +
+			"Settings come from flags, then EVENTFUL_* in the environment, then config.toml in the data folder, then defaults.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			started = true
+			return s.serve(cmd)
+		},
+	}
+	standaloneFlags(cmd)
+	switch err := cmd.ExecuteContext(ctx); {
+	case err == nil:
+		return 0
+	case started:
+		return complain(err)
+	default:
+		return complain(problem.New(problem.Malformed, "%v", err).WithHint("`%s --help` shows all flags", s.Name))
+	}
+}
+
+func standaloneFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.String("data-dir", "./.eventful", "`folder` of keys.json and of the engine's state")
+	flags.String("nats-url", "nats://127.0.0.1:4222", "`url` of the NATS servers, separated by commas")
+	for _, account := range []string{"log", "app", "sys"} {
+		flags.String(account+"-creds", "", "credentials `file` of a user with all rights in that account; made from keys.json if not given")
+	}
+	flags.String("dek", "", "the DEK; others can see it here, so give --dek-file or EVENTFUL_DEK instead")
+	flags.String("dek-file", "", "`file` that holds the DEK; - is standard input")
+	flags.String("site", "", "the site that keys.json must belong to")
+	flags.Int("memory-threshold", 100000, "decoded `events` kept in memory, first in first out")
+	flags.String("http", "", "`address` (host:port) of /livez, /readyz and /metrics; none if not given")
+	flags.String("log-level", "info", "trace, debug, info, warn or error")
+}
+
+func (s Standalone) serve(cmd *cobra.Command) error {
+	config, err := settings.Load(cmd.Flags())
+	if err != nil {
+		return err
+	}
+	out := io.Writer(os.Stderr)
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		out = Console(os.Stderr, os.Getenv("NO_COLOR") == "")
+	}
+	logger, err := Logger(out, config.LogLevel)
+	if err != nil {
+		return err
+	}
+	dek, err := config.Secret(settings.DEK)
+	if err != nil {
+		return err
+	}
+	if dek.Bytes == nil {
+		return problem.New(problem.Unauthenticated, "the DEK is missing: nothing can be decrypted without it").
+			WithHint("set EVENTFUL_DEK or EVENTFUL_DEK_FILE")
+	}
+	keys, secrets, err := Server{DataDir: config.DataDir, DEK: dek.Bytes, Site: config.Site}.open()
+	if errors.Is(err, os.ErrNotExist) {
+		return problem.New(problem.NotFound, "there is no %s", filepath.Join(config.DataDir, KeyFile)).
+			WithHint("copy the one that `eventful config` made, or name another folder with --data-dir")
+	}
+	if err != nil {
+		return err
+	}
+	link := outside{config, keys, secrets, s.Name}
+	engines := Engines{
+		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
+		Writer: s.Writer, Projector: s.Projector, MemoryThreshold: config.MemoryThreshold, Log: logger,
+	}
+	return withHealth(cmd.Context(), config.Text("http"), engines, logger)
+}
+
+// withHealth runs the engines, with the HTTP port if there is to be one.
+func withHealth(ctx context.Context, address string, engines Engines, logger zerolog.Logger) error {
+	registry := newRegistry()
+	engines.Metrics = prometheus.Registerer(registry)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	up := func() error { return nil }
+	web := make(chan error, 1)
+	if address == "" {
+		web <- nil
+	} else {
+		health, err := listenAddress(address, registry)
+		if err != nil {
+			return err
+		}
+		up = func() error { health.ready.Store(true); return nil }
+		go func() { defer cancel(); web <- health.serve(ctx) }()
+	}
+	err := engines.Run(ctx, func() error {
+		logger.Info().Str(fieldSite, engines.Site).Str(fieldVer, Version()).Msg("engine accepted requests")
+		return up()
+	})
+	cancel()
+	return errors.Join(err, <-web)
+}
+
+func listenAddress(address string, registry *prometheus.Registry) (*health, error) {
+	host, text, err := net.SplitHostPort(address)
+	port, portErr := strconv.ParseUint(text, 10, 16)
+	if err != nil || portErr != nil {
+		return nil, problem.New(problem.Malformed, "--http %q is no host:port", address).WithHint("for example 127.0.0.1:9596")
+	}
+	return listenHTTP(host, int(port), registry)
+}
+
+// outside connects to a NATS cluster that others run.
+type outside struct {
+	config  *settings.Config
+	keys    *keyring.Keyring
+	secrets *keyring.Secrets
+	name    string
+}
+
+func (o outside) connect(account keyring.Account, options ...nats.Option) (*nats.Conn, error) {
+	credentials, err := o.credentials(account)
+	if err != nil {
+		return nil, err
+	}
+	url := o.config.Text("nats-url")
+	nc, err := nats.Connect(url, append([]nats.Option{nats.Name(o.name), credentials}, options...)...)
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "connect to %s in account %s: %v", url, account, err).
+			WithHint("--nats-url names the servers; they must trust the site's operator and hold its accounts")
+	}
+	return nc, nil
+}
+
+// credentials are those of the file for the account, which must belong to the account of that name in keys.json, or a user made from keys.json.
+func (o outside) credentials(account keyring.Account) (nats.Option, error) {
+	flag := map[keyring.Account]string{keyring.LOG: "log-creds", keyring.APP: "app-creds", keyring.SYS: "sys-creds"}[account]
+	path := o.config.Text(flag)
+	if path == "" {
+		userJWT, seed, err := o.secrets.EngineUser(account, o.name)
+		return nats.UserJWTAndSeed(userJWT, string(seed)), err
+	}
+	text, err := settings.ReadSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	userJWT, err := jwt.ParseDecoratedJWT(text)
+	if err != nil {
+		return nil, problem.New(problem.Invalid, "--%s: %s is no credentials file: %v", flag, path, err)
+	}
+	claims, err := jwt.DecodeUserClaims(userJWT)
+	if err != nil {
+		return nil, problem.New(problem.Invalid, "--%s: %s holds no user: %v", flag, path, err)
+	}
+	if owner := claims.IssuerAccount; owner != o.keys.AccountID(account) && claims.Issuer != o.keys.AccountID(account) {
+		return nil, problem.New(problem.Invalid, "--%s: %s is of account %s, and the site's account %s is %s", flag, path, owner, account, o.keys.AccountID(account)).
+			WithHint("every account has a file of its own; keys.json says which account is which")
+	}
+	return nats.UserCredentials(path), nil
+}
+
+// complain prints the error as every program of EventfulDB does.
+func complain(err error) (status int) {
+	p := problem.From(err)
+	fmt.Fprintln(os.Stderr, "error:", p.Detail)
+	for _, one := range p.Problems {
+		fmt.Fprintln(os.Stderr, "  -", one.Detail)
+	}
+	if p.Hint != "" {
+		fmt.Fprintln(os.Stderr, "hint:", p.Hint)
+	}
+	return p.ExitStatus()
+}
