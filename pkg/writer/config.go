@@ -20,7 +20,7 @@ type Config struct {
 
 	WindowCommands uint64        // default 1,000,000: accepted commands of a log whose ids are remembered
 	WindowAge      time.Duration // default 24 h of block time: how long they are
-	MaxBlock       int           // default 1,000,000 bytes: hard limit of a block, below the server's max_payload
+	MaxBlock       int           // default 1,000,000 bytes: hard limit of a block's commits; the block itself is up to 16 KiB larger
 	Queue          int           // default 16,384 commands a log that wait to be decided; more are refused as unavailable
 	CacheBytes     int64         // default 32 MiB a log: Badger's caches
 	CachedHeads    int           // default 65,536 a log: heads of aggregates kept in memory

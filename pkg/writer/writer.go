@@ -199,6 +199,9 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 	if err != nil {
 		return nil, nil, problem.From(err)
 	}
+	if r.Command.ID == "" {
+		r.Command.ID = "auto-" + randomHex()
+	}
 	if problems := r.Command.Check(); len(problems) > 0 {
 		return nil, nil, problem.Join(problems)
 	}
@@ -224,9 +227,6 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 	e := w.engine(log)
 	if e == nil {
 		return nil, nil, problem.New(problem.Unavailable, "log %s is not served by this process", log)
-	}
-	if r.Command.ID == "" {
-		r.Command.ID = "auto-" + randomHex()
 	}
 	return &submission{command: r.Command, claims: claims, digest: r.Command.Digest(claims.Actor()), reply: done}, e, nil
 }

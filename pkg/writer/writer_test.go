@@ -42,6 +42,16 @@ func TestCommandsBecomeVersions(t *testing.T) {
 	}
 }
 
+func TestACommandIDIsMadeWhereNoneIsGiven(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	r := crp(s.token(2), "", "A", "1")
+	r.Command.ID = ""
+	first, second := s.must(r), s.must(r)
+	if first.Command == "" || first.Command == second.Command || second.Repeated {
+		t.Errorf("got the command ids %q and %q (repeated %v), want two new ones", first.Command, second.Command, second.Repeated)
+	}
+}
+
 func TestExpectedVersions(t *testing.T) {
 	s := newSite(t, eventlog.NewMemory())
 	jwt := s.token(100)
