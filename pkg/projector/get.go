@@ -1,0 +1,88 @@
+package projector
+
+import (
+	"context"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/statestore"
+)
+
+// Get gives an aggregate as it was at a version; 0 is the newest. not_found if there is no such aggregate or version. A deleted aggregate is
+// given with the fields that it ended with. The cost grows with the number of its events up to the version.
+func (p *Projector) Get(ctx context.Context, a event.AggregateID, version event.Version) (State, error) {
+	x, err := p.find(a)
+	if err != nil {
+		return State{}, err
+	}
+	var out State
+	err = p.withSchemas(ctx, func() error {
+		return x.view(func(store *statestore.Store) (err error) {
+			out, err = p.state(ctx, store, x.name, a, version)
+			return err
+		})
+	})
+	return out, err
+}
+
+func (p *Projector) state(ctx context.Context, store *statestore.Store, log string, a event.AggregateID, version event.Version) (State, error) {
+	newest, err := readSummary(store, a)
+	if err != nil {
+		return State{}, err
+	}
+	if version == 0 {
+		version = newest.version
+	}
+	if version > newest.version {
+		return State{}, problem.New(problem.NotFound, "aggregate %s has no version %d", a, version).WithHint("its newest version is %d", newest.version)
+	}
+	var state aggregate.State
+	var last *event.Commit
+	err = p.commits(ctx, store, log, a, 1, func(_ event.Position, c *event.Commit) (bool, error) {
+		last = c
+		for i := range c.Events {
+			if state.Version == version {
+				break
+			}
+			deletes, err := p.schemas.deleting(a.Type, c.Events[i].Type, c.Events[i].SchemaDigest)
+			if err != nil {
+				return false, err
+			}
+			state = aggregate.Fold(state, c.Events[i], deletes)
+		}
+		return state.Version < version, nil
+	})
+	if err != nil {
+		return State{}, err
+	}
+	if last == nil || state.Version != version || last.First > version {
+		return State{}, gap(a, version)
+	}
+	root, err := p.rootAt(ctx, store, log, a, version, last)
+	if err != nil {
+		return State{}, err
+	}
+	i := int(version - last.First)
+	return State{Type: a.Type, ID: a.ID, Version: uint64(version), Fields: state.Fields, Deleted: state.Deleted, Root: root.String(), Hash: last.Leaf(i).String(),
+		Time: timeText(last.Time), OccurredAt: optionalTimeText(last.Events[i].OccurredAt), Actor: last.Actor}, nil
+}
+
+// gap is what a query says when the log that counts does not hold all versions of an aggregate.
+func gap(a event.AggregateID, version event.Version) *problem.Problem {
+	return problem.New(problem.Damaged, "aggregate %s: the versions up to %d are not all in the log", a, version).WithHint("`eventful aggregate:verify %s` says which", a)
+}
+
+// rootAt is the root of the aggregate tree at a version: the one its commit states, or recomputed where the version stands inside a commit.
+func (p *Projector) rootAt(ctx context.Context, store *statestore.Store, log string, a event.AggregateID, version event.Version, last *event.Commit) (event.Hash, error) {
+	if last.Last() == version {
+		return last.Root, nil
+	}
+	var tree event.Tree
+	err := p.commits(ctx, store, log, a, 1, func(_ event.Position, c *event.Commit) (bool, error) {
+		leaves := c.Leaves()
+		tree = tree.Append(leaves[:min(uint64(len(leaves)), uint64(version)-tree.Size())]...)
+		return tree.Size() < uint64(version), nil
+	})
+	return tree.Root(), err
+}

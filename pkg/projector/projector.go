@@ -1,0 +1,251 @@
+// Package projector follows every log of a site, keeps an index of it, and answers queries from the index.
+//
+// There is one index for each log, in a folder of its own (statestore): commits clustered by aggregate and version, a summary of each
+// aggregate, and events by leaf hash. What a block adds and the position behind it are stored in one batch, so an index always
+// stands between two blocks. An index is a function of its log: one that does not fit the log (another block at its position, a lost tail,
+// a doubted folder) is dropped and rebuilt, to equal content. Void blocks are left out, damage is logged and read on, and a message of a
+// newer format stops that log's reader, which Status shows. No query reads a log; the cost of each depends on the aggregate or the page.
+// Queries refuse with unavailable while an index is being built, rather than answer from a part of it.
+//
+// Whether an aggregate is deleted is decided when it is read, by the schema that its newest event was checked against, which the index of
+// the system log holds; so no index depends on how far another one has come.
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// pollEvery is the longest time after which a new log, or the loss of a log's tail, is noticed.
+const pollEvery = time.Second
+
+// Config says what a projector follows and where it keeps its index.
+type Config struct {
+	// Store is where the logs live. Required.
+	Store eventlog.Store
+	// Dir is the folder of the indexes, one folder in it for each log; made if it does not exist. It may be deleted while nothing runs: that costs a rebuild. Required.
+	Dir string
+	// Key encrypts the indexes: 16, 24 or 32 bytes. Another key than last time costs a rebuild. Required.
+	Key []byte
+	// Site is the name of this site; an index of another site is dropped. Required.
+	Site string
+	// MemoryThreshold is the number of decoded events kept in memory at most, first in first out; 0 keeps none.
+	MemoryThreshold int
+	// Now is the clock, for log messages about how long a rebuild took; nil is time.Now.
+	Now func() time.Time
+	// Ticks makes the projector look for new logs and lost tails, and try again what failed; nil is once a second.
+	Ticks <-chan time.Time
+	// Log gets what operators should know; the zero value is silent.
+	Log zerolog.Logger
+	// Metrics registers the projector's metrics; nil keeps none.
+	Metrics prometheus.Registerer
+}
+
+func (c *Config) check() error {
+	var problems []error
+	if c.Store == nil {
+		problems = append(problems, errors.New("no store of logs is given"))
+	}
+	if c.Dir == "" {
+		problems = append(problems, errors.New("no folder is given"))
+	}
+	if n := len(c.Key); n != 16 && n != 24 && n != 32 {
+		problems = append(problems, fmt.Errorf("the key has %d bytes, it must have 16, 24 or 32", n))
+	}
+	if err := event.CheckSite(c.Site); err != nil {
+		problems = append(problems, err)
+	}
+	if c.MemoryThreshold < 0 {
+		problems = append(problems, fmt.Errorf("memory threshold %d is negative", c.MemoryThreshold))
+	}
+	return errors.Join(problems...)
+}
+
+// Projector follows all logs of a store. Its methods are safe for concurrent use.
+type Projector struct {
+	config  Config
+	metrics *metrics
+	held    *held
+	schemas *schemas
+	notify  chan struct{}
+	ready   chan struct{}
+
+	mu      sync.RWMutex // guards what follows
+	used    bool         // Run was called
+	running bool         // the logs were listed once, and Run has not ended
+	ended   bool
+	isReady bool
+	indexes map[string]*index // by log
+	grown   chan struct{}     // closed and renewed whenever indexes grows
+}
+
+// New checks the configuration and registers the metrics; nothing is read or written before Run.
+func New(c Config) (*Projector, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("configure projector: %w", err)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	m, err := newMetrics(c.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("configure projector: %w", err)
+	}
+	return &Projector{config: c, metrics: m, held: newHeld(c.MemoryThreshold), schemas: newSchemas(), notify: make(chan struct{}, 1),
+		ready: make(chan struct{}), indexes: map[string]*index{}, grown: make(chan struct{})}, nil
+}
+
+// Run follows the logs until ctx ends; then it waits for all it started, closes the indexes and gives nil. It can be called once.
+// What goes wrong with one log is shown by Status and tried again with the next tick; it never stops the others.
+func (p *Projector) Run(ctx context.Context) error {
+	p.mu.Lock()
+	if p.used {
+		p.mu.Unlock()
+		return errors.New("run projector: it was run before")
+	}
+	p.used = true
+	p.mu.Unlock()
+	defer p.close()
+	ticks := p.config.Ticks
+	if ticks == nil {
+		ticker := time.NewTicker(pollEvery)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
+	var followers sync.WaitGroup
+	defer followers.Wait()
+	for {
+		p.discover(ctx, &followers)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks:
+		case <-p.notify:
+		}
+	}
+}
+
+// discover starts a follower for every log that has none, and wakes the others.
+func (p *Projector) discover(ctx context.Context, followers *sync.WaitGroup) {
+	names, err := p.config.Store.List(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.config.Log.Warn().Err(err).Msg("logs could not be listed")
+		}
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = true
+	for _, name := range names {
+		if x, ok := p.indexes[name]; ok {
+			x.wake()
+			continue
+		}
+		if err := event.CheckLog(name); err != nil {
+			continue // no log of ours, and no name of a folder
+		}
+		x := newIndex(name)
+		p.indexes[name] = x
+		close(p.grown)
+		p.grown = make(chan struct{})
+		f := &follower{p: p, x: x, dir: filepath.Join(p.config.Dir, name), log: p.config.Log.With().Str("log", name).Logger()}
+		followers.Go(func() { f.run(ctx) })
+	}
+	p.checkReady()
+}
+
+// checkReady closes ready once every log known has been read; the caller holds mu.
+func (p *Projector) checkReady() {
+	if p.isReady {
+		return
+	}
+	for _, x := range p.indexes {
+		if !x.progress.settled() {
+			return
+		}
+	}
+	p.isReady = true
+	close(p.ready)
+}
+
+func (p *Projector) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running, p.ended = false, true
+	close(p.grown)
+	for _, x := range p.indexes {
+		if err := x.close(); err != nil {
+			p.config.Log.Warn().Err(err).Str("log", x.name).Msg("index was not closed cleanly")
+		}
+	}
+}
+
+// Notify makes the projector look for new logs at once; writers in the same process call it when they have made one. It never blocks.
+func (p *Projector) Notify() {
+	select {
+	case p.notify <- struct{}{}:
+	default:
+	}
+}
+
+// Ready is closed once every log that existed when Run began has been indexed up to where it stood then, or its reader has stopped for good.
+func (p *Projector) Ready() <-chan struct{} { return p.ready }
+
+// Held gives the number of decoded events in memory, and its limit.
+func (p *Projector) Held() (events, limit int) { return p.held.count() }
+
+// Status gives how far each index has come, by log in ascending order.
+func (p *Projector) Status() []LogStatus {
+	var out []LogStatus
+	for _, x := range p.all() {
+		out = append(out, x.progress.status(x.name))
+	}
+	return out
+}
+
+// all gives the indexes by log in ascending order.
+func (p *Projector) all() []*index {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	out := make([]*index, 0, len(p.indexes))
+	for _, x := range p.indexes {
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b *index) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// indexOrGrowth gives the index of a log, or nil and a channel that is closed when there is another one or Run has ended.
+func (p *Projector) indexOrGrowth(log string) (x *index, grown <-chan struct{}, ended bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.indexes[log], p.grown, p.ended
+}
+
+// up is nil while the projector runs.
+func (p *Projector) up() error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if !p.running {
+		return notRunning()
+	}
+	return nil
+}
+
+func notRunning() *problem.Problem {
+	return problem.New(problem.Unavailable, "the projector is not running").WithHint("try again in a moment")
+}

@@ -1,0 +1,160 @@
+package projector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
+)
+
+// schemaMigrated is the system event that holds a schema version (docs/spec/commands.md, section 9).
+const schemaMigrated = "schema-migrated"
+
+// errSchemaUnknown: the system log's index does not hold a schema that an event names.
+var errSchemaUnknown = errors.New("schema is not known")
+
+// schemas is what the folding of events needs of every schema version that was ever migrated. Versions are found by digest, which the leaf
+// hash covers; the version number stands under no hash.
+type schemas struct {
+	mu      sync.RWMutex                   // guards what follows
+	deletes map[event.Hash]map[string]bool // by schema digest: event types that end the aggregate
+	logs    map[string]string              // aggregate type -> log
+}
+
+func newSchemas() *schemas {
+	return &schemas{deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}}
+}
+
+// deleting reports whether an event ended its aggregate, by the schema it was checked against. An event without a schema does not.
+func (s *schemas) deleting(aggregateType, eventType string, digest event.Hash) (bool, error) {
+	if event.IsReserved(aggregateType) {
+		built := schema.System(aggregateType)
+		return built != nil && built.Deletes(eventType), nil
+	}
+	if digest == (event.Hash{}) {
+		return false, nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	types, ok := s.deletes[digest]
+	if !ok {
+		return false, fmt.Errorf("schema %s of %s: %w", digest, aggregateType, errSchemaUnknown)
+	}
+	return types[eventType], nil
+}
+
+func (s *schemas) logOf(aggregateType string) (string, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	log, ok := s.logs[aggregateType]
+	return log, ok
+}
+
+func (s *schemas) learnBlock(it *item, log zerolog.Logger) {
+	if it.Standing != event.Counts {
+		return
+	}
+	for _, c := range it.Commits {
+		if err := s.learn(c); err != nil {
+			log.Error().Err(err).Uint64("sequence", it.Sequence).Msg("stored schema cannot be read")
+		}
+	}
+}
+
+// learn takes up the schema versions in a commit of the system log; other commits it leaves alone. What it learns twice does no harm.
+func (s *schemas) learn(c *event.Commit) error {
+	if c.Aggregate.Type != schema.SystemSchema {
+		return nil
+	}
+	var problems []error
+	for i := range c.Events {
+		if c.Events[i].Type == schemaMigrated {
+			problems = append(problems, s.learnEvent(c, i))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (s *schemas) learnEvent(c *event.Commit, i int) error {
+	fields, err := event.DecodePayload(c.Events[i].Payload)
+	if err != nil {
+		return fmt.Errorf("schema %s: %w", c.Aggregate.ID, err)
+	}
+	values := map[string]string{}
+	for _, f := range fields {
+		values[f.Name] = f.Value
+	}
+	definition := []byte(values["definition"])
+	var d schema.Definition // not schema.Parse: what a later program adds to definitions must not stop reading
+	if err := json.Unmarshal(definition, &d); err != nil {
+		return fmt.Errorf("schema %s, version %s: %w", c.Aggregate.ID, values["version"], err)
+	}
+	types := map[string]bool{}
+	for name, e := range d.Events {
+		if e.Deletes {
+			types[name] = true
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deletes[schema.Digest(definition)] = types
+	s.logs[c.Aggregate.ID] = values["log"]
+	return nil
+}
+
+// readSchemas takes up every schema version in the index of the system log.
+func (x *index) readSchemas(s *schemas) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var failure error
+	prefix := append(append([]byte{keyCommit}, schema.SystemSchema...), 0)
+	err := x.store.Scan(prefix, nil, func(_, value []byte) bool {
+		var c *event.Commit
+		if _, c, failure = parseCommit(value); failure == nil {
+			failure = s.learn(c)
+		}
+		return failure == nil
+	})
+	if err != nil {
+		return fmt.Errorf("read schemas: %w", err)
+	}
+	if failure != nil {
+		return fmt.Errorf("read schemas: %w", failure)
+	}
+	return nil
+}
+
+// parseCommit reads the value of a commit's key. The commit does not share the value's memory.
+func parseCommit(value []byte) (event.Link, *event.Commit, error) {
+	at, raw, err := cutLink(value)
+	if err != nil {
+		return at, nil, err
+	}
+	c, err := event.DecodeCommit(append([]byte(nil), raw...))
+	if err != nil {
+		return at, nil, fmt.Errorf("%w: %w", err, errContent)
+	}
+	return at, c, nil
+}
+
+// withSchemas runs a query again, once, if it met a schema that the index of the system log did not hold yet.
+func (p *Projector) withSchemas(ctx context.Context, query func() error) error {
+	err := query()
+	if !errors.Is(err, errSchemaUnknown) {
+		return err
+	}
+	if err := p.WaitForLatest(ctx, event.Reserved); err != nil {
+		return err
+	}
+	if err = query(); errors.Is(err, errSchemaUnknown) {
+		return problem.New(problem.Internal, "%v: the system log does not hold it", err).WithHint("restore the system log that belongs to this log")
+	}
+	return err
+}

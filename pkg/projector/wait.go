@@ -1,0 +1,121 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/statestore"
+)
+
+// WaitFor waits until the index holds a position, so that a reader sees what it wrote. not_found: another block lies there, so the log has
+// lost it; unavailable: ctx ended first, or the log's reader has stopped.
+func (p *Projector) WaitFor(ctx context.Context, position event.Position) error {
+	x, err := p.waitIndex(ctx, position.Log, position.Sequence)
+	if err != nil {
+		return err
+	}
+	return x.view(func(store *statestore.Store) error {
+		id, err := store.Get(blockKey(position.Sequence))
+		if err != nil && !errors.Is(err, statestore.ErrNotFound) {
+			return fmt.Errorf("read index: %w", err)
+		}
+		if err != nil || string(id) != string(position.Block[:]) {
+			return problem.New(problem.NotFound, "position %s: that block is not in the log", position).
+				WithHint("the log lost its tail after the position was given; read without it, and send what is missing again")
+		}
+		return nil
+	})
+}
+
+// WaitForLatest waits until the index of a log holds everything that the log holds when it is called; with an empty name, of every log.
+// A log that does not exist needs no waiting. unavailable: ctx ended first, the log cannot be reached, or its reader has stopped.
+func (p *Projector) WaitForLatest(ctx context.Context, log string) error {
+	names := []string{log}
+	if log == "" {
+		var err error
+		if names, err = p.config.Store.List(ctx); err != nil {
+			return problem.New(problem.Unavailable, "the logs cannot be listed: %v", err)
+		}
+	}
+	for _, name := range names {
+		if err := p.waitForEnd(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Projector) waitForEnd(ctx context.Context, name string) error {
+	source, err := p.source(ctx, name)
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", name, err)
+	}
+	_, last, err := source.Bounds(ctx)
+	if err != nil {
+		return problem.New(problem.Unavailable, "the bounds of log %s cannot be read: %v", name, err)
+	}
+	if last == 0 {
+		return nil
+	}
+	_, err = p.waitIndex(ctx, name, last)
+	return err
+}
+
+// source gives a log: the one that its follower has open, if there is one.
+func (p *Projector) source(ctx context.Context, name string) (eventlog.Log, error) {
+	if x, _, _ := p.indexOrGrowth(name); x != nil {
+		if log := x.source(); log != nil {
+			return log, nil
+		}
+	}
+	return p.config.Store.Open(ctx, name)
+}
+
+// waitIndex waits until a log has an index that stands at a sequence or behind it.
+func (p *Projector) waitIndex(ctx context.Context, log string, sequence uint64) (*index, error) {
+	x, err := p.appear(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		at, changed, stopped := x.progress.now()
+		switch {
+		case at.chain.Sequence >= sequence:
+			return x, nil
+		case stopped != nil:
+			return nil, problem.New(problem.Unavailable, "the reader of log %s stopped at %d, before %d: %v", log, at.chain.Sequence, sequence, stopped)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, problem.New(problem.Unavailable, "the index of log %s stands at %d, waiting for %d: %v", log, at.chain.Sequence, sequence, ctx.Err()).
+				WithHint("read without waiting, or wait longer")
+		}
+	}
+}
+
+// appear waits for a log that was made a moment ago.
+func (p *Projector) appear(ctx context.Context, log string) (*index, error) {
+	for {
+		x, grown, ended := p.indexOrGrowth(log)
+		switch {
+		case ended:
+			return nil, notRunning()
+		case x != nil:
+			return x, nil
+		}
+		p.Notify()
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return nil, problem.New(problem.Unavailable, "log %s is not known: %v", log, ctx.Err()).WithHint("check the position")
+		}
+	}
+}

@@ -1,0 +1,37 @@
+package verify_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/eventfuldb/eventful/pkg/verify"
+	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
+)
+
+// fill writes blocks of 100 commits with one event each, over the given number of aggregates.
+func fill(t testing.TB, b *verifytest.Builder, events, aggregates int) {
+	for n := 0; n < events; n += 100 {
+		commits := make([]verifytest.Commit, 100)
+		for i := range commits {
+			id := fmt.Sprintf("P%06d", (n+i)%aggregates)
+			commits[i] = verifytest.Commit{Aggregate: verifytest.Aggregate("patient", id), Events: []verifytest.Event{{Type: "crp",
+				Fields: append(text("crp", "21.0", "group", "A"), text("note", "a value of middling length, as they come")...)}}}
+		}
+		b.Block(commits...)
+	}
+}
+
+func BenchmarkAll(b *testing.B) {
+	const events = 100_000
+	_, log, builder := verifytest.Memory(b, "patient")
+	fill(b, builder, events, 7_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		report, err := verify.All(context.Background(), log, nil)
+		if err != nil || !report.OK() || report.Events != events {
+			b.Fatalf("got %+v, %v, want %d events, all OK", report, err, events)
+		}
+	}
+	b.ReportMetric(float64(b.N)*events/b.Elapsed().Seconds(), "events/s")
+}
