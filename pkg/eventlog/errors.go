@@ -6,12 +6,16 @@ import "errors"
 var (
 	// ErrNotFound: no such message, or no such log.
 	ErrNotFound = errors.New("not in the log")
-	// ErrTaken: another message has the sequence already; this append stored nothing.
+	// ErrTaken: another message has the sequence already, or is about to get it; this append stored nothing. On a replicated stream the other
+	// message may still fail: only reading the sequence tells.
 	ErrTaken = errors.New("sequence is taken")
 	// ErrRefused: the log does not take the message (too large, sealed, full); this append stored nothing.
 	ErrRefused = errors.New("log refused the message")
 	// ErrUnknown: whether the message was stored is not known; it may even be stored later.
 	ErrUnknown = errors.New("outcome of the append is unknown")
+	// ErrRewound: the log ends before a sequence that was read of it: a server lost its end, and uses sequences again. What was built from
+	// the log is doubted.
+	ErrRewound = errors.New("log ends before what was read of it")
 	// ErrUnavailable: the log cannot be reached now; reading can be tried again.
 	ErrUnavailable = errors.New("log is not available")
 )

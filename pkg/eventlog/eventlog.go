@@ -20,7 +20,9 @@ type Log interface {
 
 	// Append asks for data to be stored as the message with sequence expected+1, and for nothing else: if that place is taken, nothing is
 	// stored. It does not wait; several appends may be under way, and they are sent in the order of the calls. The log keeps data; the
-	// caller must not change it afterwards.
+	// caller must not change it afterwards. Only the sequence is compared: with two in flight, of which a rival takes the first one's place, the
+	// second may be stored behind the rival's message. It does not continue that one, so it is void (event.Chain): an append counts only if
+	// all before it by the same caller did.
 	Append(expected uint64, data []byte) Pending
 
 	// Get reads one message: ErrNotFound if there is none at that sequence.
@@ -29,7 +31,8 @@ type Log interface {
 	// Bounds gives the first and last sequence; an empty log has last = first-1. The answer is not older than the call.
 	Bounds(ctx context.Context) (first, last uint64, err error)
 
-	// Follow reads every message behind the sequence after, in order and without an end: Next waits for messages to come.
+	// Follow reads every message behind the sequence after, in order and without an end: Next waits for messages to come. ErrRewound if the
+	// log ends before that sequence.
 	Follow(ctx context.Context, after uint64) (Cursor, error)
 }
 

@@ -8,12 +8,13 @@ const (
 	SystemKey    = "eventful-key"    // id: public key
 	SystemToken  = "eventful-token"  // id: token id
 	SystemImport = "eventful-import" // id: file digest
+	SystemBudget = "eventful-budget" // id: log, "/", token id; in the log that it names
 )
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token or eventful-import: version 1, in the system log. It is nil for
-// every other type.
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import (in the system log) or eventful-budget (in each log):
+// version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
 func compileSystem() map[string]*Schema {
@@ -41,8 +42,12 @@ func systemDefinitions() []Definition {
 			"key-added": required("name", "aggregates", "actions").with("maxlimit", "maxexpiration"),
 		}},
 		{Aggregate: SystemToken, Fields: map[string]Field{"limit": whole, "units": whole, "total": whole}, Events: map[string]Event{
-			"token-issued":   required("identifiertype", "identifierid", "issuer", "expires").with("limit", "aggregates", "actions"),
-			"budget-granted": required("log", "units", "total").with("limit", "actor", "issuer", "expires"),
+			"token-issued":      required("identifiertype", "identifierid", "issuer", "expires").with("limit", "aggregates", "actions"),
+			"budget-granted":    required("log", "units", "total").with("limit", "actor", "issuer", "expires"),
+			"budget-taken-back": required("log", "units"),
+		}},
+		{Aggregate: SystemBudget, Fields: map[string]Field{"units": whole}, Events: map[string]Event{
+			"budget-returned": required("units"),
 		}},
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
 			"rows-done": required("aggregate", "ranges", "rows"),

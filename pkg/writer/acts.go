@@ -81,7 +81,7 @@ func (w *Writer) DraftSchema(ctx context.Context, c *token.Claims, definition []
 		return TypeInfo{}, problem.Join(problems)
 	}
 	name := defs[0].Aggregate
-	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		t := w.sys.now.Load().schemas[name]
 		d := schema.CarryOver(t.latest(), defs[0])
 		if p := incompatible(schema.Diff(t.latest(), d)); p != nil {
@@ -118,7 +118,7 @@ func (w *Writer) DiscardSchema(ctx context.Context, c *token.Claims, aggregateTy
 		return nil, p
 	}
 	for i, name := range drafts {
-		_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+		_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 			return oneEvent(typeSchema, name, eventDiscarded, nil), nil
 		})
 		if p != nil {
@@ -180,7 +180,7 @@ func (w *Writer) migrate(ctx context.Context, c *token.Claims, name string) *pro
 	if err := w.openLog(ctx, log); err != nil {
 		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", log, err).WithHint("`eventful status` and the server's log say more")
 	}
-	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		t := w.sys.now.Load().schemas[name]
 		now, err := t.draft()
 		if err != nil || string(now.Canonical()) != string(d.Canonical()) {
@@ -201,7 +201,7 @@ func (w *Writer) migrate(ctx context.Context, c *token.Claims, name string) *pro
 // AddKey records a new auth key. The caller has checked that the operator signed for it.
 func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *problem.Problem {
 	c := &token.Claims{ID: "operator", Issuer: operator, IdentifierType: "operator", IdentifierID: operator}
-	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
+	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		if _, known := w.sys.Key(k.ID); known {
 			return nil, problem.New(problem.Conflict, "auth key %s exists already", k.ID)
 		}
@@ -222,7 +222,7 @@ func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims) *pro
 	for i, a := range issued.Actions {
 		actions[i] = string(a)
 	}
-	_, p := w.act(ctx, by, func() ([]aggregate.Change, *problem.Problem) {
+	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		return oneEvent(typeToken, issued.ID, eventIssued, map[string]string{
 			"identifiertype": issued.IdentifierType, "identifierid": issued.IdentifierID, "issuer": issued.Issuer,
 			"expires": fmt.Sprint(issued.Expires.Unix()), "limit": decimal(issued.Limit),

@@ -23,6 +23,14 @@ func (e *engine) spent(tokenID string) (uint64, error) {
 	return e.st.spent(tokenID)
 }
 
+// back is what of that the log has handed back.
+func (e *engine) back(tokenID string) (uint64, error) {
+	if d, ok := e.over.back[tokenID]; ok {
+		return d.value, nil
+	}
+	return e.st.back(tokenID)
+}
+
 // withinBudget reports whether the command may spend its units here and now. If not, the command was dealt with: parked until the system log
 // has granted more, or refused. Commands of one token stay in order: behind a parked one all wait.
 func (e *engine) withinBudget(s *submission, spent, events uint64) bool {
@@ -31,7 +39,7 @@ func (e *engine) withinBudget(s *submission, spent, events uint64) bool {
 	if len(list) == 0 && spent+events <= here {
 		return true
 	}
-	if spent+events > here+left {
+	if len(list) == 0 && e.hopeless(s.claims, spent+events-here, left) {
 		e.refuse(s, budgetSpent(s.claims, here+left-min(spent, here+left), events))
 		return false
 	}
@@ -41,12 +49,35 @@ func (e *engine) withinBudget(s *submission, spent, events uint64) bool {
 		e.aside(func(ctx context.Context) {
 			p := e.grants(ctx, claims, e.name, need)
 			select {
-			case e.granted <- grantOutcome{claims.ID, p}:
+			case e.granted <- grantOutcome{claims.ID, need, p}:
 			case <-ctx.Done():
 			}
 		})
 	}
 	return false
+}
+
+const (
+	denialLasts = time.Second // other logs are asked again for what they do not need no sooner than that
+	maxDenials  = 1024
+)
+
+// denial is that so many units of a token could not be had.
+type denial struct {
+	need  uint64
+	until time.Time
+}
+
+// hopeless reports whether asking for need units is of no use: more than no log holds, and no other log has any, or none had any a moment ago.
+func (e *engine) hopeless(c *token.Claims, need, left uint64) bool {
+	if need <= left {
+		return false
+	}
+	d, denied := e.denied[c.ID]
+	if denied && need >= d.need && e.cfg.Now().Before(d.until) {
+		return true
+	}
+	return len(e.sys.holders(c.ID, e.name)) == 0
 }
 
 func budgetSpent(c *token.Claims, left, events uint64) *problem.Problem {
@@ -58,48 +89,49 @@ func budgetSpent(c *token.Claims, left, events uint64) *problem.Problem {
 func (e *engine) unpark(g grantOutcome) {
 	list := e.parked[g.tokenID]
 	delete(e.parked, g.tokenID)
-	if g.problem == nil || g.problem.Code == problem.BudgetSpent {
-		e.ready = append(e.ready, list...) // what another log was faster to get is refused when it is decided
+	switch {
+	case g.problem == nil:
+		delete(e.denied, g.tokenID)
+	case g.problem.Code == problem.BudgetSpent:
+		if len(e.denied) >= maxDenials {
+			clear(e.denied)
+		}
+		e.denied[g.tokenID] = denial{need: g.need, until: e.cfg.Now().Add(denialLasts)}
+	default:
+		for _, s := range list {
+			s.refuse(g.problem)
+		}
 		return
 	}
-	for _, s := range list {
-		s.refuse(g.problem)
-	}
+	e.ready = append(e.ready, list...) // whom the units do not reach is refused, or asks again
 }
 
-// grant asks the system log for units of a token for a log: at least need, and some ahead while there are plenty.
-func (w *Writer) grant(ctx context.Context, c *token.Claims, log string, need uint64) *problem.Problem {
-	_, p := w.act(ctx, c, func() ([]aggregate.Change, *problem.Problem) {
-		_, left := w.sys.granted(c, log)
-		if left < need {
-			return nil, budgetSpent(c, left, need)
+// unspent is what this log could hand back of a token: what it was granted, less what it spent or handed back, less what waits here to be spent. back is
+// what it handed back so far.
+func (e *engine) unspent(c *token.Claims) (units, back uint64, err error) {
+	spent, err := e.spent(c.ID)
+	if err != nil {
+		return 0, 0, err
+	}
+	if back, err = e.back(c.ID); err != nil {
+		return 0, 0, err
+	}
+	for _, waiting := range [][]*submission{e.parked[c.ID], e.ready} {
+		for _, s := range waiting {
+			if s.claims.ID == c.ID {
+				spent += s.events()
+			}
 		}
-		units := min(left, max(need, min(maxGrant, (left+1)/2)))
-		return oneEvent(typeToken, c.ID, eventGranted, map[string]string{
-			"log": log, "units": decimal(units), "total": decimal(c.Limit - left + units), "limit": decimal(c.Limit),
-			"actor": c.Actor(), "issuer": c.Issuer, "expires": fmt.Sprint(c.Expires.Unix()),
-		}), nil
-	})
-	return p
+	}
+	here, _ := e.sys.granted(c, e.name)
+	return here - min(here, spent), back, nil
 }
 
-// act has the system log decide and store an administrative act, and waits for it.
-func (w *Writer) act(ctx context.Context, c *token.Claims, decide func() ([]aggregate.Change, *problem.Problem)) (*Answer, *problem.Problem) {
-	type outcome struct {
-		a *Answer
-		p *problem.Problem
+func (s *submission) events() (n uint64) {
+	for _, c := range s.command.Changes {
+		n += uint64(len(c.Events))
 	}
-	done := make(chan outcome, 1)
-	w.system.submit(&submission{
-		command: aggregate.Command{ID: "act-" + randomHex()}, claims: c, act: decide,
-		reply: func(a *Answer, p *problem.Problem) { done <- outcome{a, p} },
-	})
-	select {
-	case o := <-done:
-		return o.a, o.p
-	case <-ctx.Done():
-		return nil, problem.New(problem.UnknownOutcome, "the act was not answered in time: %v", ctx.Err()).WithHint("look at the present state before you repeat it")
-	}
+	return n
 }
 
 // oneEvent is a change of one event of a system aggregate; empty values are left out.

@@ -28,8 +28,8 @@ func (e *engine) decide(s *submission) {
 			e.held = s // an act is decided on what is on disk, alone
 			return
 		}
-		changes, p := s.act()
-		if p != nil {
+		changes, p := s.act(s)
+		if p != nil || len(changes) == 0 {
 			s.reply(nil, p)
 			return
 		}
@@ -72,7 +72,7 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 	var problems []*problem.Problem
 	for _, c := range s.command.Changes {
 		sch := e.sys.schemaOf(c.Aggregate.Type)
-		if sch == nil || logOf(sch) != e.name {
+		if sch == nil || s.act == nil && logOf(sch) != e.name {
 			return nil, problem.New(problem.NotFound, "aggregate type %q is not written in log %s", c.Aggregate.Type, e.name), nil
 		}
 		h, err := e.head(c.Aggregate)
@@ -121,14 +121,17 @@ func (e *engine) admit(s *submission, plan []planned) {
 		e.doubt(s, err)
 		return
 	}
-	if !e.isSystem() && !e.withinBudget(s, spent, uint64(events)) {
+	if s.act == nil && !e.withinBudget(s, spent, uint64(events)) {
 		return
 	}
 	if s.command.DryRun {
 		e.answerDry(s, dryAnswer(s, plan))
 		return
 	}
-	e.place(s, plan, spent+uint64(events))
+	if s.act == nil {
+		spent += uint64(events)
+	}
+	e.place(s, plan, spent+s.handsBack)
 }
 
 // answerDry answers when all that the dry run was decided on is on disk.
@@ -188,6 +191,9 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 	e.over.commands[s.command.ID] = dated[place]{place{block: b, digest: s.digest, from: from, to: len(b.items)}, b.sequence}
 	if !e.isSystem() {
 		e.over.spent[s.claims.ID] = dated[uint64]{spent, b.sequence}
+		if s.handsBack > 0 {
+			e.over.back[s.claims.ID] = dated[uint64]{s.handedBack, b.sequence}
+		}
 	}
 	b.waiting = append(b.waiting, waiter{from: from, to: len(b.items), reply: s.reply})
 }

@@ -48,7 +48,8 @@ type engine struct {
 	held     *submission   // decided next, when the open block is away
 	ready    []*submission // parked ones whose grant has come
 	parked   map[string][]*submission
-	chain    event.Chain // behind the last block that was sent
+	denied   map[string]denial // tokens that were refused units a moment ago
+	chain    event.Chain       // behind the last block that was sent
 	tree     event.Tree
 	own      map[event.ID16]bool // blocks of this process whose outcome recovery must tell from a rival's
 	random   *bufio.Reader
@@ -71,13 +72,15 @@ type status struct {
 
 // submission is a command on its way, an act, or a barrier.
 type submission struct {
-	command   aggregate.Command
-	claims    *token.Claims
-	digest    event.Hash
-	act       func() ([]aggregate.Change, *problem.Problem) // the system log: decides the changes when nothing is in flight
-	barrier   chan struct{}                                 // closed when all before it were decided, and all behind it are under the newest view
-	reply     reply
-	conflicts []conflict
+	command    aggregate.Command
+	claims     *token.Claims
+	digest     event.Hash
+	act        func(*submission) ([]aggregate.Change, *problem.Problem) // an act of EventfulDB itself: decides the changes when nothing is in flight
+	barrier    chan struct{}                                            // closed when all before it were decided, and all behind it are under the newest view
+	reply      reply
+	conflicts  []conflict
+	handsBack  uint64 // units of the token that an act takes from this log …
+	handedBack uint64 // … and all that the log will have handed back then
 }
 
 // conflict is a failed expectation and where the aggregate's newest commit lies.
@@ -86,8 +89,10 @@ type conflict struct {
 	newest  event.Link
 }
 
+// grantOutcome is what came of asking for need units of a token.
 type grantOutcome struct {
 	tokenID string
+	need    uint64
 	problem *problem.Problem
 }
 
@@ -96,7 +101,7 @@ func newEngine(cfg Config, name string, log eventlog.Log, sys *system, m *metric
 		cfg: cfg, name: name, log: log, sys: sys, metrics: m,
 		logger: cfg.Log.With().Str("log", name).Logger(),
 		in:     make(chan *submission, cfg.Queue), granted: make(chan grantOutcome, 64),
-		parked: make(map[string][]*submission), own: make(map[event.ID16]bool),
+		parked: make(map[string][]*submission), denied: make(map[string]denial), own: make(map[event.ID16]bool),
 		random: bufio.NewReaderSize(rand.Reader, 4096),
 	}
 	e.status.Store(&status{})

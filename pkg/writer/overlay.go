@@ -7,7 +7,8 @@ import "github.com/eventfuldb/eventful/pkg/event"
 type overlay struct {
 	heads    map[event.AggregateID]dated[head]
 	commands map[string]dated[place]
-	spent    map[string]dated[uint64] // units of a token in this log, everything counted
+	spent    map[string]dated[uint64] // units of a token that were spent in this log or handed back, everything counted
+	back     map[string]dated[uint64] // of these, units handed back
 	recent   recentHeads
 }
 
@@ -27,7 +28,7 @@ type place struct {
 func newOverlay(cached int) *overlay {
 	return &overlay{
 		heads: make(map[event.AggregateID]dated[head]), commands: make(map[string]dated[place]),
-		spent: make(map[string]dated[uint64]), recent: recentHeads{limit: cached, young: make(map[event.AggregateID]head)},
+		spent: make(map[string]dated[uint64]), back: make(map[string]dated[uint64]), recent: recentHeads{limit: cached, young: make(map[event.AggregateID]head)},
 	}
 }
 
@@ -44,6 +45,9 @@ func (o *overlay) applied(b *openBlock) {
 		}
 		if d, ok := o.spent[c.TokenID]; ok && d.sequence == b.sequence {
 			delete(o.spent, c.TokenID)
+		}
+		if d, ok := o.back[c.TokenID]; ok && d.sequence == b.sequence {
+			delete(o.back, c.TokenID)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrDamaged), errors.Is(err, event.ErrNewerFormat), errors.Is(err, statestore.ErrLocked):
 			e.settleFallen(found)
 			return err
-		case errors.Is(err, statestore.ErrDoubted):
+		case errors.Is(err, statestore.ErrDoubted), errors.Is(err, eventlog.ErrRewound):
 			e.logger.Warn().Err(err).Msg("state was doubted and is rebuilt from the log")
 			if err := e.removeState(); err != nil {
 				return err

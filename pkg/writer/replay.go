@@ -24,7 +24,10 @@ func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
 		return fmt.Errorf("ask for the end of the log: %w", err)
 	}
 	from := e.st.meta.chain
-	if last <= from.Sequence {
+	switch {
+	case last < from.Sequence:
+		return fmt.Errorf("state is at sequence %d, the log ends at %d: %w", from.Sequence, last, statestore.ErrDoubted)
+	case last == from.Sequence:
 		return nil
 	}
 	reader, err := eventlog.Read(ctx, e.log, from)

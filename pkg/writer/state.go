@@ -18,12 +18,13 @@ const (
 	keyHead    = "h/" // + type 0x00 id: head
 	keyCommand = "c/" // + command id: accepted
 	keyQueue   = "q/" // + ordinal u64: block time, command id; what leaves the window next
-	keySpent   = "s/" // + token id: units spent in this log, u64
+	keySpent   = "s/" // + token id: units spent in this log or handed back by it, u64
+	keyBack    = "b/" // + token id: of these, units handed back, u64
 	keySystem  = "y/" // the system log only: its view (system.go)
 )
 
 // stateFormat goes up when keys or values change; a state of another format is rebuilt.
-const stateFormat = 1
+const stateFormat = 2
 
 // window bounds how long a command id is remembered: both measures are of the log, so every replay forgets the same ids.
 type window struct {
@@ -105,6 +106,10 @@ func (s *state) accepted(commandID string) (a accepted, found bool, err error) {
 
 func (s *state) spent(tokenID string) (uint64, error) {
 	return readCount(s.store.Get([]byte(keySpent + tokenID)))
+}
+
+func (s *state) back(tokenID string) (uint64, error) {
+	return readCount(s.store.Get([]byte(keyBack + tokenID)))
 }
 
 func readCount(raw []byte, err error) (uint64, error) {
@@ -200,14 +205,38 @@ func (c *changes) accept(commit *event.Commit, b stored) {
 	c.meta.next++
 }
 
+// spend counts what a commit takes from its token's units here: one for each event, or all that it hands back.
 func (c *changes) spend(commit *event.Commit) error {
-	key := keySpent + commit.TokenID
-	spent, err := readCount(c.get(key))
+	if commit.Aggregate.Type != typeBudget {
+		return c.count(keySpent+commit.TokenID, uint64(len(commit.Events)))
+	}
+	back, err := readCount(c.get(keyBack + commit.TokenID))
 	if err != nil {
 		return err
 	}
-	c.set[key] = binary.BigEndian.AppendUint64(nil, spent+uint64(len(commit.Events)))
+	total, err := returnedBy(commit)
+	if err != nil || total < back {
+		return fmt.Errorf("%s hands back %d units behind %d: %w", commit.Aggregate, total, back, errors.Join(err, ErrDamaged))
+	}
+	return errors.Join(c.count(keyBack+commit.TokenID, total-back), c.count(keySpent+commit.TokenID, total-back))
+}
+
+func (c *changes) count(key string, more uint64) error {
+	n, err := readCount(c.get(key))
+	if err != nil {
+		return err
+	}
+	c.set[key] = binary.BigEndian.AppendUint64(nil, n+more)
 	return nil
+}
+
+// returnedBy reads how many units a log has handed back of a token, all told, as of this commit.
+func returnedBy(commit *event.Commit) (uint64, error) {
+	f, err := fieldsOf(&commit.Events[len(commit.Events)-1])
+	if err != nil {
+		return 0, err
+	}
+	return parseUnits(f["units"])
 }
 
 func queueKey(ordinal uint64) string {

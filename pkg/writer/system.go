@@ -30,7 +30,11 @@ const (
 	eventKeyAdded  = "key-added"
 	eventIssued    = "token-issued"
 	eventGranted   = "budget-granted"
+	eventTakenBack = "budget-taken-back"
 	eventRowsDone  = "rows-done"
+
+	typeBudget    = schema.SystemBudget // in each log, not in the system log
+	eventReturned = "budget-returned"
 )
 
 // system is the view of the system log that every log of the process decides under. Schemas and keys are read without a lock; one goroutine, that of
@@ -63,12 +67,26 @@ func (t *typeState) current() *schema.Schema {
 	return t.compiled[len(t.compiled)-1]
 }
 
-// budget is what the system log granted of one token.
+// budget is what the system log granted of one token. Both counts are of everything so far, so that repeats change nothing.
 type budget struct {
 	Limit   uint64            `json:"limit"`
 	Expires int64             `json:"expires"` // Unix seconds
-	Total   uint64            `json:"total"`
-	Logs    map[string]uint64 `json:"logs"`
+	Logs    map[string]uint64 `json:"logs"`    // granted, by log
+	Back    map[string]uint64 `json:"back"`    // taken back, by log
+}
+
+// out is what logs hold of the limit: granted and not taken back.
+func (b *budget) out() (n uint64) {
+	for log, granted := range b.Logs {
+		n += granted - b.Back[log]
+	}
+	return n
+}
+
+func (b *budget) clone() *budget {
+	c := *b
+	c.Logs, c.Back = maps.Clone(b.Logs), maps.Clone(b.Back)
+	return &c
 }
 
 // imported is what of a file is done.
@@ -196,6 +214,8 @@ func (s *system) applyEvent(v *view, a event.AggregateID, eventType string, f ma
 		return applyKey(v, a.ID, f)
 	case eventGranted:
 		return s.applyGrant(a.ID, f)
+	case eventTakenBack:
+		return s.applyTakenBack(a.ID, f)
 	case eventRowsDone:
 		return s.applyRows(a.ID, f)
 	}
@@ -234,8 +254,8 @@ func applyKey(v *view, id string, f map[string]string) ([]byte, error) {
 }
 
 func (s *system) applyGrant(id string, f map[string]string) ([]byte, error) {
-	var n [4]uint64
-	for i, name := range []string{"units", "total", "limit", "expires"} {
+	var n [3]uint64
+	for i, name := range []string{"units", "limit", "expires"} {
 		var err error
 		if n[i], err = parseUnits(f[name]); err != nil {
 			return nil, err
@@ -243,11 +263,29 @@ func (s *system) applyGrant(id string, f map[string]string) ([]byte, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := &budget{Limit: n[2], Expires: int64(n[3]), Total: n[1], Logs: map[string]uint64{}}
+	b := &budget{Logs: map[string]uint64{}, Back: map[string]uint64{}}
 	if old := s.byID[id]; old != nil {
-		b.Logs = maps.Clone(old.Logs)
+		b = old.clone()
 	}
+	b.Limit, b.Expires = n[1], int64(n[2])
 	b.Logs[f["log"]] += n[0]
+	s.byID[id] = b
+	return json.Marshal(b)
+}
+
+func (s *system) applyTakenBack(id string, f map[string]string) ([]byte, error) {
+	units, err := parseUnits(f["units"])
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.byID[id]
+	if old == nil {
+		return nil, nil // expired, and left out when the view was loaded
+	}
+	b := old.clone()
+	b.Back[f["log"]] = max(b.Back[f["log"]], min(units, b.Logs[f["log"]]))
 	s.byID[id] = b
 	return json.Marshal(b)
 }
@@ -264,7 +302,7 @@ func (s *system) applyRows(file string, f map[string]string) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// granted is what the token may spend in the log, and what of its limit no log has been granted yet.
+// granted is what the log was granted of the token so far, handed back or not, and what of its limit no log holds.
 func (s *system) granted(c *token.Claims, log string) (here, left uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,7 +310,22 @@ func (s *system) granted(c *token.Claims, log string) (here, left uint64) {
 	if b == nil {
 		return 0, c.Limit
 	}
-	return b.Logs[log], c.Limit - min(c.Limit, b.Total)
+	return b.Logs[log], c.Limit - min(c.Limit, b.out())
+}
+
+// holders are the logs other than but that hold units of the token, with what was taken back from each so far.
+func (s *system) holders(tokenID, but string) map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]uint64)
+	if b := s.byID[tokenID]; b != nil {
+		for log, granted := range b.Logs {
+			if back := b.Back[log]; log != but && granted > back {
+				out[log] = back
+			}
+		}
+	}
+	return out
 }
 
 // Key is the auth key with that public id; it makes system the token.Keys of the process.

@@ -195,6 +195,62 @@ func TestBudgetIsExactOverLogs(t *testing.T) {
 	wantCode(t, s.do(crp(jwt, "", "A", "1")), problem.BudgetSpent)
 }
 
+// One token, three logs, far more commands than units: exactly the budget is stored, though each log is granted units ahead of its need.
+func TestBudgetIsExactAcrossLogs(t *testing.T) {
+	for _, limit := range []uint64{1, 7, 100} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			s := newSite(t, eventlog.NewMemory())
+			for _, name := range []string{"a", "b", "c"} {
+				s.migrate(`{"aggregate":"` + name + `","events":{"x":{}}}`)
+			}
+			jwt := s.token(limit)
+			var waits []<-chan outcome
+			for i := range 1000 {
+				typ := string("abc"[i%3])
+				waits = append(waits, s.send(change(jwt, fmt.Sprint("w-", i), aggregate.Change{
+					Aggregate: event.AggregateID{Type: typ, ID: fmt.Sprint(i % 11)}, Events: []aggregate.NewEvent{{Type: "x"}},
+				})))
+			}
+			var stored uint64
+			for _, w := range waits {
+				if o := s.wait(w); o.problem == nil {
+					stored++
+				} else {
+					wantCode(t, o, problem.BudgetSpent)
+				}
+			}
+			if stored != limit {
+				t.Errorf("got %d stored, want the %d of the budget", stored, limit)
+			}
+		})
+	}
+}
+
+// A log that holds units which it does not need hands them back to one that does, also after a restart and with its state rebuilt.
+func TestUnitsAreHandedBack(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(`{"aggregate":"ward","events":{"opened":{}}}`)
+	jwt := s.token(10)
+	ward := func() writer.Request {
+		return change(jwt, "", aggregate.Change{Aggregate: event.AggregateID{Type: "ward", ID: "W"}, Events: []aggregate.NewEvent{{Type: "opened"}}})
+	}
+	s.must(crp(jwt, "", "A", "1")) // is granted half of the budget
+	for range 7 {
+		s.must(ward())
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.stateDir("patient")); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.must(crp(jwt, "", "A", "2"))
+	s.must(ward())
+	wantCode(t, s.do(ward()), problem.BudgetSpent)
+	wantCode(t, s.do(crp(jwt, "", "A", "3")), problem.BudgetSpent)
+}
+
 func TestRefusals(t *testing.T) {
 	s := newSite(t, eventlog.NewMemory())
 	jwt := s.token(100)

@@ -20,8 +20,10 @@ import (
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
-// blockHeadroom is what of the server's max_payload stays free for a block's header and its table.
-const blockHeadroom = 16 << 10
+const (
+	maxBlock      = 3 << 20  // bytes of a block's commits at most; the index takes a block in one batch of 4 MiB
+	blockHeadroom = 16 << 10 // of the server's max_payload, for a block's header and its table
+)
 
 // assemble puts the engines together: connections, log store, writer, projector, doors. release closes the connections after all engines ended.
 func (e Engines) assemble(ctx context.Context) (engines []engine, release func(), err error) {
@@ -44,7 +46,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 			return nil, nil, err
 		}
 		api.Projector, api.Store = p, store
-		engines = append(engines, engine{"projector", p.Run, p.Ready()})
+		engines = append(engines, engine{"projector", p.Run, closed()}) // nothing waits for an index: queries are refused while it is built
 	}
 	if e.Writer {
 		w, err := e.writer(c, api.Projector)
@@ -61,8 +63,23 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		return nil, nil, err
 	}
 	open := make(chan struct{})
-	run := func(ctx context.Context) error { return doors.Run(ctx, func() { close(open) }) }
+	run := func(ctx context.Context) error {
+		if api.Writer != nil {
+			select {
+			case <-api.Writer.Ready(): // before that it knows no auth key, and would refuse tokens that are good
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return doors.Run(ctx, func() { close(open) })
+	}
 	return append(engines, engine{"doors", run, open}), c.close, nil
+}
+
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
 }
 
 // connections are those of the engines. The writer's log connection carries nothing else: its appends must stay in order.
@@ -131,7 +148,7 @@ func (e Engines) writer(c *connections, p *projector.Projector) (*writer.Writer,
 		return nil, err
 	}
 	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Log: e.Log, Metrics: e.Metrics}
-	cfg.MaxBlock = int(c.writing.MaxPayload()) - blockHeadroom
+	cfg.MaxBlock = min(maxBlock, int(c.writing.MaxPayload())-blockHeadroom)
 	if p != nil {
 		cfg.Opened = p.Notify
 	}

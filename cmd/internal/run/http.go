@@ -89,6 +89,7 @@ func (h *health) serve(ctx context.Context) error {
 		return fmt.Errorf("serve HTTP: %w", err)
 	case <-ctx.Done():
 	}
+	h.ready.Store(false)
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	err := h.server.Shutdown(late)

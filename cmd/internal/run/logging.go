@@ -17,7 +17,6 @@ const maxLog = 32 << 20
 // Field names of the log, in one place.
 const (
 	fieldSite   = "site"
-	fieldPID    = "pid"
 	fieldHTTP   = "http"
 	fieldNATS   = "nats"
 	fieldEngine = "engine"

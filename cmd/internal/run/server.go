@@ -59,10 +59,10 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return err
 	}
 	info.HTTP = health.url()
-	ctx, cancel := context.WithCancel(ctx)
+	inner, cancel := context.WithCancel(ctx)
 	web := make(chan error, 1)
-	go func() { defer cancel(); web <- health.serve(ctx) }()
-	err = s.run(ctx, keys, secrets, registry, func(url, credential string) error {
+	go func() { defer cancel(); web <- health.serve(inner) }()
+	err = s.run(inner, keys, secrets, registry, func(url, credential string) error {
 		info.NATS, info.Credential, info.Ready = url, credential, true
 		if err := info.publish(s.DataDir); err != nil {
 			return err
@@ -73,7 +73,10 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return nil
 	})
 	cancel()
-	return errors.Join(err, <-web)
+	if err = errors.Join(err, <-web); ctx.Err() != nil && !info.Ready && (err == nil || errors.Is(err, context.Canceled)) {
+		return problem.New(problem.Unavailable, "the server was stopped before it was ready")
+	}
+	return err
 }
 
 // run holds the node and the engines. serving is called when commands are accepted.

@@ -41,6 +41,7 @@ func (s Standalone) Main() (status int) {
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // a second interrupt ends the process at once
 	started := false
 	cmd := &cobra.Command{
 		Use: s.Name, Short: s.Short, Version: Version(), Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
@@ -90,19 +91,7 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	dek, err := config.Secret(settings.DEK)
-	if err != nil {
-		return err
-	}
-	if dek.Bytes == nil {
-		return problem.New(problem.Unauthenticated, "the DEK is missing: nothing can be decrypted without it").
-			WithHint("set EVENTFUL_DEK or EVENTFUL_DEK_FILE")
-	}
-	keys, secrets, err := Server{DataDir: config.DataDir, DEK: dek.Bytes, Site: config.Site}.open()
-	if errors.Is(err, os.ErrNotExist) {
-		return problem.New(problem.NotFound, "there is no %s", filepath.Join(config.DataDir, KeyFile)).
-			WithHint("copy the one that `eventful config` made, or name another folder with --data-dir")
-	}
+	keys, secrets, err := openKeys(config)
 	if err != nil {
 		return err
 	}
@@ -112,6 +101,22 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 		Writer: s.Writer, Projector: s.Projector, MemoryThreshold: config.MemoryThreshold, Log: logger,
 	}
 	return withHealth(cmd.Context(), config.Text("http"), engines, logger)
+}
+
+func openKeys(config *settings.Config) (*keyring.Keyring, *keyring.Secrets, error) {
+	if !Configured(config.DataDir) {
+		return nil, nil, problem.New(problem.NotFound, "there is no %s", filepath.Join(config.DataDir, KeyFile)).
+			WithHint("copy the one that `eventful config` made, or name another folder with --data-dir")
+	}
+	dek, err := config.Secret(settings.DEK)
+	if err != nil {
+		return nil, nil, err
+	}
+	if dek.Bytes == nil {
+		return nil, nil, problem.New(problem.Unauthenticated, "the DEK is missing: nothing can be decrypted without it").
+			WithHint("set EVENTFUL_DEK or EVENTFUL_DEK_FILE")
+	}
+	return Server{DataDir: config.DataDir, DEK: dek.Bytes, Site: config.Site}.open()
 }
 
 // withHealth runs the engines, with the HTTP port if there is to be one.

@@ -1,0 +1,246 @@
+package jetlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+)
+
+const (
+	// readAhead is the number of messages that wait for Next.
+	readAhead = 16
+	// readAheadBytes is what the server may have under way to one cursor; it must hold a message of the largest size.
+	readAheadBytes = 4 << 20
+	// heartbeat is how often an idle server says that a consumer lives; it is made anew after two that are missing.
+	heartbeat = 2 * time.Second
+	// idle is how long no message may come before the cursor asks where the log ends.
+	idle = 10 * time.Second
+	// forgotten is when the server drops a consumer that nobody reads: a process that was killed leaves one.
+	forgotten = time.Minute
+)
+
+// errStale ends a consumer that may have lost messages; the next one begins behind the last message that was passed on.
+var errStale = errors.New("consumer may have lost messages")
+
+// cursor reads a log by ordered consumers: ephemeral, without acknowledgements, each replaced by a new one as soon as a message may be missing. (The ordered
+// consumer of nats.go waits for a server that is away without regard to a context.) One goroutine reads from the server; Stop ends it and waits for it.
+type cursor struct {
+	log      *log
+	messages chan eventlog.Message
+	failed   chan struct{} // closed when the goroutine ends
+	err      error         // why; set before failed is closed
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// Follow implements eventlog.Log. ErrRewound if the log ends before the sequence after.
+func (l *log) Follow(ctx context.Context, after uint64) (eventlog.Cursor, error) {
+	_, last, err := l.Bounds(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("follow log %s: %w", l.name, err)
+	}
+	if after > last {
+		return nil, fmt.Errorf("follow log %s behind %d, it ends at %d: %w", l.name, after, last, eventlog.ErrRewound)
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &cursor{log: l, messages: make(chan eventlog.Message, readAhead), failed: make(chan struct{}), cancel: cancel}
+	c.running.Go(func() {
+		defer close(c.failed)
+		c.err = c.run(running, after)
+	})
+	return c, nil
+}
+
+// Next implements eventlog.Cursor. While the server is away it waits. ErrNotFound: the log is gone; ErrRewound: the server lost the end of
+// the log; ErrUnavailable: the connection was closed for good.
+func (c *cursor) Next(ctx context.Context) (eventlog.Message, error) {
+	if err := ctx.Err(); err != nil {
+		return eventlog.Message{}, err
+	}
+	select {
+	case m := <-c.messages:
+		return m, nil
+	default:
+	}
+	select {
+	case m := <-c.messages:
+		return m, nil
+	case <-ctx.Done():
+		return eventlog.Message{}, ctx.Err()
+	case <-c.failed:
+		select { // what was read before the failure comes first
+		case m := <-c.messages:
+			return m, nil
+		default:
+			return eventlog.Message{}, c.err
+		}
+	}
+}
+
+// Stop implements eventlog.Cursor: the consumer is deleted.
+func (c *cursor) Stop() {
+	c.cancel()
+	c.running.Wait()
+}
+
+// run reads with one consumer after the other until the cursor is stopped or reading cannot go on.
+func (c *cursor) run(ctx context.Context, after uint64) error {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		before := after
+		err := c.read(ctx, &after)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case c.log.store.nc.IsClosed():
+			return fmt.Errorf("the connection is closed: %w", eventlog.ErrUnavailable)
+		case errors.Is(err, eventlog.ErrRewound):
+			return err
+		}
+		if _, err := c.end(ctx, after); err != nil {
+			return err
+		}
+		if after > before {
+			pause = firstPause
+		}
+		wait(ctx, pause)
+	}
+}
+
+// end gives the last sequence of the log. Errors are those that end the cursor: the log is gone, or ends before what was read. A server
+// that is away is none; then 0 comes.
+func (c *cursor) end(ctx context.Context, after uint64) (last uint64, err error) {
+	_, last, err = c.log.Bounds(ctx)
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound):
+		return 0, err
+	case err != nil:
+		return 0, nil
+	case last < after:
+		return 0, rewound(after, last)
+	}
+	return last, nil
+}
+
+func rewound(after, last uint64) error {
+	return fmt.Errorf("sequence %d was read, the log ends at %d: %w", after, last, eventlog.ErrRewound)
+}
+
+// read passes messages on until the consumer fails or the connection is lost; after is the last sequence passed on.
+func (c *cursor) read(ctx context.Context, after *uint64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer c.whileConnected(ctx, cancel)()
+	consumer, err := c.consumer(ctx, *after+1)
+	if err != nil {
+		return err
+	}
+	defer c.remove(ctx, consumer)
+	reading, err := consumer.Messages(jetstream.PullMaxBytes(c.log.readAheadBytes()), jetstream.PullHeartbeat(heartbeat),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return err
+	}
+	defer reading.Stop()
+	for delivered := uint64(1); ; delivered++ {
+		m, err := c.next(ctx, reading, *after)
+		if err != nil {
+			return err
+		}
+		if err := c.pass(ctx, m, delivered, after); err != nil {
+			return err
+		}
+	}
+}
+
+// whileConnected cancels when the connection is lost: what the server has sent by then may not arrive, and is not sent again. The function it gives ends the watch.
+func (c *cursor) whileConnected(ctx context.Context, cancel context.CancelFunc) (end func()) {
+	nc := c.log.store.nc
+	lost := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-lost:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return func() {
+		cancel()
+		watch.Wait()
+		nc.RemoveStatusListener(lost)
+	}
+}
+
+func (c *cursor) consumer(ctx context.Context, from uint64) (consumer jetstream.Consumer, err error) {
+	err = c.log.store.try(ctx, func(ctx context.Context) error {
+		consumer, err = c.log.store.read.CreateConsumer(ctx, c.log.streamName, jetstream.ConsumerConfig{
+			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+			OptStartSeq:       from,
+			AckPolicy:         jetstream.AckNonePolicy,
+			InactiveThreshold: forgotten,
+			MemoryStorage:     true, // it is worth nothing after a restart
+			Replicas:          1,
+		})
+		return err
+	})
+	return consumer, err
+}
+
+// next waits for a message. When none comes for a while, it looks whether there should have been one.
+func (c *cursor) next(ctx context.Context, reading jetstream.MessagesContext, after uint64) (jetstream.Msg, error) {
+	for {
+		patient, cancel := context.WithTimeout(ctx, idle)
+		m, err := reading.Next(jetstream.NextContext(patient))
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return m, err
+		}
+		if last, err := c.end(ctx, after); err != nil || last > after {
+			return nil, errors.Join(err, errStale)
+		}
+	}
+}
+
+// pass hands one message on. The consumer counts what it delivers, so a message lost on the way shows; sequences only go up, else the server
+// lost the end of the log and uses them again.
+func (c *cursor) pass(ctx context.Context, m jetstream.Msg, delivered uint64, after *uint64) error {
+	about, err := m.Metadata()
+	if err != nil {
+		return fmt.Errorf("read metadata: %w", err)
+	}
+	if about.Sequence.Consumer != delivered {
+		return errStale
+	}
+	sequence := about.Sequence.Stream
+	if sequence <= *after {
+		return rewound(*after, sequence)
+	}
+	select {
+	case c.messages <- eventlog.Message{Sequence: sequence, Data: m.Data()}:
+		*after = sequence
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// remove deletes the consumer on the server. If that fails, the server forgets it by itself.
+func (c *cursor) remove(ctx context.Context, consumer jetstream.Consumer) {
+	if !c.log.store.nc.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.log.store.options.RequestTimeout)
+	defer cancel()
+	_ = c.log.store.read.DeleteConsumer(ctx, c.log.streamName, consumer.CachedInfo().Name)
+}
+
+func (l *log) readAheadBytes() int {
+	return max(readAheadBytes, 2*int(min(l.store.nc.MaxPayload(), 64<<20)))
+}

@@ -1,0 +1,191 @@
+// Package jetlog is the log on NATS JetStream: the only NATS I/O of the core.
+//
+// A log is a stream with one subject; a block is one message. Append carries the stream's expected last sequence, so of two writers at one place
+// exactly one succeeds; no message ids, no wildcard expectations, no limits. The connection never keeps a message for later (ConnectOptions),
+// so an append whose outcome is unknown can come up only while the server still has it in its hands.
+//
+// What JetStream answers is mapped to the errors of package eventlog in one place, by code (outcome.go).
+package jetlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// Options of a Store; the zero value is good for one server.
+type Options struct {
+	// Domain is the JetStream domain of this site's servers; empty: the domain of the server that nc is connected to.
+	Domain string
+	// Replicas of a stream that Create makes: 1, 3 or 5. Default 1. A stream that exists keeps its own.
+	Replicas int
+	// AckTimeout is how long an append waits for its acknowledgement before it gives up with ErrUnknown. Default 5 s.
+	AckTimeout time.Duration
+	// RequestTimeout is how long one request to the JetStream API waits; requests are repeated, as the server drops them without a word
+	// while a stream has no leader. Default 1 s.
+	RequestTimeout time.Duration
+	// GiveUp is how long a request is repeated before it ends with ErrUnavailable, if the caller's context does not end first. Default 15 s.
+	GiveUp time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	o.Replicas = max(o.Replicas, 1)
+	if o.AckTimeout <= 0 {
+		o.AckTimeout = 5 * time.Second
+	}
+	if o.RequestTimeout <= 0 {
+		o.RequestTimeout = time.Second
+	}
+	if o.GiveUp <= 0 {
+		o.GiveUp = 15 * time.Second
+	}
+	return o
+}
+
+// ConnectOptions are what a log connection must have: ReconnectBufSize(-1) makes a publish fail at once while the connection is down, where nats.go
+// would else keep it and deliver it after its timeout; the rest keeps the connection for ever and finds a dead one within 20 s.
+func ConnectOptions() []nats.Option {
+	return []nats.Option{
+		nats.ReconnectBufSize(-1),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+	}
+}
+
+// Connect opens a log connection. Further options (credentials, name, handlers, an in-process server) come behind ConnectOptions.
+func Connect(url string, further ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect(url, append(ConnectOptions(), further...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", url, err)
+	}
+	return nc, nil
+}
+
+// Store is the logs of one site on JetStream; it implements eventlog.Store and is safe for concurrent use. It holds nothing but the
+// connection, which its owner closes.
+type Store struct {
+	nc      *nats.Conn
+	site    string
+	options Options
+	publish jetstream.JetStream // for appends alone
+	read    jetstream.JetStream // for everything else
+}
+
+// New makes a Store on a connection that Connect made, in the account of the logs. It sends nothing.
+func New(nc *nats.Conn, site string, o Options) (*Store, error) {
+	if err := event.CheckSite(site); err != nil {
+		return nil, fmt.Errorf("make log store: %w", err)
+	}
+	if nc.Opts.ReconnectBufSize >= 0 {
+		return nil, fmt.Errorf("make log store: the connection keeps messages while it is down (ReconnectBufSize %d): use jetlog.Connect", nc.Opts.ReconnectBufSize)
+	}
+	s := &Store{nc: nc, site: site, options: o.withDefaults()}
+	var err error
+	if s.publish, err = s.jetStream(jetstream.WithPublishAsyncTimeout(s.options.AckTimeout)); err != nil {
+		return nil, fmt.Errorf("make log store: %w", err)
+	}
+	if s.read, err = s.jetStream(); err != nil {
+		return nil, fmt.Errorf("make log store: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Store) jetStream(o ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+	if s.options.Domain == "" {
+		return jetstream.New(s.nc, o...)
+	}
+	return jetstream.NewWithDomain(s.nc, s.options.Domain, o...)
+}
+
+// Open implements eventlog.Store. A stream with other settings than the topology's is ErrSettings, one of a newer topology ErrNewer.
+func (s *Store) Open(ctx context.Context, name string) (eventlog.Log, error) {
+	l, err := s.open(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open log %.80q: %w", name, err)
+	}
+	return l, nil
+}
+
+func (s *Store) open(ctx context.Context, name string) (*log, error) {
+	settings, err := streams.LogSettings(s.site, name, s.options.Replicas)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", eventlog.ErrNotFound, err) // no log can have this name
+	}
+	streamName := settings[0].Value.(string)
+	var stream jetstream.Stream
+	err = s.try(ctx, func(ctx context.Context) (err error) {
+		stream, err = s.read.Stream(ctx, streamName)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSettings(stream.CachedInfo().Config, settings); err != nil {
+		return nil, fmt.Errorf("stream %s: %w", streamName, err)
+	}
+	return newLog(s, name, stream)
+}
+
+// Create implements eventlog.Store. It is safe to call from several processes at once: the stream is made once, and each checks what it finds.
+func (s *Store) Create(ctx context.Context, name string) (eventlog.Log, error) {
+	l, err := s.open(ctx, name)
+	if errors.Is(err, eventlog.ErrNotFound) {
+		if err = s.create(ctx, name); err == nil {
+			l, err = s.open(ctx, name)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create log %.80q: %w", name, err)
+	}
+	return l, nil
+}
+
+func (s *Store) create(ctx context.Context, name string) error {
+	settings, err := streams.LogSettings(s.site, name, s.options.Replicas)
+	if err != nil {
+		return err
+	}
+	config, err := configOf(settings)
+	if err != nil {
+		return err
+	}
+	return s.try(ctx, func(ctx context.Context) error {
+		_, err := s.read.CreateStream(ctx, config)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return nil // somebody else made it in between; what it is like is checked behind
+		}
+		return err
+	})
+}
+
+// List implements eventlog.Store.
+func (s *Store) List(ctx context.Context) ([]string, error) {
+	names := []string{}
+	err := s.try(ctx, func(ctx context.Context) error {
+		names = names[:0]
+		found := s.read.StreamNames(ctx)
+		for stream := range found.Name() {
+			if log, ok := streams.LogOf(s.site, stream); ok {
+				names = append(names, log)
+			}
+		}
+		return found.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list logs: %w", err)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}

@@ -1,0 +1,17 @@
+package jetlog_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/eventlog/eventlogtest"
+	"github.com/eventfuldb/eventful/pkg/jetlog/jetlogtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestStoreConforms(t *testing.T) {
+	eventlogtest.Run(t, func(t *testing.T) eventlog.Store { return jetlogtest.StartServer(t, jetlogtest.Options{}).Store() })
+}

@@ -1,0 +1,133 @@
+package jetlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	syncSubject = "$SYS.REQ.SERVER.PING.JSZ"
+	// syncPatience is how long servers have to answer if the context does not end before.
+	syncPatience = 5 * time.Second
+	// syncQuiet is how long no further server may answer before all are taken to have answered.
+	syncQuiet = 100 * time.Millisecond
+)
+
+// serverReport is the part of a server's JetStream report (JSZ of nats-server 2.15) that tells when it syncs.
+type serverReport struct {
+	Server struct {
+		Name string `json:"name"`
+		ID   string `json:"id"`
+	} `json:"server"`
+	Data struct {
+		Disabled bool `json:"disabled"`
+		Config   struct {
+			SyncAlways   bool          `json:"sync_always"`
+			SyncInterval time.Duration `json:"sync_interval"`
+		} `json:"config"`
+		Meta *struct {
+			Size int `json:"cluster_size"`
+		} `json:"meta_cluster"`
+	} `json:"data"`
+	Error *struct {
+		Description string `json:"description"`
+	} `json:"error"`
+}
+
+// CheckSync asks every server, over a connection in the system account, whether JetStream syncs every write (sync_interval: always). ErrNotSynced
+// names the servers that do not. An error of another kind means that the servers could not be asked, or not all of a cluster answered.
+func CheckSync(ctx context.Context, sys *nats.Conn) error {
+	reports, err := askServers(ctx, sys)
+	if err != nil {
+		return fmt.Errorf("ask servers for their sync interval: %w", err)
+	}
+	var wrong []error
+	enabled := 0
+	for _, r := range reports {
+		if r.Data.Disabled {
+			continue
+		}
+		enabled++
+		if !r.Data.Config.SyncAlways {
+			wrong = append(wrong, fmt.Errorf("server %s syncs every %v", r.Server.Name, r.Data.Config.SyncInterval))
+		}
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("%w: %w (hint: set `jetstream { sync_interval: always }` in the server's configuration and restart it)", ErrNotSynced, errors.Join(wrong...))
+	}
+	if enabled == 0 {
+		return errors.New("ask servers for their sync interval: no server has JetStream")
+	}
+	return nil
+}
+
+// askServers collects the reports of all servers. How many there are is known only for a cluster, from the size of its meta group.
+func askServers(ctx context.Context, sys *nats.Conn) (map[string]serverReport, error) {
+	ctx, cancel := context.WithTimeout(ctx, syncPatience)
+	defer cancel()
+	inbox := sys.NewInbox()
+	sub, err := sys.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
+	if err := sys.PublishRequest(syncSubject, inbox, nil); err != nil {
+		return nil, err
+	}
+	reports := map[string]serverReport{}
+	for {
+		r, err := nextReport(ctx, sub, complete(reports))
+		switch {
+		case err != nil && complete(reports):
+			return reports, nil // quiet
+		case err != nil:
+			return nil, fmt.Errorf("%d servers answered of %d: %w", len(reports), expected(reports), err)
+		}
+		reports[r.Server.ID] = r
+	}
+}
+
+func nextReport(ctx context.Context, sub *nats.Subscription, quiet bool) (r serverReport, err error) {
+	if quiet {
+		short, cancel := context.WithTimeout(ctx, syncQuiet)
+		defer cancel()
+		ctx = short
+	}
+	m, err := sub.NextMsgWithContext(ctx)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return r, fmt.Errorf("decode report: %w", err)
+	}
+	if r.Error != nil {
+		return r, fmt.Errorf("server %s: %s", r.Server.Name, r.Error.Description)
+	}
+	return r, nil
+}
+
+// expected is the number of servers that must answer at least.
+func expected(reports map[string]serverReport) int {
+	n := 1
+	for _, r := range reports {
+		if r.Data.Meta != nil {
+			n = max(n, r.Data.Meta.Size)
+		}
+	}
+	return n
+}
+
+func complete(reports map[string]serverReport) bool {
+	enabled := 0
+	for _, r := range reports {
+		if !r.Data.Disabled {
+			enabled++
+		}
+	}
+	return enabled >= expected(reports)
+}
