@@ -70,25 +70,33 @@ func DecodeHeader(raw []byte) (*Block, error) {
 	b := &Block{Header: Header{ID: r.id16("block id"), Previous: r.id16("previous block id"), Epoch: r.u64("epoch")}}
 	b.System = SystemPosition{Sequence: r.u64("system sequence"), Block: r.id16("system block")}
 	b.TreeSize, b.TreeRoot, b.Time = r.u64("tree size"), r.hash("tree root"), r.time("writer time")
-	n := r.u32("number of commits")
-	table := r.take(4*uint64(n), "table of offsets")
-	last := uint32(0)
-	for i := 0; i < len(table) && r.err == nil; i += 4 {
-		end := binary.BigEndian.Uint32(table[i:])
-		if end < last+recordHead || end < last {
-			r.fail("offset %d: %d does not ascend by a record", i/4, end)
-			break
-		}
-		b.Records = append(b.Records, decodeRecord(r, uint64(end-last)))
-		last = end
-	}
+	b.Records = decodeRecords(r, r.take(4*uint64(r.u32("number of commits")), "table of offsets"))
 	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("block: %w", err)
 	}
 	if b.ID.IsZero() {
 		return nil, fmt.Errorf("block: its id is zero: %w", ErrDecode)
 	}
+	if (b.System.Sequence == 0) != b.System.Block.IsZero() {
+		return nil, fmt.Errorf("block %s: system position %d, %s is zero in one part only: %w", b.ID, b.System.Sequence, b.System.Block, ErrDecode)
+	}
 	return b, nil
+}
+
+// decodeRecords reads the records that a table of end offsets cuts.
+func decodeRecords(r *reader, table []byte) []Record {
+	records := make([]Record, 0, len(table)/4)
+	last := uint32(0)
+	for i := 0; i < len(table) && r.err == nil; i += 4 {
+		end := binary.BigEndian.Uint32(table[i:])
+		if end < last || end-last < recordHead {
+			r.fail("offset %d: %d does not ascend by a record", i/4, end)
+			break
+		}
+		records = append(records, decodeRecord(r, uint64(end-last)))
+		last = end
+	}
+	return records
 }
 
 func decodeRecord(r *reader, size uint64) Record {
@@ -96,8 +104,8 @@ func decodeRecord(r *reader, size uint64) Record {
 	return Record{Prev: prev, Raw: r.take(size-recordHead, "commit")}
 }
 
-// DecodeBlock reads a block with all its commits and holds the rules inside a block. sequence is that of its message, for
-// the links of an aggregate that occurs twice. The error wraps ErrNewerFormat or ErrDecode.
+// DecodeBlock reads a block with all its commits and holds the rules inside a block: what it gives is well-formed (section 7). sequence is
+// that of its message, for the links. The error wraps ErrNewerFormat or ErrDecode.
 func DecodeBlock(raw []byte, sequence uint64) (*Block, []*Commit, error) {
 	b, err := DecodeHeader(raw)
 	if err != nil {
@@ -115,36 +123,64 @@ func DecodeBlock(raw []byte, sequence uint64) (*Block, []*Commit, error) {
 	return b, commits, nil
 }
 
+// check holds the rules inside a block.
 func (b *Block) check(commits []*Commit, sequence uint64) error {
-	seen := make(map[AggregateID]int, len(commits))
 	for i, c := range commits {
 		if c.Time != b.Time {
 			return fmt.Errorf("commit %d has the time %d, its block %d", i, c.Time, b.Time)
 		}
-		if err := checkTransaction(commits, i); err != nil {
-			return err
+	}
+	if err := checkTransactions(commits); err != nil {
+		return err
+	}
+	return b.checkLinks(commits, sequence)
+}
+
+// checkTransactions holds that each transaction lies whole and in order inside its block.
+func checkTransactions(commits []*Commit) error {
+	var open Transaction // the one whose commits are being passed; Index is the one wanted next, 0 if none is open
+	for i, c := range commits {
+		if open.Index == 0 {
+			open = Transaction{ID: c.Transaction.ID, Count: c.Transaction.Count}
 		}
-		prev := b.Records[i].Prev
-		if at, twice := seen[c.Aggregate]; twice && prev != (Link{Sequence: sequence, Index: uint32(at), Block: b.ID}) {
-			return fmt.Errorf("commit %d of %s does not link to commit %d of the same block", i, c.Aggregate, at)
-		} else if !twice && c.First == 1 && prev != (Link{}) {
-			return fmt.Errorf("commit %d is the first of %s and has a link", i, c.Aggregate)
-		} else if !twice && c.First != 1 && (prev.Sequence == 0 || prev.Sequence >= sequence || prev.Block.IsZero()) {
-			return fmt.Errorf("commit %d of %s at version %d links to no earlier block", i, c.Aggregate, c.First)
+		if c.Transaction != open {
+			return fmt.Errorf("commit %d is number %d of transaction %s, number %d of %s is due", i, c.Transaction.Index, c.Transaction.ID, open.Index, open.ID)
 		}
-		seen[c.Aggregate] = i
+		if open.Index++; open.Index == open.Count {
+			open.Index = 0
+		}
+	}
+	if open.Index != 0 {
+		return fmt.Errorf("transaction %s is cut behind its commit %d", open.ID, open.Index-1)
 	}
 	return nil
 }
 
-// checkTransaction holds that a transaction lies whole and in order inside its block.
-func checkTransaction(commits []*Commit, i int) error {
-	t := commits[i].Transaction
-	if t.Index > 0 && (i == 0 || commits[i-1].Transaction != (Transaction{ID: t.ID, Index: t.Index - 1, Count: t.Count})) {
-		return fmt.Errorf("commit %d: transaction %s does not follow on", i, t.ID)
-	}
-	if t.Index+1 < t.Count && (i+1 == len(commits) || commits[i+1].Transaction.ID != t.ID) {
-		return fmt.Errorf("commit %d: transaction %s is cut", i, t.ID)
+// origin names an aggregate among all sites and branches (section 6).
+type origin struct {
+	AggregateID
+	site   string
+	branch uint64
+}
+
+// checkLinks holds what a link can be without knowing other blocks.
+func (b *Block) checkLinks(commits []*Commit, sequence uint64) error {
+	seen := make(map[origin]uint32, len(commits))
+	for i, c := range commits {
+		prev := b.Records[i].Prev
+		name := origin{c.Aggregate, c.Site, c.Branch}
+		at, twice := seen[name]
+		switch {
+		case c.First == 1 && prev != Link{}:
+			return fmt.Errorf("commit %d is the first of %s and has a link", i, c.Aggregate)
+		case c.First != 1 && (prev.Sequence == 0 || prev.Block.IsZero()):
+			return fmt.Errorf("commit %d of %s at version %d has no link", i, c.Aggregate, c.First)
+		case twice && prev != Link{Sequence: sequence, Index: at, Block: b.ID}:
+			return fmt.Errorf("commit %d of %s does not link to commit %d of the same block", i, c.Aggregate, at)
+		case !twice && prev.Sequence >= sequence:
+			return fmt.Errorf("commit %d of %s links to %d, which is not before %d", i, c.Aggregate, prev.Sequence, sequence)
+		}
+		seen[name] = uint32(i)
 	}
 	return nil
 }

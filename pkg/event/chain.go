@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 )
 
 // Standing is what a message of a log counts as (section 7, "Which blocks count"). The numbers are written out because they are stored.
@@ -11,7 +12,7 @@ type Standing int
 const (
 	Counts  Standing = 1 // a block that continues the last one
 	Void    Standing = 2 // a well-formed block that does not: its commits never happened
-	Damaged Standing = 3 // does not decode, or is missing
+	Damaged Standing = 3 // no well-formed block
 	Newer   Standing = 4 // a format version that this program does not know: the reader must stop
 )
 
@@ -24,22 +25,24 @@ func (s Standing) String() string {
 type Chain struct {
 	Sequence uint64 // of the last message looked at
 	Block    ID16   // the last block that counted
+	At       uint64 // its sequence; 0 before the first
 	Epoch    uint64
 	TreeSize uint64
 	Time     Time
 	started  bool
-	resync   bool // behind damage: the next block that decodes is taken as it stands
+	resync   bool // behind damage: the next well-formed block is taken as it stands
 }
 
 // ChainAt is the chain behind a block that counted, as a saved position restores it.
 func ChainAt(sequence uint64, h Header) Chain {
-	return Chain{Sequence: sequence, Block: h.ID, Epoch: h.Epoch, TreeSize: h.TreeSize, Time: h.Time, started: true}
+	return Chain{Sequence: sequence, Block: h.ID, At: sequence, Epoch: h.Epoch, TreeSize: h.TreeSize, Time: h.Time, started: true}
 }
 
 // AppendBinary appends the chain's own form for local stores; it is no part of the log format.
 func (c Chain) AppendBinary(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, c.Sequence)
 	b = append(b, c.Block[:]...)
+	b = binary.BigEndian.AppendUint64(b, c.At)
 	b = binary.BigEndian.AppendUint64(b, c.Epoch)
 	b = binary.BigEndian.AppendUint64(b, c.TreeSize)
 	b = appendTime(b, c.Time)
@@ -49,8 +52,8 @@ func (c Chain) AppendBinary(b []byte) []byte {
 // ChainFromBinary is the inverse of AppendBinary.
 func ChainFromBinary(b []byte) (Chain, error) {
 	r := &reader{in: b}
-	c := Chain{Sequence: r.u64("sequence"), Block: r.id16("block"), Epoch: r.u64("epoch"), TreeSize: r.u64("tree size"), Time: r.time("time")}
-	c.started, c.resync = r.u8("started") == 1, r.u8("resync") == 1
+	c := Chain{Sequence: r.u64("sequence"), Block: r.id16("block"), At: r.u64("block's sequence"), Epoch: r.u64("epoch"), TreeSize: r.u64("tree size"), Time: r.time("time")}
+	c.started, c.resync = r.flag("started"), r.flag("resync")
 	return c, r.end()
 }
 
@@ -61,8 +64,9 @@ func flag(b bool) byte {
 	return 0
 }
 
-// Next judges the message at sequence. Missing is true if sequence numbers were missing before it, which is damage of its own. For
-// Counts and Void the block and its commits are given, for Damaged and Newer the error.
+// Next judges the message at sequence, which must be above that of the last message. Missing is true if sequence numbers from 1 on were
+// missing before it, which is damage of its own, once for each. For Counts and Void the block and its commits are given, for Damaged and
+// Newer the error; behind Newer the reader must stop.
 func (c *Chain) Next(sequence uint64, raw []byte) (v Verdict) {
 	v.Missing = sequence != c.Sequence+1
 	c.resync = c.resync || v.Missing
@@ -94,9 +98,10 @@ type Verdict struct {
 
 func (c *Chain) continues(b *Block, events uint64) bool {
 	if !c.started {
-		return b.Previous.IsZero() && b.TreeSize == events
+		return b.Previous.IsZero() && b.TreeSize == events && b.Time > math.MinInt64
 	}
-	return b.Previous == c.Block && b.TreeSize == c.TreeSize+events && b.Epoch >= c.Epoch && b.Time > c.Time
+	grown := b.TreeSize >= c.TreeSize && b.TreeSize-c.TreeSize == events // a sum could go round 2^64
+	return b.Previous == c.Block && grown && b.Epoch >= c.Epoch && b.Time > c.Time
 }
 
 func events(commits []*Commit) (n uint64) {

@@ -12,7 +12,7 @@ func (c *Commit) Encode() ([]byte, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("commit of %s: %w: %w", c.Aggregate, err, ErrInvalid)
 	}
-	b := make([]byte, 0, 512)
+	b := make([]byte, 0, c.roughSize())
 	b = append(b, commitLayout)
 	b = append(b, c.ID[:]...)
 	b = appendStr(b, c.Site)
@@ -38,6 +38,19 @@ func (c *Commit) Encode() ([]byte, error) {
 	return b, nil
 }
 
+// roughSize is not below what Encode writes, so that it allocates once.
+func (c *Commit) roughSize() int {
+	const fixed, length = 1 + 3*16 + 2*32 + 8 + 5*binary.MaxVarintLen64, 2 // parts of fixed length and numbers; the length of a short text
+	texts := len(c.Site) + len(c.CommandID) + len(c.Aggregate.Type) + len(c.Aggregate.ID) + len(c.Actor) + len(c.TokenID) + len(c.Issuer) +
+		len(c.Correlation) + len(c.Causation) + len(c.Traceparent) + len(c.KeyCommitment)
+	size := fixed + texts + 11*length
+	for i := range c.Events {
+		e := &c.Events[i]
+		size += len(e.Type) + len(e.Payload) + length + 32 + 16 + 9 + 2*binary.MaxVarintLen64
+	}
+	return size
+}
+
 func (e *Event) append(b []byte) []byte {
 	b = appendStr(b, e.Type)
 	b = append(b, e.SchemaDigest[:]...)
@@ -54,8 +67,9 @@ func DecodeCommit(raw []byte) (*Commit, error) {
 	if n > MaxCommitEvents {
 		r.fail("%d events, at most %d are allowed", n, MaxCommitEvents)
 	}
+	c.Events = make([]Event, 0, min(n, uint64(len(r.in)-r.pos)/minEventLen))
 	for i := uint64(0); i < n && r.err == nil; i++ {
-		c.Events = append(c.Events, decodeEvent(r))
+		c.Events = append(c.Events, decodeEvent(r, c.Events))
 	}
 	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
@@ -64,7 +78,7 @@ func DecodeCommit(raw []byte) (*Commit, error) {
 		return nil, fmt.Errorf("commit: %w: %w", err, ErrDecode)
 	}
 	for i := range c.Events {
-		if _, err := DecodePayload(c.Events[i].Payload); err != nil {
+		if err := checkPayload(c.Events[i].Payload); err != nil {
 			return nil, fmt.Errorf("commit: event %d: payload: %w", i, err)
 		}
 	}
@@ -75,11 +89,18 @@ func decodeCommitHead(r *reader) (*Commit, uint64) {
 	if layout := r.u8("layout"); r.err == nil && layout != commitLayout {
 		r.fail("commit layout %d, known is %d", layout, commitLayout)
 	}
-	c := &Commit{ID: r.id16("commit id"), Site: r.str("site"), Branch: r.uv("branch"), CommandID: r.str("command id"), CommandDigest: r.hash("command digest")}
-	c.Aggregate = AggregateID{Type: r.str("aggregate type"), ID: r.str("aggregate id")}
+	c := &Commit{ID: r.id16("commit id")}
+	site := r.text("site")
+	c.Branch = r.uv("branch")
+	command := r.text("command id")
+	c.CommandDigest = r.hash("command digest")
+	kind, id := r.text("aggregate type"), r.text("aggregate id")
 	c.First, c.Root = Version(r.uv("first version")), r.hash("root")
-	c.Actor, c.TokenID, c.Issuer = r.str("actor"), r.str("token id"), r.str("issuer")
-	c.Correlation, c.Causation, c.Traceparent = r.str("correlation"), r.str("causation"), r.str("traceparent")
+	actor, token, issuer := r.text("actor"), r.text("token id"), r.text("issuer")
+	correlation, causation, traceparent := r.text("correlation"), r.text("causation"), r.text("traceparent")
+	carve([]*string{&c.Aggregate.Type, &c.Aggregate.ID}, kind, id) // for itself: maps keep aggregates longer than commits
+	carve([]*string{&c.Site, &c.CommandID, &c.Actor, &c.TokenID, &c.Issuer, &c.Correlation, &c.Causation, &c.Traceparent},
+		site, command, actor, token, issuer, correlation, causation, traceparent)
 	c.Transaction = Transaction{ID: r.id16("transaction id"), Index: r.uv("transaction index"), Count: r.uv("transaction count")}
 	c.Time = r.time("writer time")
 	if k := r.bytes("key commitment"); len(k) > 0 {
@@ -88,9 +109,20 @@ func decodeCommitHead(r *reader) (*Commit, uint64) {
 	return c, r.uv("number of events")
 }
 
-func decodeEvent(r *reader) Event {
+// minEventLen is the length of an event with a type of one letter and no fields.
+const minEventLen = 2 + 32 + 1 + 16 + 1 + 2
+
+// decodeEvent reads the event behind those before it; it takes over the string of the last one's type if its own is the same.
+func decodeEvent(r *reader, before []Event) Event {
+	kind := r.text("event type")
+	var name string
+	if n := len(before); n > 0 && before[n-1].Type == string(kind) {
+		name = before[n-1].Type
+	} else {
+		name = string(kind)
+	}
 	return Event{
-		Type: r.str("event type"), SchemaDigest: r.hash("schema digest"), SchemaVersion: r.uv("schema version"),
+		Type: name, SchemaDigest: r.hash("schema digest"), SchemaVersion: r.uv("schema version"),
 		Salt: r.id16("salt"), OccurredAt: r.optionalTime("occurred-at"), Payload: r.bytes("payload"),
 	}
 }
@@ -99,7 +131,7 @@ func decodeEvent(r *reader) Event {
 func (c *Commit) check() error {
 	checks := []error{
 		CheckSite(c.Site), CheckCommandID(c.CommandID), c.Aggregate.Check(),
-		text("actor", c.Actor, 1, MaxActorLen), visible("token id", c.TokenID, 1, MaxTokenIDLen), visible("issuer", c.Issuer, 1, MaxTokenIDLen),
+		CheckActor(c.Actor), visible("token id", c.TokenID, 1, MaxTokenIDLen), visible("issuer", c.Issuer, 1, MaxTokenIDLen),
 		text("correlation", c.Correlation, 0, MaxContextLen), text("causation", c.Causation, 0, MaxContextLen),
 		visible("traceparent", c.Traceparent, 0, MaxContextLen),
 	}
@@ -112,8 +144,8 @@ func (c *Commit) check() error {
 	switch t := c.Transaction; {
 	case n == 0 || n > MaxCommitEvents:
 		return fmt.Errorf("%d events, it must have 1 to %d", n, MaxCommitEvents)
-	case c.First == 0 || uint64(c.First) > MaxVersion || n > MaxVersion-uint64(c.First):
-		return fmt.Errorf("first version %d is out of range", c.First)
+	case c.First == 0 || uint64(c.First) > MaxVersion || n-1 > MaxVersion-uint64(c.First):
+		return fmt.Errorf("first version %d with %d events is out of range", c.First, n)
 	case t.Index >= t.Count:
 		return fmt.Errorf("transaction index %d is not below its count %d", t.Index, t.Count)
 	case t.Count == 1 && t.ID != c.ID:

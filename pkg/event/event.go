@@ -185,6 +185,9 @@ func ParsePosition(s string) (Position, error) {
 	if p.Sequence, err = decimal(parts[1], 64); err != nil {
 		return Position{}, fmt.Errorf("position %q: sequence: %w", clip(s), err)
 	}
+	if p.Sequence == 0 {
+		return Position{}, fmt.Errorf("position %q: sequences begin with 1", clip(s))
+	}
 	index, err := decimal(parts[2], 32)
 	if err != nil {
 		return Position{}, fmt.Errorf("position %q: index: %w", clip(s), err)

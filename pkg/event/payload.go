@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -17,16 +18,22 @@ func EncodePayload(fields []Field) ([]byte, error) {
 	if len(fields) > MaxFields {
 		return nil, fmt.Errorf("%d fields, at most %d are allowed: %w", len(fields), MaxFields, ErrInvalid)
 	}
-	sorted := slices.Clone(fields)
-	slices.SortFunc(sorted, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
-	out := binary.AppendUvarint(nil, uint64(len(sorted)))
-	for i, f := range sorted {
-		if i > 0 && sorted[i-1].Name == f.Name {
+	if byName := func(a, b Field) int { return strings.Compare(a.Name, b.Name) }; !slices.IsSortedFunc(fields, byName) {
+		fields = slices.Clone(fields)
+		slices.SortFunc(fields, byName)
+	}
+	size := binary.MaxVarintLen16
+	for i, f := range fields {
+		if i > 0 && fields[i-1].Name == f.Name {
 			return nil, fmt.Errorf("field %q stands twice: %w", f.Name, ErrInvalid)
 		}
 		if err := checkField(f); err != nil {
 			return nil, fmt.Errorf("%w: %w", err, ErrInvalid)
 		}
+		size += len(f.Name) + len(f.Value) + 1 + 1 + binary.MaxVarintLen32
+	}
+	out := binary.AppendUvarint(make([]byte, 0, size), uint64(len(fields)))
+	for _, f := range fields {
 		out = appendStr(out, f.Name)
 		out = append(out, kindOf(f))
 		out = appendStr(out, f.Value)
@@ -42,51 +49,90 @@ func kindOf(f Field) byte {
 }
 
 func checkField(f Field) error {
-	if err := CheckField(f.Name); err != nil {
-		return err
+	if !utf8.ValidString(f.Value) {
+		return fmt.Errorf("field %q is not valid UTF-8", clip(f.Name))
 	}
-	switch {
-	case len(f.Value) > MaxValueLen:
-		return fmt.Errorf("field %q has %d bytes, at most %d are allowed", f.Name, len(f.Value), MaxValueLen)
-	case !utf8.ValidString(f.Value):
-		return fmt.Errorf("field %q is not valid UTF-8", f.Name)
-	case !f.Set && f.Value != "":
-		return fmt.Errorf("field %q is unset and has a value", f.Name)
+	if rule := broken(f.Name, kindOf(f), len(f.Value)); rule != "" {
+		return fmt.Errorf("field %q %s", clip(f.Name), rule)
 	}
 	return nil
 }
 
-// DecodePayload is the inverse of EncodePayload; fields come in ascending name order.
+// broken says which rule a field breaks, or nothing; that its value is UTF-8 is checked elsewhere. It keeps no argument, so that decoding
+// a commit need not make strings of its field names.
+func broken(name string, kind byte, valueLen int) string {
+	switch {
+	case !isFieldName(name):
+		return fieldNameRule
+	case kind > 1:
+		return "has a kind that is neither 0 nor 1"
+	case valueLen > MaxValueLen:
+		return fmt.Sprintf("has %d bytes, at most %d are allowed", valueLen, MaxValueLen)
+	case kind == 0 && valueLen > 0:
+		return "is unset and has a value"
+	}
+	return ""
+}
+
+// DecodePayload is the inverse of EncodePayload; fields come in ascending name order. The error wraps ErrDecode.
 func DecodePayload(payload []byte) ([]Field, error) {
 	r := &reader{in: payload}
-	n := r.uv("number of fields")
-	if n > MaxFields {
-		r.fail("%d fields, at most %d are allowed", n, MaxFields)
+	n := fieldCount(r)
+	if n == 0 {
+		return nil, r.end()
 	}
-	var fields []Field
+	fields := make([]Field, 0, min(n, uint64(len(payload))/minFieldLen))
+	var last []byte
 	for range n {
-		f := Field{Name: r.str("field name")}
-		kind := r.u8("field kind")
-		f.Set = kind == 1
-		f.Value = r.str("field value")
+		name, kind, value := decodeField(r, last)
 		if r.err != nil {
 			return nil, r.err
 		}
-		if kind > 1 {
-			r.fail("field %q: kind %d is neither 0 nor 1", clip(f.Name), kind)
-		}
-		if err := checkField(f); err != nil {
-			r.fail("%s", err)
-		}
-		if len(fields) > 0 && fields[len(fields)-1].Name >= f.Name {
-			r.fail("field %q is not in ascending order", f.Name)
-		}
-		fields = append(fields, f)
+		fields = append(fields, Field{Name: string(name), Value: string(value), Set: kind == 1})
+		last = name
 	}
 	if err := r.end(); err != nil {
 		return nil, err
 	}
 	return fields, nil
+}
+
+// checkPayload says what DecodePayload would say, without making the fields.
+func checkPayload(payload []byte) error {
+	r := &reader{in: payload}
+	n := fieldCount(r)
+	var last []byte
+	for i := uint64(0); i < n && r.err == nil; i++ {
+		last, _, _ = decodeField(r, last)
+	}
+	return r.end()
+}
+
+// minFieldLen is the length of a field with a name of one letter and no value.
+const minFieldLen = 2 + 1 + 1
+
+// fieldCount reads the number of fields; 0 after an error.
+func fieldCount(r *reader) uint64 {
+	n := r.uv("number of fields")
+	if n > MaxFields {
+		r.fail("%d fields, at most %d are allowed", n, MaxFields)
+		return 0
+	}
+	return n
+}
+
+// decodeField reads and checks the field behind the one named last.
+func decodeField(r *reader, last []byte) (name []byte, kind byte, value []byte) {
+	name, kind, value = r.text("field name"), r.u8("field kind"), r.text("field value")
+	if r.err != nil {
+		return nil, 0, nil
+	}
+	if rule := broken(string(name), kind, len(value)); rule != "" {
+		r.fail("field %q %s", clip(string(name)), rule)
+	} else if bytes.Compare(last, name) >= 0 {
+		r.fail("field %q is not in ascending order", name)
+	}
+	return name, kind, value
 }
 
 // PayloadDigest is what the leaf holds of an event's fields (section 3).

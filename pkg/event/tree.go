@@ -1,14 +1,12 @@
 package event
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-
-	"github.com/transparency-dev/merkle/compact"
-	"github.com/transparency-dev/merkle/rfc6962"
+	"math/bits"
+	"slices"
 )
-
-var ranges = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
 
 // Tree is the frontier of an RFC 6962 Merkle tree: it takes leaves and gives the root without the leaves before, O(log n) each.
 // The zero value is the empty tree. A Tree is a value; Append leaves its receiver as it is.
@@ -17,59 +15,55 @@ type Tree struct {
 	hashes []Hash // roots of the maximal perfect subtrees, left to right (section 5)
 }
 
-// NewTree is the tree of that size with that frontier; an error if they do not fit each other.
+// NewTree is the tree of that size with a copy of that frontier; ErrInvalid if they do not fit each other.
 func NewTree(size uint64, frontier []Hash) (Tree, error) {
-	t := Tree{size: size, hashes: frontier}
-	if _, err := t.compact(); err != nil {
+	if len(frontier) != bits.OnesCount64(size) {
 		return Tree{}, fmt.Errorf("frontier of %d hashes for a tree of %d leaves: %w", len(frontier), size, ErrInvalid)
 	}
-	return t, nil
+	return Tree{size: size, hashes: slices.Clone(frontier)}, nil
 }
 
 // Size is the number of leaves.
 func (t Tree) Size() uint64 { return t.size }
 
 // Frontier is a copy of the tree's frontier.
-func (t Tree) Frontier() []Hash { return append([]Hash(nil), t.hashes...) }
+func (t Tree) Frontier() []Hash { return slices.Clone(t.hashes) }
 
-// Append gives the tree with the leaves added.
+// Append gives the tree with the leaves added. A leaf closes one perfect subtree for each low bit that is set in the size before it.
 func (t Tree) Append(leaves ...Hash) Tree {
-	r, err := t.compact()
-	if err != nil {
-		panic("event.Tree: " + err.Error()) // NewTree and Append let no other state come to be
-	}
-	for i := range leaves {
-		if err := r.Append(leaves[i][:], nil); err != nil {
-			panic("event.Tree: " + err.Error())
+	hashes := make([]Hash, len(t.hashes), len(t.hashes)+bits.Len(uint(len(leaves))))
+	copy(hashes, t.hashes)
+	for _, h := range leaves {
+		for closed := bits.TrailingZeros64(^t.size); closed > 0; closed-- {
+			last := len(hashes) - 1
+			h, hashes = node(hashes[last], h), hashes[:last]
 		}
+		hashes = append(hashes, h)
+		t.size++
 	}
-	out := Tree{size: r.End(), hashes: make([]Hash, len(r.Hashes()))}
-	for i, h := range r.Hashes() {
-		copy(out.hashes[i][:], h)
-	}
-	return out
+	return Tree{size: t.size, hashes: hashes}
 }
 
 // Root is the tree's root; of the empty tree SHA-256 of the empty string.
-func (t Tree) Root() (root Hash) {
+func (t Tree) Root() Hash {
 	if t.size == 0 {
-		copy(root[:], rfc6962.DefaultHasher.EmptyRoot())
-		return root
+		return sha256.Sum256(nil)
 	}
 	n := len(t.hashes) - 1
-	root = t.hashes[n]
+	root := t.hashes[n]
 	for i := n - 1; i >= 0; i-- {
-		copy(root[:], rfc6962.DefaultHasher.HashChildren(t.hashes[i][:], root[:]))
+		root = node(t.hashes[i], root)
 	}
 	return root
 }
 
-func (t Tree) compact() (*compact.Range, error) {
-	hashes := make([][]byte, len(t.hashes))
-	for i := range t.hashes {
-		hashes[i] = t.hashes[i][:]
-	}
-	return ranges.NewRange(0, t.size, hashes)
+// node is the node over two subtrees (RFC 6962, section 2.1). The leaves' prefix 0x00 is written by Commit.Leaf.
+func node(left, right Hash) Hash {
+	var b [1 + 2*len(left)]byte
+	b[0] = 1
+	copy(b[1:], left[:])
+	copy(b[1+len(left):], right[:])
+	return sha256.Sum256(b[:])
 }
 
 // AppendBinary appends the tree's own form for local stores: u64 size, then the frontier. It is no part of the log format.

@@ -74,17 +74,20 @@ func (r *reader) u64(what string) uint64 {
 
 func (r *reader) time(what string) Time { return Time(r.u64(what)) }
 
+func (r *reader) flag(what string) bool {
+	b := r.u8(what)
+	if b > 1 {
+		r.fail("%s: flag %d is neither 0 nor 1", what, b)
+	}
+	return b == 1
+}
+
 func (r *reader) optionalTime(what string) *Time {
-	switch flag := r.u8(what); flag {
-	case 0:
-		return nil
-	case 1:
-		t := r.time(what)
-		return &t
-	default:
-		r.fail("%s: flag %d is neither 0 nor 1", what, flag)
+	if !r.flag(what) {
 		return nil
 	}
+	t := r.time(what)
+	return &t
 }
 
 func (r *reader) uv(what string) uint64 {
@@ -108,13 +111,27 @@ func (r *reader) uv(what string) uint64 {
 
 func (r *reader) bytes(what string) []byte { return r.take(r.uv(what), what) }
 
-func (r *reader) str(what string) string {
+// text reads a str without making a string of it.
+func (r *reader) text(what string) []byte {
 	b := r.bytes(what)
 	if !utf8.Valid(b) {
 		r.fail("%s: not valid UTF-8", what)
-		return ""
+		return nil
 	}
-	return string(b)
+	return b
+}
+
+// carve sets each string to its text; they share one allocation, so each keeps the memory of all.
+func carve(dst []*string, texts ...[]byte) {
+	var stack [512]byte
+	buf := stack[:0]
+	for _, t := range texts {
+		buf = append(buf, t...)
+	}
+	all := string(buf)
+	for i, t := range texts {
+		*dst[i], all = all[:len(t)], all[len(t):]
+	}
 }
 
 func (r *reader) hash(what string) (h Hash) {

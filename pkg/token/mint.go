@@ -53,14 +53,14 @@ func Mint(authKeySeed []byte, account string, c Claims) (token string, userSeed 
 	return sign(pair, account, c)
 }
 
-// MintAdmin signs the token with which the holder of an auth key administers: it names the key itself and lives for MaxAuthKey.
-func MintAdmin(authKeySeed []byte, account string) (token string, userSeed []byte, err error) {
+// MintAdmin signs the token with which the holder of an auth key administers: it names the key itself and lives from now for MaxAuthKey.
+func MintAdmin(authKeySeed []byte, account string, now time.Time) (token string, userSeed []byte, err error) {
 	id, err := PublicID(authKeySeed)
 	if err != nil {
 		return "", nil, err
 	}
 	return Mint(authKeySeed, account, Claims{IdentifierType: AuthKeyType, IdentifierID: id, Aggregates: []string{All},
-		Actions: []Action{ActionAdmin}, Expires: time.Now().Add(MaxAuthKey)})
+		Actions: []Action{ActionAdmin}, Expires: now.Add(MaxAuthKey)})
 }
 
 func sign(pair nkeys.KeyPair, account string, c Claims) (string, []byte, error) {

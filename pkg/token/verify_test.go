@@ -172,7 +172,7 @@ func TestVerifyHoldsTokensWithinTheirKey(t *testing.T) {
 
 func TestAdminToken(t *testing.T) {
 	i := newIssuer(t)
-	text, _, err := token.MintAdmin(i.seed, i.account)
+	text, _, err := token.MintAdmin(i.seed, i.account, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func newSite(t testing.TB, store eventlog.Store) *site {
 	if p := s.w.AddKey(t.Context(), "operator", k); p != nil {
 		t.Fatal(p)
 	}
-	jwt, _, err := token.MintAdmin(seed, s.account)
+	jwt, _, err := token.MintAdmin(seed, s.account, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,45 @@
+# Needs Go, make and a Go module proxy. python3 (REQUIRE_PYTHON=1) and a C compiler (REQUIRE_RACE=1) are used where they are; with the
+# variable in brackets set to 1, a missing one is a failure.
+
+FUZZTIME ?= 20s
+RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/statestore ./cmd/internal/node
+
+.NOTPARALLEL:
+.PHONY: help build test unit race vectors lint fuzz bench demo
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+
+build: ## build all binaries into bin/
+	go build -o bin/ ./cmd/...
+
+test: unit race vectors ## everything: unit and end-to-end tests, race detector, vectors in Python
+
+unit: ## all Go tests, without the race detector
+	go test -vet=off -p 2 -timeout 4m ./...
+
+race: ## the concurrent packages under the race detector
+	@if CGO_ENABLED=1 go test -race -run '^$$' ./pkg/problem >/dev/null 2>&1; then set -x; CGO_ENABLED=1 go test -race -vet=off -p 2 -timeout 4m $(RACE); \
+	elif [ "$$REQUIRE_RACE" = 1 ]; then echo 'race detector: REQUIRE_RACE=1, and it cannot be built: is there a C compiler?' >&2; exit 1; \
+	else echo 'race detector left out: it needs a C compiler'; fi
+
+vectors: ## the spec's vectors with the independent reader in Python
+	@if command -v python3 >/dev/null 2>&1; then set -x; python3 docs/spec/verify.py --vectors docs/spec/vectors; \
+	elif [ "$$REQUIRE_PYTHON" = 1 ]; then echo 'vectors in Python: REQUIRE_PYTHON=1, and there is no python3' >&2; exit 1; \
+	else echo 'vectors in Python left out: there is no python3'; fi
+
+lint: ## gofmt, vet, staticcheck, and a tidy go.mod
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | while IFS=: read -r file target; do \
+	  echo "$$file $${target#func }"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; done
+
+bench: ## all benchmarks, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+demo: build ## the main job on a real hospital log, from nothing
+	go run ./examples/sepsis/demo --eventful bin/eventful
