@@ -109,7 +109,7 @@ func (r request) more(v any) {
 
 // refuse sends a problem as a NATS service error.
 func (r request) refuse(p *problem.Problem) {
-	data, err := json.Marshal(p)
+	data, err := json.Marshal(hinted(p))
 	if err != nil {
 		data = []byte(`{"code":"internal"}`)
 	}

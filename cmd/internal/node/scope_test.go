@@ -61,7 +61,7 @@ func TestScopedTokenReachesItsSubjectsOnly(t *testing.T) {
 		})
 	}
 	t.Run("admin", func(t *testing.T) {
-		text, _, err := token.MintAdmin(seed, n.account)
+		text, _, err := token.MintAdmin(seed, n.account, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -66,7 +66,9 @@ func (i *Info) process() (*os.Process, error) {
 func free(ctx context.Context, dir string, patience time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for tick := time.NewTicker(20 * time.Millisecond); ; {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
 		locked, err := isLocked(dir)
 		if err != nil || !locked {
 			return !locked, err

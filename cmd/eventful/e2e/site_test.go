@@ -1,0 +1,374 @@
+// Package e2e_test runs the real binary as users and operators do, and as attackers and power cuts do: over the command line, over NATS, over a bare socket.
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+// patience bounds every wait; nothing comes near it on a machine that works.
+const patience = 30 * time.Second
+
+const (
+	masterKey = "canary-master-key-of-the-tests"
+	dataKey   = "canary-data-key-of-the-tests"
+)
+
+// schemaText is the schema of every site. The type closed is locked, and so is the field code of patient.
+const schemaText = `aggregate: patient
+fields:
+  crp: {type: decimal}
+  age: {type: integer}
+  unit: {max-length: 5}
+  code: {locked: true}
+events:
+  registered: {}
+  crp: {fields: [crp, unit], required: [crp]}
+  note: {fields: [text, age, code]}
+  died: {deletes: true}
+---
+aggregate: ward
+events:
+  note: {fields: [text]}
+---
+aggregate: closed
+locked: true
+events:
+  note: {fields: [text]}
+`
+
+// binary is the program under test, which TestMain builds.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "eventful-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make a folder for the binary:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "eventful")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/eventfuldb/eventful/cmd/eventful").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// site is an installation in a folder of its own. Its methods end the test on what must not fail. A test that goes parallel keeps its site for itself.
+type site struct {
+	t       *testing.T
+	root    string // the user's home; everything of the site lies in it
+	dir     string // data folder
+	env     []string
+	authKey string
+	account string // public id of APP
+	token   string // of user:ada: every type, write and read
+	refuted bool   // the test spoilt the log: verification must fail at the end
+}
+
+// runInfo is run.json as far as tests need it.
+type runInfo struct {
+	PID   int    `json:"pid"`
+	Site  string `json:"site"`
+	HTTP  string `json:"http"`
+	NATS  string `json:"nats"`
+	Ready bool   `json:"ready"`
+}
+
+// outcome is how a command ended.
+type outcome struct {
+	stdout, stderr string
+	status         int
+}
+
+// configuredSite has keys and nothing else.
+func configuredSite(t *testing.T) *site {
+	t.Helper()
+	root := t.TempDir()
+	s := &site{t: t, root: root, dir: filepath.Join(root, "data")}
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "EVENTFUL_") && !strings.HasPrefix(e, "XDG_") && !strings.HasPrefix(e, "HOME=") {
+			s.env = append(s.env, e)
+		}
+	}
+	s.env = append(s.env, "HOME="+root, "XDG_CONFIG_HOME="+filepath.Join(root, "xdg"), "NO_COLOR=1", "EVENTFUL_DATA_DIR="+s.dir)
+	t.Cleanup(s.killLeftover)
+	s.must("config", "EVENTFUL_MASTER_KEY="+masterKey, "EVENTFUL_DEK="+dataKey)
+	return s
+}
+
+// newSite is a running site with an auth key, the schema, and a token of user:ada. At the end of the test everything in it is verified.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := configuredSite(t)
+	s.start()
+	t.Cleanup(s.verifyAndStop)
+	var key struct {
+		AuthKey string `json:"auth-key"`
+		Account string `json:"account"`
+	}
+	s.ask(&key, "token:generate", "--auth-key", "EVENTFUL_MASTER_KEY="+masterKey)
+	s.authKey, s.account = key.AuthKey, key.Account
+	s.env = append(s.env, "EVENTFUL_AUTH_KEY="+s.authKey)
+	schema := filepath.Join(s.root, "schema.yaml")
+	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.must("schema:apply", schema)
+	s.must("schema:migrate", "-f")
+	var made struct {
+		Token string `json:"token"`
+	}
+	s.ask(&made, "token:generate", "--expiration=3600", "--limit=1000000", "--identifierType=user", "--identifierId=ada")
+	s.token = made.Token
+	s.env = append(s.env, "EVENTFUL_TOKEN="+s.token)
+	return s
+}
+
+// command prepares a command; arguments of the form EVENTFUL_X=… go to its environment.
+func (s *site) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(binary)
+	cmd.Dir, cmd.Env = s.root, s.env[:len(s.env):len(s.env)]
+	for _, a := range args {
+		if strings.HasPrefix(a, "EVENTFUL_") {
+			cmd.Env = append(cmd.Env, a)
+		} else {
+			cmd.Args = append(cmd.Args, a)
+		}
+	}
+	return cmd
+}
+
+// run runs a command and says how it ended.
+func (s *site) run(args ...string) outcome {
+	s.t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := s.command(args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		s.t.Fatalf("%.200q: %v", cmd.Args, err)
+	}
+	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must runs a command that must end well, and gives what it printed.
+func (s *site) must(args ...string) string {
+	s.t.Helper()
+	o := s.run(args...)
+	if o.status != 0 {
+		s.t.Fatalf("%.200q: got exit status %d, want 0\n%s", args[0], o.status, o.stderr)
+	}
+	return o.stdout
+}
+
+// refused runs a command that must end with a status, one error that holds a text, and a hint.
+func (s *site) refused(status int, text string, args ...string) {
+	s.t.Helper()
+	o := s.run(args...)
+	if o.status != status || strings.Count(o.stderr, "error: ") != 1 || !strings.Contains(o.stderr, text) || !strings.Contains(o.stderr, "hint: ") {
+		s.t.Errorf("%.200q: got exit status %d with\n%s\nwant %d, one error with %q, and a hint", args, o.status, o.stderr, status, text)
+	}
+}
+
+// ask reads the JSON that a command prints.
+func (s *site) ask(into any, args ...string) {
+	s.t.Helper()
+	if text := s.must(append(args, "-o", "json")...); json.Unmarshal([]byte(text), into) != nil {
+		s.t.Fatalf("%.200q: got %s, want JSON", args[0], text)
+	}
+}
+
+func (s *site) start(args ...string) {
+	s.t.Helper()
+	s.must(append([]string{"start", "--port=0", "--nats-port=0"}, args...)...)
+}
+
+// again starts the server on the NATS port that it had, so that clients find it.
+func (s *site) again(was runInfo) {
+	s.t.Helper()
+	port := was.NATS[strings.LastIndexByte(was.NATS, ':')+1:]
+	until(s.t, "the server is back on port "+port, func() bool {
+		o := s.run("start", "--port=0", "--nats-port="+port)
+		if o.status != 0 && o.status != 6 { // 6: somebody's outgoing connection has the port for a moment
+			s.t.Fatalf("start: got exit status %d, want 0\n%s", o.status, o.stderr)
+		}
+		return o.status == 0
+	})
+}
+
+func (s *site) stop() {
+	s.t.Helper()
+	s.must("stop")
+}
+
+// info is where the server is to be found.
+func (s *site) info() runInfo {
+	s.t.Helper()
+	var info runInfo
+	text, err := os.ReadFile(filepath.Join(s.dir, "run.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &info)
+	}
+	if err != nil || info.PID <= 1 {
+		s.t.Fatalf("no server runs: %v", err)
+	}
+	return info
+}
+
+// kill kills the server as a power cut would, and waits until the kernel has taken its lock away.
+func (s *site) kill() runInfo {
+	s.t.Helper()
+	info := s.info()
+	if err := syscall.Kill(info.PID, syscall.SIGKILL); err != nil {
+		s.t.Fatalf("kill %d: %v", info.PID, err)
+	}
+	until(s.t, "the data folder is free", func() bool { return s.run("status").status == 6 })
+	return info
+}
+
+func (s *site) running() bool { return s.run("status").status == 0 }
+
+// killLeftover ends a server that the test left behind.
+func (s *site) killLeftover() {
+	if s.running() {
+		s.kill()
+	}
+}
+
+// verifyAndStop is the end of every test that wrote.
+func (s *site) verifyAndStop() {
+	if !s.running() {
+		s.start()
+	}
+	want := 0
+	if s.refuted {
+		want = 7
+	}
+	if o := s.run("aggregate:verify", "--all"); o.status != want {
+		s.t.Errorf("verify --all: got exit status %d, want %d\n%s%s", o.status, want, o.stdout, o.stderr)
+	}
+	s.stop()
+}
+
+// client connects as user:ada.
+func (s *site) client() *client.Client { return s.clientOf(s.token) }
+
+func (s *site) clientOf(jwt string) *client.Client {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := client.Connect(ctx, client.Options{URL: s.info().NATS, Token: client.Static(jwt)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(c.Close)
+	return c
+}
+
+// mint makes a token with the auth key of the site; what claims leave out is that of a user who writes and reads every type for an hour.
+func (s *site) mint(claims token.Claims) string {
+	s.t.Helper()
+	return mintWith(s.t, s.authKey, s.account, claims)
+}
+
+func mintWith(t *testing.T, authKey, account string, claims token.Claims) string {
+	t.Helper()
+	if claims.IdentifierID == "" {
+		claims.IdentifierType, claims.IdentifierID = "user", "bob"
+	}
+	if claims.Aggregates == nil {
+		claims.Aggregates = []string{token.All}
+	}
+	if claims.Actions == nil {
+		claims.Actions = []token.Action{token.ActionWrite, token.ActionRead}
+	}
+	if claims.Expires.IsZero() {
+		claims.Expires = time.Now().Add(time.Hour)
+	}
+	text, _, err := token.Mint([]byte(authKey), account, claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// metric reads a counter of the server; 0 while there is no server or no such counter.
+func (s *site) metric(name string) float64 {
+	var info runInfo
+	text, err := os.ReadFile(filepath.Join(s.dir, "run.json"))
+	if err != nil || json.Unmarshal(text, &info) != nil {
+		return 0
+	}
+	answer, err := http.Get(info.HTTP + "/metrics")
+	if err != nil {
+		return 0
+	}
+	defer answer.Body.Close()
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(answer.Body); err != nil {
+		return 0
+	}
+	for line := range strings.Lines(body.String()) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// files lists everything below a folder, save the content of the folders that are left out.
+func files(t *testing.T, dir string, leftOut ...string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		found = append(found, path)
+		for _, name := range leftOut {
+			if d.IsDir() && d.Name() == name {
+				return filepath.SkipDir
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// until polls until done says so.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s", what, patience)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// keyChange are the secrets that `config` was given on a data folder that has keys: the present ones, to be checked, and new ones.
+type keyChange struct {
+	master, dek       []byte
+	newMaster, newDEK []byte
+	dekGiven          bool // dek was given as a flag, as opposed to being found
+}
+
+func (a *app) keyChange() (keyChange, error) {
+	var c keyChange
+	for name, to := range map[string]*[]byte{
+		settings.MasterKey: &c.master, settings.DEK: &c.dek, newMasterKey: &c.newMaster, newDEK: &c.newDEK,
+	} {
+		s, err := a.settings.Secret(name)
+		if err != nil {
+			return c, err
+		}
+		a.warnOfFlag(name, s)
+		*to = s.Bytes
+		c.dekGiven = c.dekGiven || name == settings.DEK && s.FromFlag()
+	}
+	if c.newDEK != nil && (bytes.Equal(c.newDEK, c.newMaster) || bytes.Equal(c.newDEK, c.master) && c.newMaster == nil) {
+		return c, usageError("whoever finds the DEK must not have the master key", "master key and DEK would be the same")
+	}
+	return c, nil
+}
+
+// any reports whether there is something to do.
+func (c keyChange) any() bool {
+	return c.master != nil || c.dekGiven || c.newMaster != nil || c.newDEK != nil
+}
+
+// toKeep is the DEK that `start` is to find from now on; nil: no change.
+func (c keyChange) toKeep() []byte {
+	switch {
+	case c.newDEK != nil:
+		return c.newDEK
+	case c.dekGiven:
+		return c.dek
+	}
+	return nil
+}
+
+// apply checks the secrets that were given and changes those for which there is a new one. Each change is atomic.
+func (c keyChange) apply(keys *keyring.Keyring) error {
+	if err := c.applyMaster(keys); err != nil {
+		return run.KeyProblem(err)
+	}
+	return run.KeyProblem(c.applyDEK(keys))
+}
+
+func (c keyChange) applyMaster(keys *keyring.Keyring) error {
+	switch {
+	case c.newMaster != nil && c.master == nil:
+		return usageError("give the present one with --master-key-file or EVENTFUL_MASTER_KEY", "a new master key needs the present one")
+	case c.newMaster != nil:
+		return keys.ChangeMasterKey(c.master, c.newMaster)
+	case c.master != nil:
+		_, err := keys.OpenOperator(c.master)
+		return err
+	}
+	return nil
+}
+
+func (c keyChange) applyDEK(keys *keyring.Keyring) error {
+	switch {
+	case c.newDEK != nil && c.dek == nil:
+		return usageError("give the present one with --dek-file or EVENTFUL_DEK", "a new DEK needs the present one")
+	case c.newDEK != nil:
+		return keys.ChangeDEK(c.dek, c.newDEK)
+	case c.dekGiven:
+		_, err := keys.Open(c.dek)
+		return err
+	}
+	return nil
+}
+
+// site makes the keys anew for another site, which only works before the first start: until then nothing was signed or encrypted with them.
+// A crash leaves the old key file or the new one.
+func (c keyChange) site(dir, path, site string) error {
+	if run.Started(dir) {
+		return problem.New(problem.Conflict, "the site is fixed: a server has run on %s", dir).
+			WithHint("a site stands in every event; another one needs another data folder")
+	}
+	lock, err := run.Acquire(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	if c.master == nil || c.dek == nil || c.newMaster != nil || c.newDEK != nil {
+		return usageError("give the present master key and DEK, and change secrets afterwards", "another site needs new keys, made under master key and DEK")
+	}
+	keys, err := keyring.Load(path)
+	if err != nil {
+		return run.KeyProblem(err)
+	}
+	if _, err := keys.OpenOperator(c.master); err != nil {
+		return run.KeyProblem(err)
+	}
+	if _, err := keys.Open(c.dek); err != nil {
+		return run.KeyProblem(err)
+	}
+	fresh := path + ".new"
+	if err := os.RemoveAll(fresh); err != nil {
+		return fmt.Errorf("make new keys: %w", err)
+	}
+	if _, _, err := keyring.Create(fresh, site, c.master, c.dek); err != nil {
+		return run.KeyProblem(err)
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return fmt.Errorf("put the new keys in place: %w", err)
+	}
+	return nil
+}

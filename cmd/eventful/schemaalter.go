@@ -1,0 +1,210 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
+)
+
+// alteration is what schema:alter was asked to change. given says which flags stood on the command line.
+type alteration struct {
+	given      func(string) bool
+	event      string
+	add        []string
+	remove     []string
+	deletes    bool
+	restore    bool
+	field      string
+	lock       bool
+	threshold  int
+	required   bool
+	maxLength  int
+	fieldType  string
+	pattern    string
+	enumValues []string
+}
+
+func newSchemaAlterCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "schema:alter TYPE",
+		Short: "Draft a change of an aggregate type's schema",
+		Long: "Draft a change of an aggregate type's schema; " + pendingNote + ".\n\n" +
+			"  eventful schema:alter patient -e crp -a crp,unit          the event type crp (new or not) gets two fields\n" +
+			"  eventful schema:alter patient -e crp -r unit              and loses one\n" +
+			"  eventful schema:alter patient -e release --deletes        the event ends the aggregate\n" +
+			"  eventful schema:alter patient --field=crp --type=decimal  rules of a field, in whichever event it stands\n" +
+			"  eventful schema:alter patient -e crp --field=crp --required\n" +
+			"  eventful schema:alter patient --lock                      no more events; --lock=false takes it back",
+		Args: cobra.ExactArgs(1),
+	}
+	var c alteration
+	flags := cmd.Flags()
+	flags.StringVarP(&c.event, "event", "e", "", "the event `type` that --add, --remove, --deletes and --required are about")
+	flags.StringSliceVarP(&c.add, "add", "a", nil, "`fields` that the event gets")
+	flags.StringSliceVarP(&c.remove, "remove", "r", nil, "`fields` that the event loses")
+	flags.BoolVar(&c.deletes, "deletes", false, "the event ends the aggregate")
+	flags.BoolVar(&c.restore, "restore", false, "the event type, which was removed, takes events again")
+	flags.StringVar(&c.field, "field", "", "the `field` that the rules below, and --lock, are about")
+	flags.BoolVar(&c.lock, "lock", false, "lock the field, or without --field the whole type")
+	flags.IntVar(&c.threshold, "snapshot-threshold", 0, "`events` between two snapshots; 0: none by number")
+	flags.BoolVar(&c.required, "required", false, "every such event must set the field; without -e in every event type that has it")
+	flags.IntVar(&c.maxLength, "max-length", 0, "the longest value, in `characters`; 0: no rule")
+	flags.StringVar(&c.fieldType, "type", "", "string, integer, decimal, date, datetime, bool, email, uuid or enum")
+	flags.StringVar(&c.pattern, "pattern", "", "`expression` (RE2) that the whole value matches; empty: no rule")
+	flags.StringSliceVar(&c.enumValues, "values", nil, "the `values` of an enum")
+	adminFlags(cmd)
+	c.given = flags.Changed
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := c.check(); err != nil {
+			return err
+		}
+		return a.withAdmin(cmd, func(cl *client.Client) error {
+			now, d, err := present(cmd, cl, args[0])
+			if err != nil {
+				return err
+			}
+			if err := c.apply(&d); err != nil {
+				return err
+			}
+			return a.draft(cmd, cl, now, d)
+		})
+	}
+	return cmd
+}
+
+func (c *alteration) check() error {
+	anyOf := func(names ...string) bool { return slices.ContainsFunc(names, c.given) }
+	rules := []string{"required", "max-length", "type", "pattern", "values"}
+	switch {
+	case !anyOf(append(rules, "event", "lock", "snapshot-threshold")...) && !anyOf("add", "remove", "deletes", "restore"):
+		return usageError("`eventful schema:alter --help` shows examples", "nothing is to be changed")
+	case anyOf("add", "remove", "deletes", "restore") && !c.given("event"):
+		return usageError("name it with -e", "--add, --remove, --deletes and --restore are about one event type")
+	case anyOf(rules...) && !c.given("field"):
+		return usageError("name it with --field", "--%s is about one field", strings.Join(rules, ", --"))
+	case c.given("field") && !anyOf(append(rules, "lock")...):
+		return usageError("give a rule, for example --type=decimal", "--field=%s without a rule changes nothing", c.field)
+	}
+	for what, err := range map[string]error{"event": event.CheckEventType(c.event), "field": event.CheckField(c.field)} {
+		if c.given(what) && err != nil {
+			return problem.New(problem.Malformed, "%v", err)
+		}
+	}
+	return nil
+}
+
+// apply changes the definition.
+func (c *alteration) apply(d *schema.Definition) error {
+	d.Fields, d.Events = maps.Clone(d.Fields), maps.Clone(d.Events)
+	if d.Fields == nil {
+		d.Fields = map[string]schema.Field{}
+	}
+	if c.given("snapshot-threshold") {
+		d.SnapshotThreshold = c.threshold
+	}
+	if c.given("lock") && !c.given("field") {
+		d.Locked = c.lock
+	}
+	if c.given("event") {
+		if err := c.applyEvent(d); err != nil {
+			return err
+		}
+	}
+	if c.given("field") {
+		return c.applyField(d)
+	}
+	return nil
+}
+
+func (c *alteration) applyEvent(d *schema.Definition) error {
+	e, known := d.Events[c.event]
+	if !known && (len(c.remove) > 0 || c.restore || c.given("required")) {
+		return noSuchEvent(*d, c.event)
+	}
+	if c.restore {
+		e.Removed = false
+	}
+	if e.Removed {
+		return problem.New(problem.Invalid, "the event type %s was removed", c.event).WithHint("--restore makes it take events again")
+	}
+	e.Fields, e.Required = slices.Clone(e.Fields), slices.Clone(e.Required)
+	for _, f := range c.add {
+		if f = strings.TrimSpace(f); !slices.Contains(e.Fields, f) {
+			e.Fields = append(e.Fields, f)
+		}
+	}
+	for _, f := range c.remove {
+		f = strings.TrimSpace(f)
+		if !slices.Contains(e.Fields, f) {
+			return problem.New(problem.NotFound, "the event type %s has no field %.80q", c.event, f).WithHint("its fields: %s", strings.Join(e.Fields, ", "))
+		}
+		same := func(s string) bool { return s == f }
+		e.Fields, e.Required = slices.DeleteFunc(e.Fields, same), slices.DeleteFunc(e.Required, same)
+	}
+	if c.given("deletes") {
+		e.Deletes = c.deletes
+	}
+	d.Events[c.event] = e
+	return nil
+}
+
+func (c *alteration) applyField(d *schema.Definition) error {
+	having := c.eventsWithField(d)
+	if len(having) == 0 {
+		where := "no event type of " + d.Aggregate + " has"
+		if c.given("event") {
+			where = "the event type " + c.event + " does not have"
+		}
+		return problem.New(problem.NotFound, "%s the field %s", where, c.field).WithHint("add it with -e EVENT -a %s", c.field)
+	}
+	f := d.Fields[c.field]
+	if c.given("lock") {
+		f.Locked = c.lock
+	}
+	if c.given("max-length") {
+		f.MaxLength = c.maxLength
+	}
+	if c.given("type") {
+		f.Type = schema.FieldType(c.fieldType)
+		if f.Type != schema.Enum {
+			f.Values = nil
+		}
+	}
+	if c.given("values") {
+		f.Values = c.enumValues
+	}
+	if c.given("pattern") {
+		f.Pattern = c.pattern
+	}
+	d.Fields[c.field] = f
+	if c.given("required") {
+		for _, name := range having {
+			d.Events[name] = requiring(d.Events[name], c.field, c.required)
+		}
+	}
+	return nil
+}
+
+func (c *alteration) eventsWithField(d *schema.Definition) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(d.Events)) {
+		if slices.Contains(d.Events[name].Fields, c.field) && (!c.given("event") || name == c.event) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func requiring(e schema.Event, field string, required bool) schema.Event {
+	e.Required = slices.DeleteFunc(slices.Clone(e.Required), func(s string) bool { return s == field })
+	if required {
+		e.Required = append(e.Required, field)
+	}
+	return e
+}

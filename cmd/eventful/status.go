@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// statusPatience bounds each question that status asks the server.
+const statusPatience = 3 * time.Second
+
+// Words for the state of a server.
+const (
+	stateStopped  = "stopped"
+	stateStarting = "starting"
+	stateRunning  = "running"
+)
+
+// serverStatus is what `status` prints.
+type serverStatus struct {
+	State     string          `json:"state"`
+	DataDir   string          `json:"data-dir"`
+	Version   string          `json:"version,omitempty"` // of the server, not of this program
+	Site      string          `json:"site,omitempty"`
+	PID       int             `json:"pid,omitempty"`
+	Since     *time.Time      `json:"since,omitempty"`
+	NATS      string          `json:"nats,omitempty"`
+	HTTP      string          `json:"http,omitempty"`
+	Log       string          `json:"log"`
+	NoEngines bool            `json:"no-engines,omitempty"`
+	Unsafe    bool            `json:"unsafe-no-sync,omitempty"`
+	Engines   json.RawMessage `json:"engines,omitempty"` // the answer of adm.server.status
+}
+
+// engineStatus is the part of adm.server.status that the table shows.
+type engineStatus struct {
+	Logs []struct {
+		Log       string `json:"log"`
+		State     string `json:"state"`
+		Position  string `json:"position"`
+		Indexed   uint64 `json:"indexed"`
+		LagEvents uint64 `json:"lag-events"`
+		Error     string `json:"error"`
+	} `json:"logs"`
+	Held  uint64 `json:"held"`
+	Limit uint64 `json:"limit"`
+}
+
+func newStatusCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Say whether a server runs on the data folder, where, and how far it is",
+		Long:  "Say whether a server runs on the data folder, where, and how far it is. The exit status is 0 if it accepts commands, else 6.",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context()) },
+	}
+}
+
+func (a *app) status(ctx context.Context) error {
+	dir := a.settings.DataDir
+	s := serverStatus{State: stateStopped, DataDir: dir, Site: a.settings.Site, Log: run.LogPath(dir)}
+	info, err := run.Find(dir)
+	if err != nil {
+		return err
+	}
+	var engines *engineStatus
+	var silent error
+	if info != nil {
+		s.take(info)
+		if accepts(ctx, info) {
+			s.State = stateRunning
+		}
+		if s.State == stateRunning {
+			s.Engines, engines, silent = askEngines(ctx, info)
+		}
+		if info.NoEngines {
+			silent = nil // perhaps none runs elsewhere either
+		}
+	}
+	if err := a.show(s, s.lines(engines)...); err != nil {
+		return err
+	}
+	switch {
+	case silent != nil:
+		a.warn("the engines did not say how far they are: %v", silent)
+	case s.State == stateStopped:
+		return notRunning(dir)
+	case s.State == stateStarting:
+		return problem.New(problem.Unavailable, "the server on %s does not accept commands yet", dir).WithHint("`eventful logs -f` shows what it does")
+	}
+	return nil
+}
+
+func (s *serverStatus) take(info *run.Info) {
+	s.State, s.Version, s.Site, s.PID = stateStarting, info.Version, info.Site, info.PID
+	s.NATS, s.HTTP, s.NoEngines, s.Unsafe = info.NATS, info.HTTP, info.NoEngines, info.UnsafeNoSync
+	if !info.Since.IsZero() {
+		s.Since = &info.Since
+	}
+}
+
+// lines are names and values of the table.
+func (s *serverStatus) lines(e *engineStatus) []string {
+	pairs := []string{"state", s.State, "data folder", s.DataDir}
+	if s.State == stateStopped {
+		if s.Site != "" {
+			pairs = append(pairs, "site", s.Site)
+		}
+		return append(pairs, "log", s.Log)
+	}
+	pairs = append(pairs, "version", s.Version, "site", s.Site, "process id", strconv.Itoa(s.PID))
+	if s.Since != nil {
+		pairs = append(pairs, "since", fmt.Sprintf("%s (%s)", s.Since.Format(time.RFC3339), time.Since(*s.Since).Round(time.Second)))
+	}
+	pairs = append(pairs, "NATS", s.NATS, "HTTP", s.HTTP, "log", s.Log)
+	if s.NoEngines {
+		pairs = append(pairs, "engines", "not in this process")
+	}
+	if s.Unsafe {
+		pairs = append(pairs, "flush", "OFF: acknowledged events can be lost")
+	}
+	return append(pairs, e.lines()...)
+}
+
+func (e *engineStatus) lines() (pairs []string) {
+	if e == nil {
+		return nil
+	}
+	pairs = append(pairs, "events in memory", fmt.Sprintf("%d of at most %d", e.Held, e.Limit))
+	for _, l := range e.Logs {
+		text := fmt.Sprintf("%s, at sequence %s, index at %d, %d events behind", l.State, l.Position, l.Indexed, l.LagEvents)
+		if l.Error != "" {
+			text += ": " + l.Error
+		}
+		pairs = append(pairs, "log "+l.Log, text)
+	}
+	return pairs
+}
+
+// accepts asks /readyz.
+func accepts(ctx context.Context, info *run.Info) bool {
+	if !info.Ready {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, info.HTTP+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		return false
+	}
+	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+}
+
+// askEngines asks adm.server.status with the local credential.
+func askEngines(ctx context.Context, info *run.Info) (json.RawMessage, *engineStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
+	c, err := client.Connect(ctx, client.Options{URL: info.NATS, Token: client.Static(info.Credential), Name: "eventful-status"})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer c.Close()
+	var raw json.RawMessage
+	if err := c.Status(ctx, &raw); err != nil {
+		return nil, nil, err
+	}
+	e := &engineStatus{}
+	if err := json.Unmarshal(raw, e); err != nil {
+		return nil, nil, fmt.Errorf("read the answer: %w", err)
+	}
+	return raw, e, nil
+}

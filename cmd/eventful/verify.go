@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+func newAggregateVerifyCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "aggregate:verify ([TYPE/]ID | --type=TYPE | --all)",
+		Short: "Prove that an aggregate, a type, or everything is as it was written",
+		Long: "Recompute every hash from the log and compare it with what the commits state. --all reads every log from its beginning.\n" +
+			"The exit status is 7 if a proof does not hold; the aggregate and the version are named.",
+		Args: cobra.MaximumNArgs(1),
+	}
+	aggregateType := cmd.Flags().String("type", "", "every aggregate of this `type`")
+	all := cmd.Flags().Bool("all", false, "every log, from its beginning")
+	remoteFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		given := len(args)
+		for _, is := range []bool{*all, cmd.Flags().Changed("type")} {
+			if is {
+				given++
+			}
+		}
+		if given != 1 {
+			return usageError("for example `eventful aggregate:verify patient/A`", "give one of [TYPE/]ID, --type and --all")
+		}
+		if cmd.Flags().Changed("type") {
+			if err := event.CheckType(*aggregateType); err != nil {
+				return problem.New(problem.Malformed, "%v", err)
+			}
+		}
+		c, err := a.connect(cmd)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if len(args) == 1 {
+			return a.verifyOne(cmd, c, args[0])
+		}
+		return a.verifyMany(cmd, c, *aggregateType)
+	}
+	return cmd
+}
+
+func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string) error {
+	id, err := aggregate(cmd, c, name)
+	if err != nil {
+		return err
+	}
+	v, err := c.Verify(cmd.Context(), id)
+	if err != nil {
+		return err
+	}
+	pairs := []string{"aggregate", v.Type + "/" + v.ID, "verdict", v.Verdict, "version", fmt.Sprint(v.Version), "root", v.Root}
+	if v.Detail != "" {
+		pairs = append(pairs, "detail", v.Detail)
+	}
+	if err := a.show(v, pairs...); err != nil || v.Verdict == client.VerdictOK {
+		return err
+	}
+	return refuted("%s/%s at version %d: %s: %s", v.Type, v.ID, v.Version, v.Verdict, v.Detail)
+}
+
+// verifyMany verifies a type, or everything if it is empty.
+func (a *app) verifyMany(cmd *cobra.Command, c *client.Client, aggregateType string) error {
+	progress, finish := a.progress("verifying")
+	verify := c.VerifyAll
+	if aggregateType != "" {
+		verify = func(ctx context.Context, p client.Progress) (*client.Report, error) {
+			return c.VerifyType(ctx, aggregateType, p)
+		}
+	}
+	report, err := verify(cmd.Context(), progress)
+	finish()
+	if err != nil {
+		return err
+	}
+	if err := a.showReport(report); err != nil || len(report.Failed) == 0 {
+		return err
+	}
+	first := report.Failed[0]
+	return refuted("%d of %d aggregates or places; the first: %s", len(report.Failed), report.Aggregates, failedText(first))
+}
+
+func (a *app) showReport(r *client.Report) error {
+	if a.form != "table" {
+		return a.show(r)
+	}
+	if len(r.Logs) > 1 {
+		p := a.printer("LOG", "AGGREGATES", "EVENTS", "BLOCKS", "VOID")
+		for _, l := range r.Logs {
+			if err := p.add(l, l.Log, fmt.Sprint(l.Aggregates), fmt.Sprint(l.Events), fmt.Sprint(l.Blocks), fmt.Sprint(l.Void)); err != nil {
+				return err
+			}
+		}
+		if err := p.close(); err != nil {
+			return err
+		}
+	}
+	if len(r.Failed) > 0 {
+		p := a.printer("VERDICT", "AGGREGATE", "VERSION", "LOG", "SEQUENCE", "DETAIL")
+		for _, f := range r.Failed {
+			if err := p.add(f, f.Verdict, name(f), fmt.Sprint(f.Version), f.Log, fmt.Sprint(f.Sequence), f.Detail); err != nil {
+				return err
+			}
+		}
+		if err := p.close(); err != nil {
+			return err
+		}
+	}
+	verdict := client.VerdictOK
+	if len(r.Failed) > 0 {
+		verdict = fmt.Sprintf("%d FAILED", len(r.Failed))
+	}
+	_, err := fmt.Fprintf(a.out, "verified %d aggregates, %d events, %d blocks: %s\n", r.Aggregates, r.Events, r.Blocks, verdict)
+	return err
+}
+
+func name(f client.Failed) string {
+	if f.Type == "" {
+		return "-"
+	}
+	return f.Type + "/" + f.ID
+}
+
+func failedText(f client.Failed) string {
+	where := fmt.Sprintf("log %s, sequence %d", f.Log, f.Sequence)
+	if f.Type != "" {
+		where = fmt.Sprintf("%s/%s at version %d (%s)", f.Type, f.ID, f.Version, where)
+	}
+	return where + ": " + strings.TrimSuffix(f.Verdict+": "+f.Detail, ": ")
+}
+
+func refuted(format string, args ...any) error {
+	return problem.New(problem.VerificationFailed, "a proof does not hold: %s", fmt.Sprintf(format, args...)).
+		WithHint("the log is not as it was written; keep a copy of the data as it is before anything else")
+}
+
+// progress shows how far something is: a bar on a terminal, nothing elsewhere. finish must be called.
+func (a *app) progress(what string) (step client.Progress, finish func()) {
+	screen, ok := a.errOut.(*os.File)
+	if !ok || !term.IsTerminal(int(screen.Fd())) || a.form != "table" {
+		return nil, func() {}
+	}
+	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(screen), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+	step = func(done, total uint64) {
+		if bar.GetMax64() != int64(total) {
+			bar.ChangeMax64(int64(total))
+		}
+		_ = bar.Set64(int64(done)) // a bar that cannot be drawn is no failure of the verification
+	}
+	return step, func() { _ = bar.Finish() }
+}
+
+func newAggregateExportCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "aggregate:export [TYPE/]ID",
+		Short: "Write an aggregate with everything an independent verifier needs",
+		Long: "Write an aggregate as JSON with all its commits and leaf hashes (docs/spec/log.md, section 9).\n" +
+			"`python3 docs/spec/verify.py FILE` confirms or refutes it without EventfulDB.",
+		Args: cobra.ExactArgs(1),
+	}
+	to := cmd.Flags().String("to", "", "`file` to write, readable by its owner only; standard output if not given")
+	return a.onAggregate(cmd, func(cmd *cobra.Command, c *client.Client, id event.AggregateID, _ []string) error {
+		export, err := c.Export(cmd.Context(), id)
+		if err != nil {
+			return err
+		}
+		text, err := json.MarshalIndent(export, "", "  ")
+		if err != nil {
+			return fmt.Errorf("write the export of %s: %w", id, err)
+		}
+		text = append(text, '\n')
+		if *to == "" {
+			_, err = a.out.Write(text)
+			return err
+		}
+		if err := putSecret(*to, text); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.errOut, "wrote %s: %d commits, version %d\n", filepath.Base(*to), len(export.Commits), export.Version)
+		return err
+	})
+}

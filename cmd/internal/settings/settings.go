@@ -1,0 +1,234 @@
+// Package settings reads the configuration of a command: flag, then EVENTFUL_* environment, then config.toml, then default.
+//
+// It is the only place that uses viper. Secrets are no settings: they never stand in config.toml and are asked for one by one (Config.Secret).
+package settings
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// File is the name of the configuration file in the data folder.
+const File = "config.toml"
+
+// Format is the version of config.toml that this program writes, and the highest that it reads.
+const Format = 1
+
+// Config holds every setting, checked. It is not changed after Load.
+type Config struct {
+	DataDir         string // absolute path of the data folder; it need not exist
+	Server          string // NATS URL to connect to; empty: the server that runs on DataDir
+	Output          string // table, json, ndjson or yaml
+	Site            string // name of this installation; empty: not configured yet
+	Host            string // address that HTTP and NATS listen on; loopback by default, there is no TLS
+	Port            int    // TCP port of HTTP; 0: any free one
+	NATSPort        int    // TCP port of NATS; 0: any free one
+	MemoryThreshold int    // decoded events kept in memory, first in first out; 0: none
+	LogLevel        string // trace, debug, info, warn or error
+
+	values  []Value
+	flags   *pflag.FlagSet
+	inFile  map[string]bool
+	environ func(string) string
+}
+
+// Value is one setting with its source, as `config show --origin` prints it.
+type Value struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Origin string `json:"origin"` // for example "flag --port", "env EVENTFUL_PORT", "file /x/config.toml", "default"
+}
+
+// setting is one row of the table of everything that can be set.
+type setting struct {
+	name    string
+	initial string
+	file    bool // may stand in config.toml
+	own     bool // only of programs that have a flag for it
+	check   func(string) error
+}
+
+func table() []setting {
+	return []setting{
+		{"data-dir", "./.eventful", false, false, nil},
+		{"server", "", true, false, nil},
+		{"output", "table", true, false, oneOf("table", "json", "ndjson", "yaml")},
+		{"site", "", true, false, checkSite},
+		{"host", "127.0.0.1", true, false, checkHost},
+		{"port", "9595", true, false, between(0, 65535)},
+		{"nats-port", "7070", true, false, between(0, 65535)},
+		{"memory-threshold", "100000", true, false, between(0, 1<<31-1)},
+		{"log-level", "info", true, false, oneOf("trace", "debug", "info", "warn", "error")},
+		{"nats-url", "nats://127.0.0.1:4222", false, true, nil},
+		{"log-creds", "", false, true, nil},
+		{"app-creds", "", false, true, nil},
+		{"sys-creds", "", false, true, nil},
+		{"http", "", false, true, nil},
+	}
+}
+
+// Load reads all settings. flags may hold any of them; those it does not define come from the other sources. The error is a
+// *problem.Problem that lists everything wrong at once.
+func Load(flags *pflag.FlagSet) (*Config, error) {
+	c := &Config{flags: flags, environ: os.Getenv}
+	v := viper.New()
+	rows := slices.DeleteFunc(table(), func(s setting) bool { return s.own && flags.Lookup(s.name) == nil })
+	for _, s := range rows {
+		v.SetDefault(s.name, s.initial)
+		if err := v.BindEnv(s.name, envName(s.name)); err != nil {
+			return nil, fmt.Errorf("bind setting %s: %w", s.name, err)
+		}
+		if f := flags.Lookup(s.name); f != nil {
+			if err := v.BindPFlag(s.name, f); err != nil {
+				return nil, fmt.Errorf("bind flag --%s: %w", s.name, err)
+			}
+		}
+	}
+	dir, err := filepath.Abs(v.GetString("data-dir"))
+	if err != nil {
+		return nil, fmt.Errorf("find the data folder: %w", err)
+	}
+	c.DataDir = dir
+	if c.inFile, err = readFile(v, c.Path()); err != nil {
+		return nil, err
+	}
+	if p := problem.Join(c.fill(v, rows)); p != nil {
+		return nil, p
+	}
+	return c, nil
+}
+
+// Path is where config.toml of this data folder lies.
+func (c *Config) Path() string { return filepath.Join(c.DataDir, File) }
+
+// Configured reports whether the data folder has a config.toml.
+func (c *Config) Configured() bool { return c.inFile != nil }
+
+// Values gives every setting with its source, in the order of the documentation.
+func (c *Config) Values() []Value { return slices.Clone(c.values) }
+
+// Text gives a setting that has no field of its own.
+func (c *Config) Text(name string) string {
+	for _, v := range c.values {
+		if v.Name == name {
+			return v.Value
+		}
+	}
+	return ""
+}
+
+// Given reports whether a setting was given by flag or environment, as opposed to standing in the file or being the default.
+func (c *Config) Given(name string) bool {
+	i := slices.IndexFunc(c.values, func(v Value) bool { return v.Name == name })
+	return i >= 0 && (strings.HasPrefix(c.values[i].Origin, "flag") || strings.HasPrefix(c.values[i].Origin, "env"))
+}
+
+// FromFlags gives those of the named settings that were given as flags, with their values.
+func (c *Config) FromFlags(names ...string) map[string]string {
+	given := map[string]string{}
+	for _, v := range c.values {
+		if slices.Contains(names, v.Name) && strings.HasPrefix(v.Origin, "flag") {
+			given[v.Name] = v.Value
+		}
+	}
+	return given
+}
+
+// fill checks every value and takes it over.
+func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
+	var wrong []*problem.Problem
+	for _, s := range rows {
+		value := Value{s.name, v.GetString(s.name), c.origin(s.name)}
+		if s.name == "data-dir" {
+			value.Value = c.DataDir
+		}
+		c.values = append(c.values, value)
+		if s.check == nil {
+			continue
+		}
+		if err := s.check(value.Value); err != nil {
+			wrong = append(wrong, problem.New(problem.Malformed, "%s (%s): %v", s.name, value.Origin, err).
+				WithHint("`eventful config show --origin` prints every setting and where it comes from"))
+		}
+	}
+	c.Server, c.Output, c.Site = v.GetString("server"), v.GetString("output"), v.GetString("site")
+	c.Host, c.Port, c.NATSPort = v.GetString("host"), v.GetInt("port"), v.GetInt("nats-port")
+	c.MemoryThreshold, c.LogLevel = v.GetInt("memory-threshold"), v.GetString("log-level")
+	return wrong
+}
+
+func (c *Config) origin(name string) string {
+	switch f := c.flags.Lookup(name); {
+	case f != nil && f.Changed:
+		return "flag --" + name
+	case c.environ(envName(name)) != "":
+		return "env " + envName(name)
+	case c.inFile[name]:
+		return "file " + c.Path()
+	}
+	return "default"
+}
+
+func envName(name string) string {
+	return "EVENTFUL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// checkFolder refuses a data folder that is there and is no folder.
+func checkFolder(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case os.IsNotExist(err):
+		return nil
+	case err != nil:
+		return problem.New(problem.Invalid, "the data folder cannot be read: %v", err)
+	case !info.IsDir():
+		return problem.New(problem.Invalid, "the data folder cannot be used: %v",
+			&fs.PathError{Op: "open", Path: dir, Err: fmt.Errorf("it is a file")}).WithHint("name a folder with --data-dir")
+	}
+	return nil
+}
+
+func oneOf(words ...string) func(string) error {
+	return func(s string) error {
+		if slices.Contains(words, s) {
+			return nil
+		}
+		return fmt.Errorf("%q is none of %s", s, strings.Join(words, ", "))
+	}
+}
+
+func between(lo, hi int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < lo || n > hi {
+			return fmt.Errorf("%q is no number from %d to %d", s, lo, hi)
+		}
+		return nil
+	}
+}
+
+func checkSite(s string) error {
+	if s == "" {
+		return nil
+	}
+	return event.CheckSite(s)
+}
+
+func checkHost(s string) error {
+	if s != "localhost" && net.ParseIP(s) == nil {
+		return fmt.Errorf("%q is no IP address", s)
+	}
+	return nil
+}

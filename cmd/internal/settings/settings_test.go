@@ -1,0 +1,193 @@
+package settings_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// load reads the settings of a fresh data folder with this config.toml (none if empty) and these arguments.
+func load(t *testing.T, dir, file string, args ...string) (*settings.Config, error) {
+	t.Helper()
+	if file != "" {
+		if err := os.WriteFile(filepath.Join(dir, settings.File), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.String("data-dir", "", "")
+	flags.Int("port", 9595, "")
+	flags.String("output", "table", "")
+	flags.String("dek", "", "")
+	flags.String("dek-file", "", "")
+	if err := flags.Parse(append([]string{"--data-dir=" + dir}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	return settings.Load(flags)
+}
+
+func TestPrecedence(t *testing.T) {
+	const file = "format = 1\nport = 1\n"
+	for _, c := range []struct {
+		name, file, env string
+		args            []string
+		port            int
+		origin          string
+	}{
+		{"default", "", "", nil, 9595, "default"},
+		{"file", file, "", nil, 1, "file"},
+		{"environment before file", file, "2", nil, 2, "env EVENTFUL_PORT"},
+		{"flag before all", file, "2", []string{"--port=3"}, 3, "flag --port"},
+		{"flag with the default's value", file, "2", []string{"--port=9595"}, 9595, "flag --port"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("EVENTFUL_PORT", c.env)
+			config, err := load(t, t.TempDir(), c.file, c.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config.Port != c.port {
+				t.Errorf("got port %d, want %d", config.Port, c.port)
+			}
+			for _, v := range config.Values() {
+				if v.Name == "port" && !strings.HasPrefix(v.Origin, c.origin) {
+					t.Errorf("got origin %q, want %q", v.Origin, c.origin)
+				}
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, c := range []struct {
+		name, file, want string
+		args             []string
+		code             problem.Code
+	}{
+		{"newer format", "format = 2\n", "has format 2", nil, problem.Invalid},
+		{"no format", "port = 1\n", "has no valid", nil, problem.Malformed},
+		{"no TOML", "format = = 1\n", "is not TOML", nil, problem.Malformed},
+		{"unknown", "format = 1\ncolour = 1\n", `"colour" is no setting`, nil, problem.Malformed},
+		{"secret", "format = 1\ndek = \"0123456789abcdef\"\n", `"dek" is a secret`, nil, problem.Malformed},
+		{"list for a number", "format = 1\nport = [1]\n", "is no number", nil, problem.Malformed},
+		{"no port", "", "is no number", []string{"--port=65536"}, problem.Malformed},
+		{"no form", "", "is none of", []string{"--output=xml"}, problem.Malformed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := load(t, t.TempDir(), c.file, c.args...)
+			if !errors.Is(err, &problem.Problem{Code: c.code}) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got error %v, want %s with %q", err, c.code, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "0123456789abcdef") {
+				t.Error("got the secret in the error, want it left out")
+			}
+		})
+	}
+}
+
+func TestSaveKeepsWhatIsThere(t *testing.T) {
+	dir := t.TempDir()
+	config, err := load(t, dir, "format = 1\nport = 1\nsite = \"ward\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := config.Save(map[string]any{"port": 2, "memory-threshold": 3}); err != nil {
+		t.Fatal(err)
+	}
+	if config, err = load(t, dir, ""); err != nil {
+		t.Fatal(err)
+	}
+	got := []any{config.Port, config.MemoryThreshold, config.Site}
+	if diff := cmp.Diff([]any{2, 3, "ward"}, got); diff != "" {
+		t.Errorf("saved settings differ (-want +got):\n%s", diff)
+	}
+	info, err := os.Stat(config.Path())
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %v, error %v, want 0600", info.Mode(), err)
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "dek")
+	if err := os.WriteFile(file, []byte("from a file\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	for _, c := range []struct {
+		name, env, envFile, want, origin string
+		args                             []string
+	}{
+		{"none", "", "", "", "", nil},
+		{"environment", "from the environment", "", "from the environment", "env EVENTFUL_DEK", nil},
+		{"file of the environment", "", file, "from a file", "env EVENTFUL_DEK_FILE", nil},
+		{"file of a flag before the environment", "x", "", "from a file", "flag --dek-file", []string{"--dek-file=" + file}},
+		{"flag", "x", "", "from a flag", "flag --dek", []string{"--dek=from a flag"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("EVENTFUL_DEK", c.env)
+			t.Setenv("EVENTFUL_DEK_FILE", c.envFile)
+			config, err := load(t, dir, "", c.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := config.Secret(settings.DEK)
+			if err != nil || string(got.Bytes) != c.want || got.Origin != c.origin {
+				t.Errorf("got %q from %q, error %v, want %q from %q", got.Bytes, got.Origin, err, c.want, c.origin)
+			}
+			if strings.Contains(got.String(), "from") {
+				t.Errorf("got %q as text, want a mask", got)
+			}
+		})
+	}
+}
+
+func TestStoredDEK(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	config, err := load(t, t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := config.StoreDEK([]byte("a key of this test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, error %v, want mode 0600", info, err)
+	}
+	if got, err := config.Secret(settings.DEK); err != nil || string(got.Bytes) != "a key of this test" {
+		t.Errorf("got %q, error %v, want the stored key", got.Bytes, err)
+	}
+	if err := os.Chmod(path, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Secret(settings.DEK); !errors.Is(err, &problem.Problem{Code: problem.Invalid}) {
+		t.Errorf("got error %v for a key that others can read, want invalid", err)
+	}
+	if err := config.RemoveDEK(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := config.Secret(settings.DEK); err != nil || got.Bytes != nil {
+		t.Errorf("got %q, error %v behind the removal, want none", got.Bytes, err)
+	}
+}
+
+func TestDEKStaysOutsideTheData(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "inside"))
+	config, err := load(t, dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path, err := config.StoreDEK([]byte("a key of this test")); err == nil {
+		t.Errorf("got the DEK stored in %s, want a refusal", path)
+	}
+}

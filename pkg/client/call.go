@@ -1,0 +1,278 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// Delays between repeats: doubled from the first to the longest, each shortened by up to half at random.
+const (
+	firstDelay   = 50 * time.Millisecond
+	longestDelay = 2 * time.Second
+)
+
+// request is what is sent, and how long to wait for it.
+type request struct {
+	subject string
+	header  nats.Header
+	data    []byte
+	token   string          // instead of the client's
+	stores  string          // what is not known when no answer comes, for example "command X"; empty: nothing is stored
+	part    func(*nats.Msg) // for each message that more follow
+	long    bool            // no default timeout, and silence is no reason to repeat
+}
+
+// call is a request on its way, with its repeats. It costs timers, not goroutines.
+type call struct {
+	client *Client
+	ctx    context.Context
+	cancel context.CancelFunc // of the default timeout
+	req    request
+	done   func(*nats.Msg, error) // once
+
+	mu       sync.Mutex // guards what follows
+	attempts int
+	open     int   // the number of the attempt that waits for an answer; 0: none
+	link     *link // that it was given to; nil: not sent yet
+	key      string
+	silence  *time.Timer
+	pause    *time.Timer
+	unhook   func() bool
+	last     *problem.Problem // why the last attempt has to be repeated
+	unknown  bool             // some attempt may have been stored
+	over     bool
+}
+
+// start sends the request and returns; done is called once, on another goroutine or on this one, whatever happens.
+func (c *Client) start(ctx context.Context, req request, done func(*nats.Msg, error)) {
+	k := &call{client: c, ctx: ctx, cancel: func() {}, req: req, done: done}
+	if _, bounded := ctx.Deadline(); !bounded && !req.long && c.opts.Timeout > 0 {
+		k.ctx, k.cancel = context.WithTimeout(ctx, c.opts.Timeout)
+	}
+	k.mu.Lock()
+	k.unhook = context.AfterFunc(k.ctx, k.expire)
+	k.mu.Unlock()
+	k.send()
+}
+
+// roundTrip is start that waits.
+func (c *Client) roundTrip(ctx context.Context, req request) (*nats.Msg, error) {
+	type result struct {
+		msg *nats.Msg
+		err error
+	}
+	ended := make(chan result, 1)
+	c.start(ctx, req, func(m *nats.Msg, err error) { ended <- result{m, err} })
+	r := <-ended
+	return r.msg, r.err
+}
+
+// send makes one attempt.
+func (k *call) send() {
+	n, ok := k.opening()
+	if !ok {
+		return
+	}
+	token, l, err := k.connect()
+	if err != nil {
+		k.settle(n, outcome{err: problemOf(err)})
+		return
+	}
+	header := nats.Header{}
+	for name, values := range k.req.header {
+		header[name] = values
+	}
+	header.Set(streams.HeaderToken, token)
+	a := &attempt{subject: k.req.subject, end: func(o outcome) { k.settle(n, o) }}
+	if k.req.part != nil {
+		a.part = func(m *nats.Msg) { k.progress(n, m) }
+	}
+	k.mu.Lock()
+	k.link = l
+	k.mu.Unlock()
+	key, p := l.send(a, header, k.req.data)
+	if p != nil {
+		k.settle(n, outcome{err: p})
+		return
+	}
+	k.await(n, l, key)
+}
+
+func (k *call) opening() (n int, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.over {
+		return 0, false
+	}
+	k.attempts++
+	k.open = k.attempts
+	return k.open, true
+}
+
+// connect gives the token of the request and the link to send it over. A token of the request's own does not change the connection.
+func (k *call) connect() (token string, l *link, err error) {
+	token, err = k.client.opts.Token(k.ctx)
+	if err != nil {
+		return "", nil, fmt.Errorf("get the token: %w", err)
+	}
+	if l, err = k.client.connected(k.ctx, token); err != nil {
+		return "", nil, err
+	}
+	if k.req.token != "" {
+		token = k.req.token
+	}
+	return token, l, nil
+}
+
+// await arms the timer of silence, unless the answer was faster.
+func (k *call) await(n int, l *link, key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.over {
+		l.take(key)
+		return
+	}
+	if k.open != n {
+		return
+	}
+	k.key = key
+	if !k.req.long {
+		k.silence = time.AfterFunc(k.client.opts.Patience, func() { k.silent(n) })
+	}
+}
+
+func (k *call) progress(n int, m *nats.Msg) {
+	k.mu.Lock()
+	live := k.open == n && !k.over
+	if live && k.silence != nil {
+		k.silence.Reset(k.client.opts.Patience)
+	}
+	k.mu.Unlock()
+	if live {
+		k.req.part(m)
+	}
+}
+
+func (k *call) silent(n int) {
+	k.mu.Lock()
+	l, key := k.link, k.key
+	k.mu.Unlock()
+	if l == nil || key == "" || l.take(key) == nil {
+		return // the answer is being handled
+	}
+	p := problem.New(problem.Unavailable, "no answer within %s", k.client.opts.Patience)
+	k.settle(n, outcome{err: p, lost: true})
+}
+
+// settle takes the outcome of attempt n: the end of the call, or a repeat.
+func (k *call) settle(n int, o outcome) {
+	k.mu.Lock()
+	if k.over || k.open != n {
+		k.mu.Unlock()
+		return
+	}
+	k.open, k.link, k.key = 0, nil, ""
+	if k.silence != nil {
+		k.silence.Stop()
+	}
+	if o.err == nil {
+		k.mu.Unlock()
+		k.finish(o.msg, nil)
+		return
+	}
+	k.unknown = k.unknown || k.req.stores != "" && (o.lost || o.err.Code == problem.UnknownOutcome)
+	k.last = o.err
+	delay := backoff(n)
+	deadline, bounded := k.ctx.Deadline()
+	again := repeatable(o.err) && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
+	if again {
+		k.pause = time.AfterFunc(delay, k.send)
+	}
+	k.mu.Unlock()
+	if !again {
+		k.finish(nil, k.failure(o.err))
+	}
+}
+
+// expire ends the call with its context.
+func (k *call) expire() {
+	k.mu.Lock()
+	if k.over {
+		k.mu.Unlock()
+		return
+	}
+	p, l, key := k.last, k.link, k.key
+	if k.open != 0 {
+		p = problem.New(problem.Unavailable, "no answer on %s", k.req.subject)
+		k.unknown = k.unknown || k.req.stores != "" && l != nil
+	}
+	if p == nil {
+		p = problem.New(problem.Unavailable, "nothing was sent")
+	}
+	k.mu.Unlock()
+	if l != nil && key != "" {
+		l.take(key)
+	}
+	k.finish(nil, interrupted(k.ctx, k.failure(p)))
+}
+
+// failure is the problem to report for p. What does not tell whether an earlier attempt was stored must not hide that it is unknown.
+func (k *call) failure(p *problem.Problem) *problem.Problem {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.unknown || p.Code == problem.UnknownOutcome {
+		return p
+	}
+	switch p.Code {
+	case problem.Unavailable, problem.Damaged, problem.Unauthenticated, problem.Forbidden, problem.Internal:
+		u := problem.New(problem.UnknownOutcome, "%s: %s", k.req.stores, p.Detail)
+		return u.WithHint("send it again with the same command id: if it was stored, the first answer comes back")
+	}
+	return p
+}
+
+func (k *call) finish(m *nats.Msg, err error) {
+	k.mu.Lock()
+	if k.over {
+		k.mu.Unlock()
+		return
+	}
+	k.over = true
+	for _, t := range []*time.Timer{k.silence, k.pause} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	k.unhook()
+	k.mu.Unlock()
+	k.cancel()
+	k.done(m, err)
+}
+
+func repeatable(p *problem.Problem) bool {
+	return p.Code == problem.Unavailable || p.Code == problem.UnknownOutcome
+}
+
+func backoff(attempt int) time.Duration {
+	delay := longestDelay
+	if shift := attempt - 1; shift < 6 {
+		delay = min(firstDelay<<shift, longestDelay)
+	}
+	return delay/2 + rand.N(delay/2)
+}
+
+// problemOf keeps a problem and calls everything else unavailable: it happened before the request was sent.
+func problemOf(err error) *problem.Problem {
+	if p := problem.From(err); p.Code != problem.Internal {
+		return p
+	}
+	return problem.New(problem.Unavailable, "%v", err)
+}

@@ -1,0 +1,147 @@
+// Package client is what applications import to write to and read from EventfulDB over NATS.
+//
+//	c, err := client.Connect(ctx, client.Options{URL: "nats://127.0.0.1:7070", Token: client.Static(token)})
+//	if err != nil { … }
+//	defer c.Close()
+//	answer, err := c.Command(ctx, client.Command{
+//		Aggregate: event.AggregateID{Type: "patient", ID: "A"},
+//		Event:     "crp",
+//		Fields:    client.Fields{"crp": 21.5},
+//		Expected:  client.Exactly(3),
+//	})
+//	if errors.Is(err, client.ErrConflict) { … }
+//
+// An answer to a command means that the events are on disk. Every refusal is a *problem.Problem, found with errors.As, and has a sentinel here
+// for errors.Is. The wire is docs/spec/commands.md.
+//
+// Repeats: an answer that says "unavailable", silence, and a lost connection are repeated with the same command id, with backoff and jitter,
+// until the context ends; so an accepted command is stored exactly once within the server's window (24 hours or one million commands). A context
+// without a deadline gets Options.Timeout.
+//
+// A Client is safe for concurrent use. It holds one connection and one inbox subscription however many requests are open.
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// TokenSource gives the access token (a user JWT) for the next request. It is called for every request, from many goroutines at once, so it
+// should keep the token until shortly before it expires.
+type TokenSource func(context.Context) (string, error)
+
+// Static is a source of one fixed token.
+func Static(token string) TokenSource {
+	return func(context.Context) (string, error) { return token, nil }
+}
+
+// Options say where and as whom to connect. URL and Token are required.
+type Options struct {
+	// URL of one NATS server, or several separated by commas: nats://host:port, tls://host:port.
+	URL string
+	// Token names the actor of every request, and opens the connection.
+	Token TokenSource
+	// Sign answers the server's nonce for a token that is not a bearer token. Nil for access tokens.
+	Sign func(nonce []byte) ([]byte, error)
+	// Name of the connection in the server's monitoring. Default "eventful-client".
+	Name string
+	// ConnectTimeout bounds one attempt to connect. Default 5 s.
+	ConnectTimeout time.Duration
+	// Patience is how long one attempt waits for an answer before the request is repeated. Default 5 s.
+	Patience time.Duration
+	// Timeout bounds a request, repeats included, whose context has no deadline. Default 30 s; negative: none. Verification of many aggregates
+	// and migrations of schemas are bounded by their context only.
+	Timeout time.Duration
+	// TLS is used for tls:// addresses; nil means the system's roots.
+	TLS *tls.Config
+}
+
+// Client writes and reads. Make one with Connect, end it with Close.
+type Client struct {
+	opts Options
+
+	closed atomic.Bool
+
+	mu   sync.Mutex // guards link; held while connecting, so that one connection is made at a time
+	link *link
+}
+
+// Connect opens the connection. The error is a *problem.Problem: unavailable (nobody listens) or unauthenticated.
+func Connect(ctx context.Context, opts Options) (*Client, error) {
+	if opts.URL == "" || opts.Token == nil {
+		return nil, problem.New(problem.Malformed, "client options: URL and Token are required")
+	}
+	c := &Client{opts: opts.withDefaults()}
+	token, err := c.opts.Token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get the token: %w", err)
+	}
+	if _, err := c.connected(ctx, token); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Name == "" {
+		o.Name = "eventful-client"
+	}
+	if o.ConnectTimeout <= 0 {
+		o.ConnectTimeout = 5 * time.Second
+	}
+	if o.Patience <= 0 {
+		o.Patience = 5 * time.Second
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	return o
+}
+
+// Close ends the connection; open requests end with an error. It may be called more than once.
+func (c *Client) Close() {
+	c.closed.Store(true)
+	c.mu.Lock()
+	l := c.link
+	c.link = nil
+	c.mu.Unlock()
+	if l != nil {
+		l.close(errClosed())
+	}
+}
+
+func errClosed() *problem.Problem {
+	return problem.New(problem.Unavailable, "the client was closed")
+}
+
+// connected gives the link for token: the present one, or a new one where that is closed or belongs to another user (an inbox belongs to one).
+func (c *Client) connected(ctx context.Context, token string) (*link, error) {
+	user, err := userOf(token)
+	if err != nil {
+		return nil, problem.New(problem.Unauthenticated, "the token cannot be read: %v", err).
+			WithHint("an access token is a NATS user JWT: three parts separated by dots")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed.Load():
+		return nil, errClosed()
+	case c.link != nil && !c.link.nc.IsClosed() && c.link.user == user:
+		return c.link, nil
+	}
+	l, err := dial(ctx, c.opts, user, token)
+	if err != nil {
+		return nil, err
+	}
+	if old := c.link; old != nil {
+		old.retire()
+	}
+	c.link = l
+	return l, nil
+}

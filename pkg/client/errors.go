@@ -1,0 +1,110 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// Sentinels for errors.Is, one for each code of docs/spec/commands.md, section 6. The error itself is a *problem.Problem with what happened, to
+// what, and what to do next.
+var (
+	ErrMalformed          error = &problem.Problem{Code: problem.Malformed}
+	ErrInvalid            error = &problem.Problem{Code: problem.Invalid}
+	ErrTooLarge           error = &problem.Problem{Code: problem.TooLarge}
+	ErrUnauthenticated    error = &problem.Problem{Code: problem.Unauthenticated}
+	ErrForbidden          error = &problem.Problem{Code: problem.Forbidden}
+	ErrBudgetSpent        error = &problem.Problem{Code: problem.BudgetSpent}
+	ErrNotFound           error = &problem.Problem{Code: problem.NotFound}
+	ErrConflict           error = &problem.Problem{Code: problem.Conflict}
+	ErrCommandIDReused    error = &problem.Problem{Code: problem.CommandIDReused}
+	ErrLocked             error = &problem.Problem{Code: problem.Locked}
+	ErrUnavailable        error = &problem.Problem{Code: problem.Unavailable}
+	ErrUnknownOutcome     error = &problem.Problem{Code: problem.UnknownOutcome}
+	ErrDamaged            error = &problem.Problem{Code: problem.Damaged}
+	ErrVerificationFailed error = &problem.Problem{Code: problem.VerificationFailed}
+	ErrInternal           error = &problem.Problem{Code: problem.Internal}
+)
+
+// Headers of a NATS service error (nats.go micro).
+const (
+	headerServiceError     = "Nats-Service-Error"
+	headerServiceErrorCode = "Nats-Service-Error-Code"
+	headerStatus           = "Status"
+	statusNoResponders     = "503"
+)
+
+// refusal is the problem that an answer carries, or nil where it is no error.
+func refusal(m *nats.Msg) *problem.Problem {
+	if len(m.Data) == 0 && m.Header.Get(headerStatus) == statusNoResponders {
+		return problem.New(problem.Unavailable, "no engine answers on this subject").
+			WithHint("is the engine running? `eventful status` shows it; after a start it takes a moment")
+	}
+	code := m.Header.Get(headerServiceErrorCode)
+	if code == "" && m.Header.Get(headerServiceError) == "" {
+		return nil
+	}
+	if len(m.Data) > 0 {
+		return problem.Decode(m.Data)
+	}
+	return problem.New(problem.Internal, "the service refused with status %.20s: %.200s", code, m.Header.Get(headerServiceError))
+}
+
+// forbiddenSubject finds the subject in a server's permission violation, for example
+// `Permissions Violation for Publish to "cmd.patient.A.crp"`; ok is false for another error.
+func forbiddenSubject(err error) (subject string, publish, ok bool) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return "", false, false
+	}
+	text := err.Error()
+	open := strings.IndexByte(text, '"')
+	if open < 0 {
+		return "", false, false
+	}
+	quoted, err := strconv.QuotedPrefix(text[open:])
+	if err != nil {
+		return "", false, false
+	}
+	subject, err = strconv.Unquote(quoted)
+	return subject, strings.Contains(text[:open], "for Publish to"), err == nil
+}
+
+func forbidden(subject string) *problem.Problem {
+	return problem.New(problem.Forbidden, "the token may not send to %s", subject).
+		WithHint("the token that opened the connection names other aggregate types or actions; `eventful token:generate` makes one that fits")
+}
+
+// publishFailure maps what nats.go says of a publish that did not leave this process.
+func publishFailure(err error, size int) *problem.Problem {
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return problem.New(problem.TooLarge, "a request of %d bytes is larger than the server takes", size).
+			WithHint("a field value has at most 1,048,576 bytes, and the server's max_payload bounds the whole request")
+	case errors.Is(err, nats.ErrBadSubject):
+		return problem.New(problem.Malformed, "the request has no valid subject")
+	case errors.Is(err, nats.ErrHeadersNotSupported), errors.Is(err, nats.ErrBadHeaderMsg):
+		return problem.New(problem.Internal, "send a request: %v", err)
+	}
+	return problem.New(problem.Unavailable, "the server is not connected: %v", err).WithHint("is it running? `eventful status` shows it")
+}
+
+func connectFailure(url string, err error) error {
+	for _, auth := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, auth) {
+			p := problem.New(problem.Unauthenticated, "connect to %s: the server did not accept the token (%v)", url, err)
+			return p.WithHint("it may be expired, revoked, or of another installation; `eventful token:generate` makes a new one")
+		}
+	}
+	return problem.New(problem.Unavailable, "connect to %s: %v", url, err).WithHint("is the server running? `eventful status` shows it, `eventful start` starts it")
+}
+
+// interrupted is the end of a request whose context ended: the last problem if there was one, and the context's error.
+func interrupted(ctx context.Context, p *problem.Problem) error {
+	return fmt.Errorf("%w (%w)", p, context.Cause(ctx))
+}
