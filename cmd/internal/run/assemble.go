@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -27,7 +28,7 @@ const (
 
 // assemble puts the engines together: connections, log store, writer, projector, doors. release closes the connections after all engines ended.
 func (e Engines) assemble(ctx context.Context) (engines []engine, release func(), err error) {
-	c := &connections{}
+	c := &connections{again: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			c.close()
@@ -39,6 +40,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	if err := e.checkSync(ctx, c.sys); err != nil {
 		return nil, nil, err
 	}
+	engines = append(engines, engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()})
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
 		p, store, err := e.projector(c)
@@ -85,6 +87,7 @@ func closed() <-chan struct{} {
 // connections are those of the engines. The writer's log connection carries nothing else: its appends must stay in order.
 type connections struct {
 	writing, reading, app, sys *nats.Conn
+	again                      chan struct{} // has one element when the system connection came back, perhaps to another server
 }
 
 func (c *connections) open(e Engines) (err error) {
@@ -97,7 +100,7 @@ func (c *connections) open(e Engines) (err error) {
 		{&c.writing, keyring.LOG, e.Writer, jetlog.ConnectOptions()},
 		{&c.reading, keyring.LOG, e.Projector, jetlog.ConnectOptions()},
 		{&c.app, keyring.APP, true, []nats.Option{nats.MaxReconnects(-1)}},
-		{&c.sys, keyring.SYS, true, []nats.Option{nats.MaxReconnects(-1)}},
+		{&c.sys, keyring.SYS, true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
 	} {
 		if !one.wanted {
 			continue
@@ -128,6 +131,32 @@ func (e Engines) checkSync(ctx context.Context, sys *nats.Conn) error {
 		return problem.New(problem.Unavailable, "%v", err).WithHint("set `sync_interval: always` in the jetstream block of every nats-server")
 	}
 	return err
+}
+
+func (c *connections) reconnected(*nats.Conn) {
+	select {
+	case c.again <- struct{}{}:
+	default:
+	}
+}
+
+// guardSync checks the servers again whenever the connection came back: who answers now may have other settings. A server that cannot be asked is asked again.
+func (e Engines) guardSync(ctx context.Context, c *connections) error {
+	for {
+		select {
+		case <-c.again:
+		case <-ctx.Done():
+			return nil
+		}
+		err := e.checkSync(ctx, c.sys)
+		if errors.Is(err, &problem.Problem{Code: problem.Unavailable}) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			e.Log.Warn().Err(err).Msg("servers could not be asked whether they flush each write")
+			time.AfterFunc(time.Second, func() { c.reconnected(nil) })
+		}
+	}
 }
 
 func (e Engines) projector(c *connections) (*projector.Projector, *jetlog.Store, error) {
