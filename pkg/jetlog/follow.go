@@ -16,6 +16,8 @@ import (
 const (
 	// readAhead is the number of messages that wait for Next.
 	readAhead = 16
+	// readAheadMessages is how many messages the server may have under way to one cursor; the client reserves 8 bytes for each.
+	readAheadMessages = 4096
 	// readAheadBytes is what the server may have under way to one cursor; it must hold a message of the largest size.
 	readAheadBytes = 4 << 20
 	// heartbeat is how often an idle server says that a consumer lives; it is made anew after two that are missing.
@@ -142,7 +144,7 @@ func (c *cursor) read(ctx context.Context, after *uint64) error {
 		return err
 	}
 	defer c.remove(ctx, consumer)
-	reading, err := consumer.Messages(jetstream.PullMaxBytes(c.log.readAheadBytes()), jetstream.PullHeartbeat(heartbeat),
+	reading, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(readAheadMessages, c.log.readAheadBytes()), jetstream.PullHeartbeat(heartbeat),
 		jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return err

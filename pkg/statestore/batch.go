@@ -31,7 +31,7 @@ func (b *Batch) Delete(key []byte) {
 func (b *Batch) Len() int { return len(b.writes) }
 
 // Update stores everything fn collects, all or nothing, also across kill -9; an error of fn stores nothing and is returned as it is. A batch may hold
-// up to 40,000 writes and 4 MiB of keys and values, else ErrTooLarge, with nothing stored. Batches are applied one after the other; reads see
+// up to 20,000 writes and 2 MiB of keys and values, else ErrTooLarge, with nothing stored. Batches are applied one after the other; reads see
 // a batch when Update has returned. Keys are 0 to 60,000 bytes.
 func (s *Store) Update(fn func(b *Batch) error) error {
 	b := &Batch{}
@@ -53,8 +53,8 @@ func (s *Store) Update(fn func(b *Batch) error) error {
 
 // Limits of one batch. options sizes Badger's table in memory so that they fit.
 const (
-	maxBatchWrites = 40_000
-	maxBatchBytes  = 4 << 20
+	maxBatchWrites = 20_000
+	maxBatchBytes  = 2 << 20
 	maxKeyBytes    = 60_000
 )
 

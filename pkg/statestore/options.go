@@ -9,8 +9,8 @@ import (
 )
 
 // memTableBytes is the size of Badger's table in memory, of which up to 2 + 1 exist. A transaction may take 15 % of it, and one node of
-// 96 bytes for each write: 32 MiB allow 5.0 MB and 52,428 writes, enough for the limits of a batch.
-const memTableBytes = 32 << 20
+// 96 bytes for each write: 16 MiB allow 2.5 MB and 26,214 writes, enough for the limits of a batch.
+const memTableBytes = 16 << 20
 
 // dataKeyLife is how long Badger encrypts with one data key: longer than a store lives, as it is rebuilt, not rotated. It must be less than the time
 // since 1970, which Badger takes for the age of a data key that there is not yet: else it makes none, and writes plain text.
@@ -37,7 +37,7 @@ func options(dir string, c Config) badger.Options {
 	o.NumMemtables = 2            // one is filled while one is written; more memory would only hide a slow disk
 	o.NumCompactors = 2           // the least that Badger takes
 	o.NumLevelZeroTables = 2      // starts compaction early: few tables to ask on each read
-	o.NumLevelZeroTablesStall = 6 // stalls writes before many tables of 32 MiB pile up
+	o.NumLevelZeroTablesStall = 6 // stalls writes before many tables of 16 MiB pile up
 	o.BaseTableSize = 8 << 20     // fewer files than 2 MiB, which is the default
 	o.ValueLogFileSize = 64 << 20 // values of 1 MiB or more only; the default reserves 2 GiB of address space
 	o.CompactL0OnClose = false    // closing must not take as long as a compaction does

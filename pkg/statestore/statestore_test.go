@@ -165,8 +165,8 @@ func TestDigestTellsContentOnly(t *testing.T) {
 func TestTheLargestBlockFitsOneBatch(t *testing.T) {
 	s := open(t, config(t.TempDir()))
 	err := s.Update(func(b *statestore.Batch) error {
-		for i := range 4096 * 8 {
-			b.Set(fmt.Appendf(nil, "index/%060d", i), []byte("position"))
+		for i := range 4096 * 4 {
+			b.Set(fmt.Appendf(nil, "index/%040d", i), []byte("position"))
 		}
 		b.Set([]byte("block"), bytes.Repeat([]byte{1}, 1<<20))
 		return nil
@@ -175,8 +175,8 @@ func TestTheLargestBlockFitsOneBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	if err := s.Scan([]byte("index/"), nil, func(_, _ []byte) bool { n++; return true }); err != nil || n != 4096*8 {
-		t.Errorf("got %d keys, %v, want %d", n, err, 4096*8)
+	if err := s.Scan([]byte("index/"), nil, func(_, _ []byte) bool { n++; return true }); err != nil || n != 4096*4 {
+		t.Errorf("got %d keys, %v, want %d", n, err, 4096*4)
 	}
 	if got, err := s.Get([]byte("block")); err != nil || len(got) != 1<<20 {
 		t.Errorf("got %d bytes, %v, want 1 MiB", len(got), err)
@@ -214,31 +214,31 @@ func TestABatchOverTheLimitStoresNothing(t *testing.T) {
 func TestTheLargestAllowedBatchesFitBadger(t *testing.T) {
 	s := open(t, config(t.TempDir()))
 	err := s.Update(func(b *statestore.Batch) error {
-		for i := range 40_000 {
+		for i := range 20_000 {
 			b.Set(fmt.Appendf(nil, "%0100d", i), nil)
 		}
 		return nil
 	})
 	if err != nil {
-		t.Errorf("40,000 writes: %v", err)
+		t.Errorf("20,000 writes: %v", err)
 	}
 	err = s.Update(func(b *statestore.Batch) error {
-		for i := range 40_000 {
+		for i := range 20_000 {
 			b.Set(fmt.Appendf(nil, "%050d", i), make([]byte, 50))
 		}
 		return nil
 	})
 	if err != nil {
-		t.Errorf("40,000 writes of 100 bytes: %v", err)
+		t.Errorf("20,000 writes of 100 bytes: %v", err)
 	}
 	err = s.Update(func(b *statestore.Batch) error {
-		for i := range 4 {
+		for i := range 2 {
 			b.Set(fmt.Appendf(nil, "%d", i), make([]byte, 1<<20-10))
 		}
 		return nil
 	})
 	if err != nil {
-		t.Errorf("4 MiB: %v", err)
+		t.Errorf("2 MiB: %v", err)
 	}
 }
 

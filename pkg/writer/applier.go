@@ -64,12 +64,20 @@ func (a *applier) run() {
 	}
 }
 
+// write stores the blocks, several in one batch of the store as far as its limits go.
 func (a *applier) write(batch []*openBlock) error {
 	c := a.st.changes()
-	for _, b := range batch {
+	for i, b := range batch {
 		if err := c.add(b.stored(), event.ChainAt(b.sequence, b.Header), b.tree, a.budgeted); err != nil {
 			return err
 		}
+		if !c.full() || i == len(batch)-1 {
+			continue
+		}
+		if err := c.write(); err != nil {
+			return err
+		}
+		c = a.st.changes()
 	}
 	return c.write()
 }

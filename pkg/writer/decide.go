@@ -188,6 +188,7 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 		it := b.items[i]
 		e.over.heads[it.commit.Aggregate] = dated[head]{it.after, b.sequence}
 	}
+	e.ordinal++
 	e.over.commands[s.command.ID] = dated[place]{place{block: b, digest: s.digest, from: from, to: len(b.items)}, b.sequence}
 	if !e.isSystem() {
 		e.over.spent[s.claims.ID] = dated[uint64]{spent, b.sequence}

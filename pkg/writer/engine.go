@@ -51,6 +51,7 @@ type engine struct {
 	denied   map[string]denial // tokens that were refused units a moment ago
 	chain    event.Chain       // behind the last block that was sent
 	tree     event.Tree
+	ordinal  uint64              // of the next accepted command
 	own      map[event.ID16]bool // blocks of this process whose outcome recovery must tell from a rival's
 	random   *bufio.Reader
 

@@ -48,25 +48,32 @@ func decodeHead(b []byte) (h head, err error) {
 	return h, err
 }
 
-// accepted is what is kept of an accepted command while it is in the window: enough to find its first answer in the log.
+// accepted is what is kept of an accepted command while it is in the window: enough to find its first answer in the log, and to know when it leaves.
 type accepted struct {
 	digest   event.Hash
 	sequence uint64
 	block    event.ID16
+	ordinal  uint64     // counts the accepted commands of the log
+	at       event.Time // block time
 }
 
+const acceptedLen = 32 + 8 + 16 + 8 + 8
+
 func (a accepted) encode() []byte {
-	b := append(make([]byte, 0, 56), a.digest[:]...)
+	b := append(make([]byte, 0, acceptedLen), a.digest[:]...)
 	b = binary.BigEndian.AppendUint64(b, a.sequence)
-	return append(b, a.block[:]...)
+	b = append(b, a.block[:]...)
+	b = binary.BigEndian.AppendUint64(b, a.ordinal)
+	return binary.BigEndian.AppendUint64(b, uint64(a.at))
 }
 
 func decodeAccepted(b []byte) (a accepted, err error) {
-	if len(b) != 56 {
+	if len(b) != acceptedLen {
 		return a, fmt.Errorf("accepted command of %d bytes: %w", len(b), event.ErrDecode)
 	}
 	copy(a.digest[:], b)
 	a.sequence = binary.BigEndian.Uint64(b[32:])
 	copy(a.block[:], b[40:])
+	a.ordinal, a.at = binary.BigEndian.Uint64(b[56:]), event.Time(binary.BigEndian.Uint64(b[64:]))
 	return a, nil
 }

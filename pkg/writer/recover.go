@@ -17,7 +17,6 @@ import (
 const (
 	retryAtLeast = 20 * time.Millisecond
 	retryAtMost  = 2 * time.Second
-	replayBatch  = 256 // blocks of one state batch
 )
 
 // recover makes the engine ready to serve: at start and after every outcome that is not a plain acknowledgement. It reads to the end, takes the
@@ -99,7 +98,7 @@ func (e *engine) attempt(ctx context.Context, found map[event.ID16]bool) error {
 	if err := e.keep(fence.stored(), fence.chain(), fence.tree); err != nil {
 		return err
 	}
-	e.chain, e.tree = fence.chain(), fence.tree
+	e.chain, e.tree, e.ordinal = fence.chain(), fence.tree, e.st.meta.next
 	e.stored.Store(fence.sequence)
 	return nil
 }

@@ -19,6 +19,9 @@ const (
 // repeated deals with a command id that is in the window: with the first answer, or with an error if the content differs.
 func (e *engine) repeated(s *submission) bool {
 	if d, ok := e.over.commands[s.command.ID]; ok {
+		if e.blockTime(e.chain)-d.value.block.Time > event.Time(e.st.window.age) {
+			return false
+		}
 		e.repeatPlaced(s, d.value)
 		return true
 	}
@@ -27,7 +30,7 @@ func (e *engine) repeated(s *submission) bool {
 	case err != nil:
 		e.doubt(s, err)
 		return true
-	case !found:
+	case !found || !e.st.window.holds(a, e.ordinal, e.blockTime(e.chain)):
 		return false
 	case a.digest != s.digest:
 		e.refuse(s, reused(s))

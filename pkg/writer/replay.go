@@ -11,10 +11,9 @@ import (
 
 // replay reads blocks into the state. It recomputes every hash on its way, so a log that does not match itself is never written on.
 type replay struct {
-	e      *engine
-	c      *changes
-	heads  recentHeads
-	blocks int
+	e     *engine
+	c     *changes
+	heads recentHeads
 }
 
 // catchUp brings the stored state to the end of the log. found collects the ids of the blocks it met.
@@ -66,7 +65,7 @@ func (r *replay) take(f eventlog.Found, chain event.Chain, found map[event.ID16]
 	if err := r.block(f, chain); err != nil {
 		return err
 	}
-	if r.blocks++; r.blocks%replayBatch == 0 {
+	if r.c.full() {
 		if err := r.c.write(); err != nil {
 			return err
 		}

@@ -119,9 +119,14 @@ func (s *site) migrate(definition string) {
 // token mints an access token that may write.
 func (s *site) token(limit uint64) string {
 	s.t.Helper()
+	return s.tokenAt(time.Now(), limit)
+}
+
+func (s *site) tokenAt(now time.Time, limit uint64) string {
+	s.t.Helper()
 	jwt, _, err := token.Mint(s.keySeed, s.account, token.Claims{
 		IdentifierType: "user", IdentifierID: fmt.Sprintf("u%d", s.n.Add(1)), Aggregates: []string{token.All},
-		Actions: []token.Action{token.ActionWrite}, Limit: limit, Expires: time.Now().Add(time.Hour),
+		Actions: []token.Action{token.ActionWrite}, Limit: limit, Expires: now.Add(time.Hour),
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -17,20 +15,29 @@ const (
 	keyMeta    = "m"  // chain, log tree, window
 	keyHead    = "h/" // + type 0x00 id: head
 	keyCommand = "c/" // + command id: accepted
-	keyQueue   = "q/" // + ordinal u64: block time, command id; what leaves the window next
+	keyQueue   = "q/" // + ordinal u64: command id; what leaves the window next
 	keySpent   = "s/" // + token id: units spent in this log or handed back by it, u64
 	keyBack    = "b/" // + token id: of these, units handed back, u64
 	keySystem  = "y/" // the system log only: its view (system.go)
 )
 
 // stateFormat goes up when keys or values change; a state of another format is rebuilt.
-const stateFormat = 2
+const stateFormat = 3
 
 // window bounds how long a command id is remembered: both measures are of the log, so every replay forgets the same ids.
 type window struct {
 	commands uint64
 	age      time.Duration
 }
+
+// holds reports whether a command is still in the window for the next one, with that ordinal, in a block of that time.
+func (w window) holds(a accepted, next uint64, now event.Time) bool {
+	return next-a.ordinal <= w.commands && now-a.at <= event.Time(w.age)
+}
+
+// maxForgotten bounds what leaves the stored state with one block: after a quiet day a million ids leave the window at once, and the state's batches are
+// bounded. An id that has left the window and not yet the state is known by its ordinal and time.
+const maxForgotten = 1024
 
 type meta struct {
 	chain  event.Chain
@@ -92,16 +99,23 @@ func (s *state) head(a event.AggregateID) (head, error) {
 
 func isNotFound(err error) bool { return errors.Is(err, statestore.ErrNotFound) }
 
-func (s *state) accepted(commandID string) (a accepted, found bool, err error) {
+func (s *state) accepted(commandID string) (accepted, bool, error) {
 	raw, err := s.store.Get([]byte(keyCommand + commandID))
-	if isNotFound(err) {
-		return a, false, nil
+	return decodeFoundAccepted(commandID, raw, err)
+}
+
+func decodeFoundAccepted(commandID string, raw []byte, err error) (accepted, bool, error) {
+	switch {
+	case isNotFound(err):
+		return accepted{}, false, nil
+	case err != nil:
+		return accepted{}, false, fmt.Errorf("load command %s: %w", commandID, err)
 	}
+	a, err := decodeAccepted(raw)
 	if err != nil {
-		return a, false, fmt.Errorf("load command %s: %w", commandID, err)
+		return accepted{}, false, fmt.Errorf("load command %s: %w: %w", commandID, err, statestore.ErrDoubted)
 	}
-	a, err = decodeAccepted(raw)
-	return a, err == nil, err
+	return a, true, nil
 }
 
 func (s *state) spent(tokenID string) (uint64, error) {
@@ -129,6 +143,20 @@ type changes struct {
 	st   *state
 	meta meta
 	set  map[string][]byte // nil: deleted
+	size int               // bytes that were put
+}
+
+// enough is when changes of several blocks are written: far below the store's limits, since one block more may still come on top.
+const (
+	enoughWrites = 8000
+	enoughBytes  = 512 << 10
+)
+
+func (c *changes) full() bool { return len(c.set) >= enoughWrites || c.size >= enoughBytes }
+
+func (c *changes) put(key string, value []byte) {
+	c.set[key] = value
+	c.size += len(key) + len(value)
 }
 
 func (s *state) changes() *changes {
@@ -183,7 +211,7 @@ type item struct {
 func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted bool) error {
 	for i := range b.items {
 		it := &b.items[i]
-		c.set[string(headKey(it.commit.Aggregate))] = it.after.encode()
+		c.put(string(headKey(it.commit.Aggregate)), it.after.encode())
 		if it.commit.Transaction.Index == 0 {
 			c.accept(it.commit, b)
 		}
@@ -193,15 +221,17 @@ func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted boo
 			}
 		}
 	}
-	maps.Copy(c.set, b.kept)
+	for k, v := range b.kept {
+		c.put(k, v)
+	}
 	c.meta.chain, c.meta.tree = chain, tree
 	return c.forget(b.header.Time)
 }
 
 func (c *changes) accept(commit *event.Commit, b stored) {
-	c.set[keyCommand+commit.CommandID] = accepted{digest: commit.CommandDigest, sequence: b.sequence, block: b.header.ID}.encode()
-	entry := binary.BigEndian.AppendUint64(nil, uint64(b.header.Time))
-	c.set[queueKey(c.meta.next)] = append(entry, commit.CommandID...)
+	a := accepted{digest: commit.CommandDigest, sequence: b.sequence, block: b.header.ID, ordinal: c.meta.next, at: b.header.Time}
+	c.put(keyCommand+commit.CommandID, a.encode())
+	c.put(queueKey(c.meta.next), []byte(commit.CommandID))
 	c.meta.next++
 }
 
@@ -226,7 +256,7 @@ func (c *changes) count(key string, more uint64) error {
 	if err != nil {
 		return err
 	}
-	c.set[key] = binary.BigEndian.AppendUint64(nil, n+more)
+	c.put(key, binary.BigEndian.AppendUint64(nil, n+more))
 	return nil
 }
 
@@ -243,25 +273,32 @@ func queueKey(ordinal uint64) string {
 	return keyQueue + string(binary.BigEndian.AppendUint64(nil, ordinal))
 }
 
-// forget drops the command ids that have left the window at block time now.
+// forget drops command ids that have left the window at block time now, oldest first, and a bounded number of them.
 func (c *changes) forget(now event.Time) error {
-	horizon := event.Time(math.MinInt64)
-	if age := event.Time(c.st.window.age); now > math.MinInt64+age {
-		horizon = now - age
-	}
-	for c.meta.oldest < c.meta.next {
+	for n := 0; n < maxForgotten && c.meta.oldest < c.meta.next; n++ {
 		key := queueKey(c.meta.oldest)
-		entry, err := c.get(key)
-		if err != nil || len(entry) < 9 {
-			return fmt.Errorf("load window entry %d: %w", c.meta.oldest, errors.Join(err, statestore.ErrDoubted))
+		id, err := c.get(key)
+		if err != nil {
+			return fmt.Errorf("load window entry %d: %w: %w", c.meta.oldest, err, statestore.ErrDoubted)
 		}
-		at := event.Time(binary.BigEndian.Uint64(entry))
-		if c.meta.next-c.meta.oldest <= c.st.window.commands && at >= horizon {
+		a, found, err := c.accepted(string(id))
+		if err != nil {
+			return err
+		}
+		mine := found && a.ordinal == c.meta.oldest // else the id was used again behind its time
+		if mine && c.st.window.holds(a, c.meta.next, now) {
 			return nil
 		}
-		c.set[key] = nil
-		c.set[keyCommand+string(entry[8:])] = nil
+		c.put(key, nil)
+		if mine {
+			c.put(keyCommand+string(id), nil)
+		}
 		c.meta.oldest++
 	}
 	return nil
+}
+
+func (c *changes) accepted(commandID string) (accepted, bool, error) {
+	raw, err := c.get(keyCommand + commandID)
+	return decodeFoundAccepted(commandID, raw, err)
 }

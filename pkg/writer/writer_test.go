@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -143,6 +145,43 @@ func TestTheWindowForgets(t *testing.T) {
 	}
 	if a := s.must(crp(jwt, "id-0", "A", "0")); a.Repeated {
 		t.Error("got the first answer for an id behind the window, want a new commit")
+	}
+}
+
+// A quiet day lets more ids leave the window than one batch of the state takes: they are gone at once, and from the state by and by.
+func TestTheWindowForgetsByTime(t *testing.T) {
+	m := eventlog.NewMemory()
+	s := newSite(t, m)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	var ahead atomic.Int64
+	s.cfg.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	s.start()
+	jwt := s.token(10_000)
+	var waits []<-chan outcome
+	for i := range 3000 {
+		waits = append(waits, s.send(crp(jwt, fmt.Sprintf("id-%d", i), fmt.Sprint("p", i%9), "1")))
+	}
+	for _, w := range waits {
+		if o := s.wait(w); o.problem != nil {
+			t.Fatal(o.problem)
+		}
+	}
+	ahead.Store(int64(25 * time.Hour))
+	jwt = s.tokenAt(s.cfg.Now(), 10_000)
+	if a := s.must(crp(jwt, "id-2999", "p2", "1")); a.Repeated {
+		t.Error("got the first answer for an id behind the window, want a new commit")
+	}
+	if a := s.must(crp(jwt, "id-2999", "p2", "1")); !a.Repeated {
+		t.Error("got a new commit for an id in the window, want the first answer")
+	}
+	for i := range 5 {
+		s.must(crp(jwt, fmt.Sprint("later-", i), "p0", "1"))
+	}
+	s.restart()
+	if a := s.must(crp(jwt, "id-2999", "p2", "1")); !a.Repeated {
+		t.Error("an id was forgotten with its first use, though it was used again")
 	}
 }
 

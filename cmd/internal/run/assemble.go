@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	maxBlock      = 3 << 20  // bytes of a block's commits at most; the index takes a block in one batch of 4 MiB
+	maxBlock      = 5 << 18  // 1.25 MiB of commits in a block at most: a value of 1 MiB fits, and the index takes a block in one batch of 2 MiB
 	blockHeadroom = 16 << 10 // of the server's max_payload, for a block's header and its table
 )
 

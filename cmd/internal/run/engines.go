@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
 // Engines are the engines of one site in this process, on connections in its accounts: those of the node in the same process, or of any NATS cluster.
@@ -46,9 +51,12 @@ type running struct {
 // Run starts the engines and holds them until ctx ends (nil) or one of them fails. up is called once, when all are ready. They are started in
 // the order of assemble and stopped in the opposite one, each waited for, so that the doors close before what stands behind them.
 func (e Engines) Run(ctx context.Context, up func() error) error {
+	if err := e.makeFolders(); err != nil {
+		return err
+	}
 	engines, release, err := e.assemble(ctx)
 	if err != nil {
-		return err
+		return engineProblem(err)
 	}
 	defer release()
 	failed := make(chan struct{}, len(engines))
@@ -62,6 +70,30 @@ func (e Engines) Run(ctx context.Context, up func() error) error {
 		<-started[i].ended
 		err = errors.Join(err, started[i].err)
 		e.Log.Debug().Str(fieldEngine, started[i].name).Msg("engine stopped")
+	}
+	return engineProblem(err)
+}
+
+// makeFolders says at once what an engine, which takes its folder for one that comes back, would try for ever.
+func (e Engines) makeFolders() error {
+	for name, wanted := range map[string]bool{stateDir: e.Writer, indexDir: e.Projector} {
+		if !wanted {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Join(e.Dir, name), 0o700); err != nil {
+			return notWritable(e.Dir, err)
+		}
+	}
+	return nil
+}
+
+// engineProblem turns what ends the engines for good into a problem for people, where they can do something about it; other errors, and nil, pass.
+func engineProblem(err error) error {
+	switch {
+	case errors.Is(err, jetlog.ErrNewer), errors.Is(err, event.ErrNewerFormat):
+		return problem.New(problem.Invalid, "%v", err).WithHint("use the eventful that wrote it, or a newer one")
+	case errors.Is(err, jetlog.ErrSettings):
+		return problem.New(problem.Invalid, "%v", err).WithHint("somebody changed the stream: set back what the error names")
 	}
 	return err
 }

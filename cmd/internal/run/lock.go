@@ -66,7 +66,8 @@ func isLocked(dir string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, problem.New(problem.Invalid, "the data folder cannot be read: %v", err)
+		return false, problem.New(problem.Invalid, "the data folder cannot be read: %v", err).
+			WithHint("give its owner the right to read, or name another folder with --data-dir")
 	}
 	defer f.Close()
 	switch err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); {
