@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -46,7 +47,7 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 			e.over = newOverlay(e.cfg.CachedHeads)
 			e.applier = startApplier(e.st, !e.isSystem())
 			return nil
-		case errors.Is(err, ErrFenced), errors.Is(err, ErrDamaged), errors.Is(err, event.ErrNewerFormat), errors.Is(err, statestore.ErrLocked):
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrDamaged), errors.Is(err, event.ErrNewerFormat), isFinal(err):
 			e.settleFallen(found)
 			return err
 		case errors.Is(err, statestore.ErrDoubted), errors.Is(err, eventlog.ErrRewound):
@@ -64,6 +65,16 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 			return err
 		}
 	}
+}
+
+// isFinal reports errors of the local folder that no waiting cures: another process has it, it is a file, it may not be written.
+func isFinal(err error) bool {
+	for _, final := range []error{statestore.ErrLocked, syscall.ENOTDIR, syscall.EACCES, syscall.EPERM, syscall.EROFS} {
+		if errors.Is(err, final) {
+			return true
+		}
+	}
+	return false
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -1,6 +1,7 @@
 package writer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -182,6 +183,28 @@ func TestTheWindowForgetsByTime(t *testing.T) {
 	s.restart()
 	if a := s.must(crp(jwt, "id-2999", "p2", "1")); !a.Repeated {
 		t.Error("an id was forgotten with its first use, though it was used again")
+	}
+}
+
+// A state folder that can never be opened ends the writer; waiting would not cure it.
+func TestAStateFolderThatIsAFileEndsTheWriter(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "eventful"), []byte("no folder"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Dir = dir
+	w, err := writer.New(s.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := w.Run(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("got %v, want an error at once", err)
 	}
 }
 

@@ -286,8 +286,13 @@ func TestBadHeaders(t *testing.T) {
 		badRequest{name: "a query waits for nonsense", subject: "qry.patient.A.get", headers: []header{{"Eventful-Wait-For", "patient/1"}}, want: problem.Malformed},
 	)
 	g.all(t, table)
-	for _, broken := range []string{"HPUB cmd.patient.A.registered 12 2\r\nNATS/1.0\r\n\r\n\r\n", "HPUB cmd.patient.A.registered -1 -1\r\n", "NONSENSE\r\n"} {
-		t.Run("protocol "+broken[:8], func(t *testing.T) {
+	for name, broken := range map[string]string{
+		"header longer than the message": "HPUB cmd.patient.A.registered 12 2\r\nNATS/1.0\r\n\r\n\r\n",
+		"negative size":                  "HPUB cmd.patient.A.registered -1 -1\r\n",
+		"9 MB":                           "HPUB cmd.patient.A.registered 12 9000000\r\n",
+		"no protocol":                    "NONSENSE\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
 			g.k.write("%s", broken)
 			checkFrame(t, g.k.next(), "", cut)
 			g.k = dialSocket(g.t, g.info().NATS, g.token)

@@ -118,12 +118,23 @@ func configuredSite(t *testing.T) *site {
 	return s
 }
 
-// newSite is a running site with an auth key, the schema, and a token of user:ada. At the end of the test everything in it is verified.
+// newSite is a running site with an auth key, the schema above, and a token of user:ada. At the end of the test everything in it is verified.
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := configuredSite(t)
+	schema := filepath.Join(s.root, "schema.yaml")
+	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.open(schema)
+	return s
+}
+
+// open makes a running site of a configured one.
+func (s *site) open(schema string) {
+	s.t.Helper()
 	s.start()
-	t.Cleanup(s.verifyAndStop)
+	s.t.Cleanup(s.verifyAndStop)
 	var key struct {
 		AuthKey string `json:"auth-key"`
 		Account string `json:"account"`
@@ -131,10 +142,6 @@ func newSite(t *testing.T) *site {
 	s.ask(&key, "token:generate", "--auth-key", "EVENTFUL_MASTER_KEY="+masterKey)
 	s.authKey, s.account = key.AuthKey, key.Account
 	s.env = append(s.env, "EVENTFUL_AUTH_KEY="+s.authKey)
-	schema := filepath.Join(s.root, "schema.yaml")
-	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	s.must("schema:apply", schema)
 	s.must("schema:migrate", "-f")
 	var made struct {
@@ -143,12 +150,15 @@ func newSite(t *testing.T) *site {
 	s.ask(&made, "token:generate", "--expiration=3600", "--limit=1000000", "--identifierType=user", "--identifierId=ada")
 	s.token = made.Token
 	s.env = append(s.env, "EVENTFUL_TOKEN="+s.token)
-	return s
 }
 
 // command prepares a command; arguments of the form EVENTFUL_X=… go to its environment.
 func (s *site) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(binary)
+	return s.commandWithin(context.Background(), args...)
+}
+
+func (s *site) commandWithin(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, binary)
 	cmd.Dir, cmd.Env = s.root, s.env[:len(s.env):len(s.env)]
 	for _, a := range args {
 		if strings.HasPrefix(a, "EVENTFUL_") {
@@ -164,7 +174,9 @@ func (s *site) command(args ...string) *exec.Cmd {
 func (s *site) run(args ...string) outcome {
 	s.t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd := s.command(args...)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := s.commandWithin(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
@@ -244,11 +256,19 @@ func (s *site) kill() runInfo {
 	if err := syscall.Kill(info.PID, syscall.SIGKILL); err != nil {
 		s.t.Fatalf("kill %d: %v", info.PID, err)
 	}
-	until(s.t, "the data folder is free", func() bool { return s.run("status").status == 6 })
+	until(s.t, "the data folder is free", func() bool { return !s.running() })
 	return info
 }
 
-func (s *site) running() bool { return s.run("status").status == 0 }
+// running says whether a server holds the lock of the data folder.
+func (s *site) running() bool {
+	f, err := os.Open(filepath.Join(s.dir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
+}
 
 // killLeftover ends a server that the test left behind.
 func (s *site) killLeftover() {
@@ -364,7 +384,7 @@ func files(t *testing.T, dir string, leftOut ...string) []string {
 // until polls until done says so.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); !done(); <-tick.C {
 		if time.Now().After(deadline) {

@@ -192,7 +192,8 @@ func checkFolder(dir string) error {
 	case os.IsNotExist(err):
 		return nil
 	case err != nil:
-		return problem.New(problem.Invalid, "the data folder cannot be read: %v", err)
+		return problem.New(problem.Invalid, "the data folder cannot be read: %v", err).
+			WithHint("give its owner the right to read, or name another folder with --data-dir")
 	case !info.IsDir():
 		return problem.New(problem.Invalid, "the data folder cannot be used: %v",
 			&fs.PathError{Op: "open", Path: dir, Err: fmt.Errorf("it is a file")}).WithHint("name a folder with --data-dir")
