@@ -110,8 +110,8 @@ func (c *Client) Command(ctx context.Context, cmd Command) (*Answer, error) {
 
 // CommandAsync sends one command and returns at once; then is called once with the answer. Thousands may be open: one costs some kilobytes and
 // no goroutine. There is no bound; the caller keeps one. then runs on the goroutine that reads all answers: it must not block and must not call a
-// method that waits, but it may call CommandAsync. Commands leave in the order of the calls, yet a repeated one overtakes nothing: to keep the
-// order within an aggregate, send its next command when the one before is answered.
+// method that waits, but it may call CommandAsync. Commands leave in the order of the calls, yet one that has to be repeated is overtaken by those
+// behind it: to keep the order within an aggregate, send its next command when the one before is answered.
 func (c *Client) CommandAsync(ctx context.Context, cmd Command, then func(*Answer, error)) {
 	req, err := cmd.request()
 	if err != nil {
