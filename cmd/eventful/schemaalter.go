@@ -25,6 +25,7 @@ type alteration struct {
 	lock       bool
 	threshold  int
 	required   bool
+	unique     bool
 	maxLength  int
 	fieldType  string
 	pattern    string
@@ -57,6 +58,7 @@ func newSchemaAlterCommand(a *app) *cobra.Command {
 	flags.BoolVar(&c.required, "required", false, "every such event must set the field; without -e in every event type that has it")
 	flags.IntVar(&c.maxLength, "max-length", 0, "the longest value, in `characters`; 0: no rule")
 	flags.StringVar(&c.fieldType, "type", "", "string, integer, decimal, date, datetime, bool, email, uuid or enum")
+	flags.BoolVar(&c.unique, "unique", false, "no two aggregates hold the same value of the field; =false ends that")
 	flags.StringVar(&c.pattern, "pattern", "", "`expression` (RE2) that the whole value matches; empty: no rule")
 	flags.StringSliceVar(&c.enumValues, "values", nil, "the `values` of an enum")
 	adminFlags(cmd)
@@ -81,7 +83,7 @@ func newSchemaAlterCommand(a *app) *cobra.Command {
 
 func (c *alteration) check() error {
 	anyOf := func(names ...string) bool { return slices.ContainsFunc(names, c.given) }
-	rules := []string{"required", "max-length", "type", "pattern", "values"}
+	rules := []string{"required", "max-length", "type", "pattern", "values", "unique"}
 	switch {
 	case !anyOf(append(rules, "event", "lock", "snapshot-threshold")...) && !anyOf("add", "remove", "deletes", "restore"):
 		return usageError("`eventful schema:alter --help` shows examples", "nothing is to be changed")
@@ -167,6 +169,9 @@ func (c *alteration) applyField(d *schema.Definition) error {
 	f := d.Fields[c.field]
 	if c.given("lock") {
 		f.Locked = c.lock
+	}
+	if c.given("unique") {
+		f.Unique = c.unique
 	}
 	if c.given("max-length") {
 		f.MaxLength = c.maxLength

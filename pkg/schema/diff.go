@@ -157,6 +157,8 @@ func (c *changes) field(name string, before, after Field) {
 	what := "field " + name
 	c.flag(what, before.Locked, after.Locked, "is locked", "is unlocked")
 	before.Locked, after.Locked = false, false
+	c.flag(what, before.Unique, after.Unique, "is unique", "is no longer unique")
+	before.Unique, after.Unique = false, false
 	if old, next := before.text(), after.text(); old != next {
 		c.add("%s: %s becomes %s", what, old, next)
 	}
@@ -176,6 +178,9 @@ func (f Field) text() string {
 	}
 	if f.Locked {
 		out += ", locked"
+	}
+	if f.Unique {
+		out += ", unique"
 	}
 	return out
 }

@@ -204,8 +204,10 @@ func field(v any, path string) (f Field, err *problem.Problem) {
 			return texts(&f.Values, v, at)
 		case "locked":
 			return boolean(&f.Locked, v, at)
+		case "unique":
+			return boolean(&f.Unique, v, at)
 		}
-		return unknownKey(at, key, "type", "max-length", "pattern", "values", "locked")
+		return unknownKey(at, key, "type", "max-length", "pattern", "values", "locked", "unique")
 	})
 	return f, err
 }

@@ -10,6 +10,7 @@ package schema
 
 import (
 	"crypto/sha256"
+	"maps"
 	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -48,6 +49,7 @@ type Field struct {
 	Pattern   string    `json:"pattern,omitempty"`    // RE2 syntax, matched against the whole value; empty: none
 	Values    []string  `json:"values,omitempty"`     // of an enum
 	Locked    bool      `json:"locked,omitempty"`     // no event may set or unset the field
+	Unique    bool      `json:"unique,omitempty"`     // no two aggregates of the type hold the same value at the same time
 }
 
 // Event is what an event type accepts.
@@ -74,6 +76,7 @@ type Schema struct {
 	Version uint64     // 1, 2, 3 … of the aggregate type
 	Digest  event.Hash // of the canonical definition
 	rules   map[string]*eventRules
+	unique  []string
 }
 
 // Compile checks d and makes its schema. The error is a *problem.Problem that lists everything wrong with d.
@@ -91,6 +94,11 @@ func compile(d Definition, version uint64, digest event.Hash) (*Schema, error) {
 		return nil, err
 	}
 	s.rules = rules
+	for _, name := range slices.Sorted(maps.Keys(s.Fields)) {
+		if s.Fields[name].Unique {
+			s.unique = append(s.unique, name)
+		}
+	}
 	return s, nil
 }
 
@@ -101,5 +109,8 @@ func Digest(canonical []byte) event.Hash {
 
 // Deletes reports whether an event of that type ends the aggregate. It is so for a removed type too, as stored events are folded.
 func (s *Schema) Deletes(eventType string) bool { return s.Events[eventType].Deletes }
+
+// UniqueFields are the names of the fields whose values are unique, in ascending order. The slice must not be changed.
+func (s *Schema) UniqueFields() []string { return s.unique }
 
 func known(t FieldType) bool { return t == "" || slices.Contains(fieldTypes, t) }

@@ -180,6 +180,15 @@ func (w *Writer) migrate(ctx context.Context, c *token.Claims, name string) *pro
 	if err := w.openLog(ctx, log); err != nil {
 		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", log, err).WithHint("`eventful status` and the server's log say more")
 	}
+	store := func() *problem.Problem { return w.storeMigration(ctx, c, name, log, d) }
+	if unique := newlyUnique(w.sys.now.Load().schemas[name].current(), d); len(unique) > 0 {
+		return w.migrateUnique(ctx, c, w.engine(log), uniqueSet{name: unique}, store)
+	}
+	return store()
+}
+
+// storeMigration records the draft as the type's next version, unless it was changed meanwhile or changes nothing.
+func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log string, d schema.Definition) *problem.Problem {
 	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		t := w.sys.now.Load().schemas[name]
 		now, err := t.draft()

@@ -33,10 +33,10 @@ func (b *openBlock) takes(n, size int) bool {
 }
 
 // place adds an encoded commit, its link and what it leads to.
-func (b *openBlock) place(c *event.Commit, raw []byte, leaves []event.Hash, prev event.Link, after head) {
+func (b *openBlock) place(raw []byte, leaves []event.Hash, prev event.Link, it item) {
 	r := event.Record{Prev: prev, Raw: raw}
 	b.Records = append(b.Records, r)
-	b.items = append(b.items, item{commit: c, after: after})
+	b.items = append(b.items, it)
 	b.leaves = append(b.leaves, leaves)
 	b.bytes += r.Size()
 	b.tree = b.tree.Append(leaves...)

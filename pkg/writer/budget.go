@@ -99,7 +99,7 @@ func (e *engine) unpark(g grantOutcome) {
 		e.denied[g.tokenID] = denial{need: g.need, until: e.cfg.Now().Add(denialLasts)}
 	default:
 		for _, s := range list {
-			s.refuse(g.problem)
+			s.reply(nil, g.problem)
 		}
 		return
 	}
@@ -150,17 +150,25 @@ func oneEvent(aggregateType, id, eventType string, values map[string]string) []a
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// barrier returns when every log of this process decides under the newest view.
+// barrier returns when every log of this process decides under the newest view. A log that is being recovered is waited for, one that is damaged decides nothing.
 func (w *Writer) barrier(ctx context.Context) error {
 	for _, e := range w.engines() {
-		passed := make(chan struct{})
-		e.submit(&submission{barrier: passed, reply: func(*Answer, *problem.Problem) { close(passed) }})
-		select {
-		case <-passed:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(asideTimeout):
-			return fmt.Errorf("log %s did not pass on in %s", e.name, asideTimeout)
+		for passed := false; !passed; {
+			if st := e.status.Load(); st.err != nil {
+				break
+			}
+			done, refused := make(chan struct{}), make(chan struct{})
+			e.submit(&submission{barrier: done, reply: func(*Answer, *problem.Problem) { close(refused) }})
+			select {
+			case <-done:
+				passed = true
+			case <-refused:
+				if err := pause(ctx, retryAtLeast); err != nil {
+					return fmt.Errorf("wait for log %s: %w", e.name, err)
+				}
+			case <-ctx.Done():
+				return fmt.Errorf("wait for log %s: %w", e.name, ctx.Err())
+			}
 		}
 	}
 	return nil

@@ -51,6 +51,15 @@ func (w *Writer) CheckMigration(ctx context.Context, aggregateType string) ([]Mi
 				return nil, problem.New(problem.Unavailable, "the stored events of %q cannot be read: %v", name, err)
 			}
 			m.tell()
+			if unique := newlyUnique(w.sys.now.Load().schemas[name].current(), next.Definition); len(unique) > 0 {
+				duplicates, err := duplicatesOf(ctx, w.sys, e.log, uniqueSet{name: unique})
+				if err != nil {
+					return nil, problem.New(problem.Unavailable, "the stored events of %q cannot be read: %v", name, err)
+				}
+				for _, p := range duplicates {
+					m.Samples = append(m.Samples, p.Detail)
+				}
+			}
 		}
 		out = append(out, m)
 	}
@@ -76,30 +85,12 @@ func (w *Writer) planned(name string) (Migration, *schema.Schema, error) {
 }
 
 func (m *Migration) read(ctx context.Context, log eventlog.Log, next *schema.Schema) error {
-	_, last, err := log.Bounds(ctx)
-	if err != nil || last == 0 {
-		return err
-	}
-	reader, err := eventlog.Read(ctx, log, event.Chain{})
-	if err != nil {
-		return err
-	}
-	defer reader.Stop()
-	for reader.Chain().Sequence < last {
-		f, err := reader.Next(ctx)
-		if err != nil {
-			return err
+	return eachCommit(ctx, log, func(c *event.Commit) error {
+		if c.Aggregate.Type == m.Type {
+			m.commit(c, next)
 		}
-		if f.Standing != event.Counts {
-			continue
-		}
-		for _, c := range f.Commits {
-			if c.Aggregate.Type == m.Type {
-				m.commit(c, next)
-			}
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (m *Migration) commit(c *event.Commit, next *schema.Schema) {

@@ -8,6 +8,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // planned is a change that passed every check, not yet placed.
@@ -15,10 +16,19 @@ type planned struct {
 	change aggregate.Change
 	events []event.Event
 	before head
+	held   map[string]string // values of unique fields behind the change
+	claims []claim
 }
 
 // decide takes a submission as far as it goes now: refused, answered, placed in the open block, parked for units, or held for the next block.
 func (e *engine) decide(s *submission) {
+	if v := e.sys.now.Load(); v != e.under {
+		if v.uniqueIn(e.name).key() != e.unique.key() {
+			e.held, e.broken = s, fmt.Errorf("other fields are unique now: %w", statestore.ErrDoubted)
+			return
+		}
+		e.under = v
+	}
 	if s.barrier != nil {
 		close(s.barrier)
 		return
@@ -40,7 +50,7 @@ func (e *engine) decide(s *submission) {
 		}
 		s.digest = s.command.Digest(s.claims.Actor())
 	}
-	if e.open != nil && e.open.System != e.sys.now.Load().position {
+	if e.open != nil && e.open.System != e.under.position {
 		e.held = s // a block is decided under one position of the system log
 		return
 	}
@@ -71,7 +81,7 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 	plan := make([]planned, 0, len(s.command.Changes))
 	var problems []*problem.Problem
 	for _, c := range s.command.Changes {
-		sch := e.sys.schemaOf(c.Aggregate.Type)
+		sch := e.under.schemaOf(c.Aggregate.Type)
 		if sch == nil || s.act == nil && logOf(sch) != e.name {
 			return nil, problem.New(problem.NotFound, "aggregate type %q is not written in log %s", c.Aggregate.Type, e.name), nil
 		}
@@ -88,7 +98,11 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 		problems = append(problems, found...)
 		plan = append(plan, planned{change: c, events: events, before: h})
 	}
-	return plan, problem.Join(problems), nil
+	if len(problems) > 0 || len(e.unique) == 0 {
+		return plan, problem.Join(problems), nil
+	}
+	problems, err := e.claims(plan)
+	return plan, problem.Join(problems), err
 }
 
 func (e *engine) head(a event.AggregateID) (head, error) {
@@ -186,6 +200,7 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 	}
 	for i := from; i < len(b.items); i++ {
 		it := b.items[i]
+		e.over.claim(it, b.sequence)
 		e.over.heads[it.commit.Aggregate] = dated[head]{it.after, b.sequence}
 	}
 	e.ordinal++
@@ -202,7 +217,7 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 func (e *engine) begin() {
 	e.open = &openBlock{sequence: e.chain.Sequence + 1, tree: e.tree}
 	e.open.Header = event.Header{
-		ID: e.newID(), Previous: e.chain.Block, Epoch: e.chain.Epoch, System: e.sys.now.Load().position, Time: e.blockTime(e.chain),
+		ID: e.newID(), Previous: e.chain.Block, Epoch: e.chain.Epoch, System: e.under.position, Time: e.blockTime(e.chain),
 	}
 }
 
@@ -226,9 +241,9 @@ func (e *engine) placeCommit(b *openBlock, s *submission, p *planned, tx event.T
 	if err != nil {
 		return err
 	}
-	after := head{version: c.Last(), tree: tree, deleted: e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1])}
+	after := head{version: c.Last(), tree: tree, held: p.held, deleted: e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1])}
 	after.link = event.Link{Sequence: b.sequence, Index: uint32(len(b.items)), Block: b.ID}
-	b.place(c, raw, leaves, p.before.link, after)
+	b.place(raw, leaves, p.before.link, item{commit: c, after: after, claims: p.claims})
 	return nil
 }
 

@@ -52,6 +52,8 @@ type engine struct {
 	chain    event.Chain       // behind the last block that was sent
 	tree     event.Tree
 	ordinal  uint64              // of the next accepted command
+	unique   uniqueSet           // what the state is kept for
+	under    *view               // of the system log, that the present command is decided under
 	own      map[event.ID16]bool // blocks of this process whose outcome recovery must tell from a rival's
 	random   *bufio.Reader
 
@@ -325,14 +327,6 @@ func (e *engine) refuseWaiting() {
 		break
 	}
 	for _, s := range waiting {
-		s.refuse(gone)
+		s.reply(nil, gone)
 	}
-}
-
-func (s *submission) refuse(p *problem.Problem) {
-	if s.barrier != nil {
-		close(s.barrier)
-		return
-	}
-	s.reply(nil, p)
 }

@@ -3,6 +3,8 @@ package writer
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -14,6 +16,7 @@ type head struct {
 	deleted bool
 	link    event.Link
 	tree    event.Tree
+	held    map[string]string // values of unique fields, by field; nil where the type has none
 }
 
 func (h head) rules() aggregate.Head { return aggregate.Head{Version: h.version, Deleted: h.deleted} }
@@ -31,7 +34,46 @@ func (h head) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, h.link.Sequence)
 	b = binary.BigEndian.AppendUint32(b, h.link.Index)
 	b = append(b, h.link.Block[:]...)
+	b = binary.AppendUvarint(b, uint64(len(h.held)))
+	for _, f := range slices.Sorted(maps.Keys(h.held)) {
+		b = appendText(appendText(b, f), h.held[f])
+	}
 	return h.tree.AppendBinary(b)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// takeText reads what appendText wrote, and gives what is behind it.
+func takeText(b []byte) (s string, rest []byte, err error) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used) {
+		return "", nil, fmt.Errorf("head is cut: %w", event.ErrDecode)
+	}
+	return string(b[used : used+int(n)]), b[used+int(n):], nil
+}
+
+func takeHeld(b []byte) (held map[string]string, rest []byte, err error) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > event.MaxFields {
+		return nil, nil, fmt.Errorf("head is cut: %w", event.ErrDecode)
+	}
+	rest = b[used:]
+	for range n {
+		var f, v string
+		if f, rest, err = takeText(rest); err != nil {
+			return nil, nil, err
+		}
+		if v, rest, err = takeText(rest); err != nil {
+			return nil, nil, err
+		}
+		if held == nil {
+			held = make(map[string]string, n)
+		}
+		held[f] = v
+	}
+	return held, rest, nil
 }
 
 func decodeHead(b []byte) (h head, err error) {
@@ -41,7 +83,12 @@ func decodeHead(b []byte) (h head, err error) {
 	h.version, h.deleted = event.Version(binary.BigEndian.Uint64(b)), b[8] == 1
 	h.link = event.Link{Sequence: binary.BigEndian.Uint64(b[9:]), Index: binary.BigEndian.Uint32(b[17:])}
 	copy(h.link.Block[:], b[21:37])
-	h.tree, err = event.TreeFromBinary(b[headFixed:])
+	held, rest, err := takeHeld(b[headFixed:])
+	if err != nil {
+		return h, err
+	}
+	h.held = held
+	h.tree, err = event.TreeFromBinary(rest)
 	if err == nil && h.tree.Size() != uint64(h.version) {
 		err = fmt.Errorf("head at version %d with a tree of %d leaves: %w", h.version, h.tree.Size(), event.ErrDecode)
 	}

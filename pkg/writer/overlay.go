@@ -9,6 +9,7 @@ type overlay struct {
 	commands map[string]dated[place]
 	spent    map[string]dated[uint64] // units of a token that were spent in this log or handed back, everything counted
 	back     map[string]dated[uint64] // of these, units handed back
+	unique   map[string]dated[string] // values of unique fields: the id that holds each, empty for nobody
 	recent   recentHeads
 }
 
@@ -28,7 +29,17 @@ type place struct {
 func newOverlay(cached int) *overlay {
 	return &overlay{
 		heads: make(map[event.AggregateID]dated[head]), commands: make(map[string]dated[place]),
-		spent: make(map[string]dated[uint64]), back: make(map[string]dated[uint64]), recent: recentHeads{limit: cached, young: make(map[event.AggregateID]head)},
+		spent: make(map[string]dated[uint64]), back: make(map[string]dated[uint64]), unique: make(map[string]dated[string]), recent: recentHeads{limit: cached, young: make(map[event.AggregateID]head)},
+	}
+}
+
+// claim notes what a commit took and gave up of unique values. A value that another commit of the same transaction has taken meanwhile stays taken.
+func (o *overlay) claim(it item, sequence uint64) {
+	for _, c := range it.claims {
+		if d, ok := o.unique[c.key]; c.owner == "" && ok && d.value != it.commit.Aggregate.ID {
+			continue
+		}
+		o.unique[c.key] = dated[string]{c.owner, sequence}
 	}
 }
 
@@ -36,6 +47,11 @@ func newOverlay(cached int) *overlay {
 func (o *overlay) applied(b *openBlock) {
 	for i := range b.items {
 		c := b.items[i].commit
+		for _, taken := range b.items[i].claims {
+			if d, ok := o.unique[taken.key]; ok && d.sequence == b.sequence {
+				delete(o.unique, taken.key)
+			}
+		}
 		if d, ok := o.heads[c.Aggregate]; ok && d.sequence == b.sequence {
 			o.recent.put(c.Aggregate, d.value)
 			delete(o.heads, c.Aggregate)

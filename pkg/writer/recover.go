@@ -154,6 +154,14 @@ func (e *engine) openState(ctx context.Context) error {
 		}
 		e.st = st
 	}
+	e.under = e.sys.now.Load()
+	e.unique = e.under.uniqueIn(e.name)
+	switch {
+	case e.st.meta.chain.Sequence == 0:
+		e.st.meta.unique = e.unique.key()
+	case e.st.meta.unique != e.unique.key():
+		return fmt.Errorf("state is kept for other unique fields: %w", statestore.ErrDoubted)
+	}
 	if err := e.checkState(ctx); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/statestore"
@@ -80,13 +81,13 @@ func (r *replay) block(f eventlog.Found, chain event.Chain) error {
 	var leaves []event.Hash
 	for i, commit := range f.Commits {
 		own := commit.Leaves()
-		after, err := r.follow(commit, f.Block.Records[i].Prev, own)
+		it, err := r.follow(commit, f.Block.Records[i].Prev, own)
 		if err != nil {
 			return err
 		}
-		after.link = event.Link{Sequence: f.Sequence, Index: uint32(i), Block: f.Block.ID}
-		b.items[i] = item{commit: commit, after: after}
-		r.heads.put(commit.Aggregate, after)
+		it.after.link = event.Link{Sequence: f.Sequence, Index: uint32(i), Block: f.Block.ID}
+		b.items[i] = it
+		r.heads.put(commit.Aggregate, it.after)
 		leaves = append(leaves, own...)
 	}
 	if tree = tree.Append(leaves...); tree.Root() != f.Block.TreeRoot || tree.Size() != f.Block.TreeSize {
@@ -102,17 +103,37 @@ func (r *replay) block(f eventlog.Found, chain event.Chain) error {
 	return r.c.add(b, chain, tree, !r.e.isSystem())
 }
 
-// follow gives the head behind a commit, which must fit the head before it.
-func (r *replay) follow(c *event.Commit, prev event.Link, leaves []event.Hash) (head, error) {
+// follow gives the head behind a commit, which must fit the head before it, and what it took and gave up.
+func (r *replay) follow(c *event.Commit, prev event.Link, leaves []event.Hash) (item, error) {
 	h, err := r.head(c.Aggregate)
 	if err != nil {
-		return h, err
+		return item{}, err
 	}
 	tree := h.tree.Append(leaves...)
 	if c.First != h.version+1 || prev != h.link || tree.Root() != c.Root {
-		return h, fmt.Errorf("%s at version %d does not fit its history: %w", c.Aggregate, c.First, ErrDamaged)
+		return item{}, fmt.Errorf("%s at version %d does not fit its history: %w", c.Aggregate, c.First, ErrDamaged)
 	}
-	return head{version: c.Last(), deleted: r.e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1]), tree: tree}, nil
+	deletes := func(i int) bool { return r.e.sys.deletes(c.Aggregate.Type, &c.Events[i]) }
+	it := item{commit: c, after: head{version: c.Last(), deleted: deletes(len(c.Events) - 1), tree: tree}}
+	if len(r.e.unique[c.Aggregate.Type]) == 0 {
+		return it, nil
+	}
+	events, err := newEvents(c)
+	it.after.held, it.claims = r.e.unique.hold(c.Aggregate, h.held, events, deletes)
+	return it, err
+}
+
+// newEvents are the commit's events as a command would have had them.
+func newEvents(c *event.Commit) ([]aggregate.NewEvent, error) {
+	out := make([]aggregate.NewEvent, len(c.Events))
+	for i := range c.Events {
+		fields, err := event.DecodePayload(c.Events[i].Payload)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = aggregate.NewEvent{Type: c.Events[i].Type, Fields: fields}
+	}
+	return out, nil
 }
 
 func (r *replay) head(a event.AggregateID) (head, error) {

@@ -18,11 +18,12 @@ const (
 	keyQueue   = "q/" // + ordinal u64: command id; what leaves the window next
 	keySpent   = "s/" // + token id: units spent in this log or handed back by it, u64
 	keyBack    = "b/" // + token id: of these, units handed back, u64
+	keyUnique  = "u/" // + type 0x00 field 0x00 value: id of the aggregate that holds it
 	keySystem  = "y/" // the system log only: its view (system.go)
 )
 
 // stateFormat goes up when keys or values change; a state of another format is rebuilt.
-const stateFormat = 3
+const stateFormat = 4
 
 // window bounds how long a command id is remembered: both measures are of the log, so every replay forgets the same ids.
 type window struct {
@@ -44,6 +45,7 @@ type meta struct {
 	tree   event.Tree // the log tree
 	next   uint64     // ordinal of the next accepted command
 	oldest uint64     // ordinal of the oldest one in the window
+	unique string     // the set of unique fields that the state is kept for
 }
 
 func (m meta) encode() []byte {
@@ -52,6 +54,8 @@ func (m meta) encode() []byte {
 	chain := m.chain.AppendBinary(nil)
 	b = append(b, byte(len(chain)))
 	b = append(b, chain...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(m.unique)))
+	b = append(b, m.unique...)
 	return m.tree.AppendBinary(b)
 }
 
@@ -64,7 +68,12 @@ func decodeMeta(b []byte) (m meta, err error) {
 	if m.chain, err = event.ChainFromBinary(b[17:n]); err != nil {
 		return m, err
 	}
-	m.tree, err = event.TreeFromBinary(b[n:])
+	if len(b) < n+4 || uint64(len(b)) < uint64(n)+4+uint64(binary.BigEndian.Uint32(b[n:])) {
+		return m, fmt.Errorf("state position of %d bytes: %w", len(b), event.ErrDecode)
+	}
+	end := n + 4 + int(binary.BigEndian.Uint32(b[n:]))
+	m.unique = string(b[n+4 : end])
+	m.tree, err = event.TreeFromBinary(b[end:])
 	return m, err
 }
 
@@ -116,6 +125,18 @@ func decodeFoundAccepted(commandID string, raw []byte, err error) (accepted, boo
 		return accepted{}, false, fmt.Errorf("load command %s: %w: %w", commandID, err, statestore.ErrDoubted)
 	}
 	return a, true, nil
+}
+
+// owner is the id of the aggregate that holds a value of a unique field; empty: nobody.
+func (s *state) owner(key string) (string, error) {
+	id, err := s.store.Get([]byte(key))
+	if isNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("load owner of a unique value: %w", err)
+	}
+	return string(id), nil
 }
 
 func (s *state) spent(tokenID string) (uint64, error) {
@@ -205,6 +226,7 @@ type stored struct {
 type item struct {
 	commit *event.Commit
 	after  head
+	claims []claim // values of unique fields that it took or gave up
 }
 
 // add collects the changes of the next block, in the order of the log.
@@ -212,6 +234,9 @@ func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted boo
 	for i := range b.items {
 		it := &b.items[i]
 		c.put(string(headKey(it.commit.Aggregate)), it.after.encode())
+		if err := c.claim(it); err != nil {
+			return err
+		}
 		if it.commit.Transaction.Index == 0 {
 			c.accept(it.commit, b)
 		}
@@ -226,6 +251,24 @@ func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted boo
 	}
 	c.meta.chain, c.meta.tree = chain, tree
 	return c.forget(b.header.Time)
+}
+
+// claim keeps what a commit took and gave up of unique values. A value that another commit of the same transaction has taken meanwhile stays taken.
+func (c *changes) claim(it *item) error {
+	for _, taken := range it.claims {
+		if taken.owner != "" {
+			c.put(taken.key, []byte(taken.owner))
+			continue
+		}
+		owner, err := c.get(taken.key)
+		if err != nil && !isNotFound(err) {
+			return fmt.Errorf("load owner of a unique value: %w", err)
+		}
+		if string(owner) == it.commit.Aggregate.ID {
+			c.put(taken.key, nil)
+		}
+	}
+	return nil
 }
 
 func (c *changes) accept(commit *event.Commit, b stored) {

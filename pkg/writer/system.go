@@ -335,13 +335,7 @@ func (s *system) Key(publicID string) (token.Key, bool) {
 }
 
 func (s *system) schemaOf(aggregateType string) *schema.Schema {
-	if event.IsReserved(aggregateType) {
-		return schema.System(aggregateType)
-	}
-	if t := s.now.Load().schemas[aggregateType]; t != nil {
-		return t.current()
-	}
-	return nil
+	return s.now.Load().schemaOf(aggregateType)
 }
 
 // deletes reports whether an event type ended its aggregate under the schema version that an event names.

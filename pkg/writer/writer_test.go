@@ -186,6 +186,40 @@ func TestTheWindowForgetsByTime(t *testing.T) {
 	}
 }
 
+// Blocks full of commits, more of them than one batch of the state takes, are rebuilt from the log.
+func TestADenseLogIsRebuilt(t *testing.T) {
+	m := eventlog.NewMemory()
+	s := newSite(t, m)
+	jwt := s.token(1 << 30)
+	for round := range 4 {
+		release := m.Hold("patient")
+		var waits []<-chan outcome
+		for i := range 8000 {
+			waits = append(waits, s.send(crp(jwt, fmt.Sprintf("d-%d-%d", round, i), fmt.Sprint("p", i), "1")))
+		}
+		release()
+		for _, w := range waits {
+			if o := s.wait(w); o.problem != nil {
+				t.Fatal(o.problem)
+			}
+		}
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.report("patient"); r.Blocks > r.Events/50 {
+		t.Fatalf("got %d blocks for %d events, want dense ones", r.Blocks, r.Events)
+	}
+	if err := os.RemoveAll(s.stateDir("patient")); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	if a := s.must(crp(jwt, "d-0-77", "p77", "1")); !a.Repeated {
+		t.Error("a command was forgotten")
+	}
+	s.must(expect(crp(jwt, "", "p7999", "2"), "4"))
+}
+
 // A state folder that can never be opened ends the writer; waiting would not cure it.
 func TestAStateFolderThatIsAFileEndsTheWriter(t *testing.T) {
 	s := newSite(t, eventlog.NewMemory())

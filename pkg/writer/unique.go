@@ -1,0 +1,155 @@
+package writer
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
+)
+
+// maxUnique is the longest value, in bytes, of a unique field: it is a key of the state.
+const maxUnique = 1024
+
+// uniqueSet says which fields of which types are unique in one log: type to field names in ascending order.
+type uniqueSet map[string][]string
+
+// key is the set in one string: a state is kept for one set, and rebuilt from the log for another.
+func (u uniqueSet) key() string {
+	var b strings.Builder
+	for _, t := range slices.Sorted(maps.Keys(u)) {
+		fmt.Fprintf(&b, "%s:%s;", t, strings.Join(u[t], ","))
+	}
+	return b.String()
+}
+
+// uniqueIn collects the unique fields of the types of a log.
+func (v *view) uniqueIn(log string) uniqueSet {
+	u := make(uniqueSet)
+	for name, t := range v.schemas {
+		if s := t.current(); s != nil && logOf(s) == log && len(s.UniqueFields()) > 0 {
+			u[name] = s.UniqueFields()
+		}
+	}
+	return u
+}
+
+// claim is that a value of a field was taken by an aggregate, or given up by it.
+type claim struct {
+	key   string // of the state: type, field, value
+	owner string // the aggregate's id; empty: nobody any more
+	field string
+}
+
+func uniqueKey(aggregateType, field, value string) string {
+	return keyUnique + aggregateType + "\x00" + field + "\x00" + value
+}
+
+// hold works out what an aggregate holds of unique fields behind events, and which values it takes and gives up for that.
+func (u uniqueSet) hold(a event.AggregateID, held map[string]string, events []aggregate.NewEvent, deletes func(i int) bool) (after map[string]string, claims []claim) {
+	fields := u[a.Type]
+	if len(fields) == 0 {
+		return nil, nil
+	}
+	after = maps.Clone(held)
+	if after == nil {
+		after = make(map[string]string)
+	}
+	for i := range events {
+		for _, f := range events[i].Fields {
+			if _, is := slices.BinarySearch(fields, f.Name); !is {
+				continue
+			}
+			if f.Set {
+				after[f.Name] = f.Value
+			} else {
+				delete(after, f.Name)
+			}
+		}
+		if deletes(i) {
+			clear(after)
+		}
+	}
+	for _, f := range fields {
+		before, had := held[f]
+		value, has := after[f]
+		if had && (!has || before != value) {
+			claims = append(claims, claim{key: uniqueKey(a.Type, f, before), field: f})
+		}
+		if has && (!had || before != value) {
+			claims = append(claims, claim{key: uniqueKey(a.Type, f, value), owner: a.ID, field: f})
+		}
+	}
+	return after, claims
+}
+
+// owner is the id of the aggregate that holds a value: by the command so far, then by blocks under way, then by the stored state. Empty: nobody.
+func (e *engine) owner(key string, taken map[string]string) (string, error) {
+	if id, ok := taken[key]; ok {
+		return id, nil
+	}
+	if d, ok := e.over.unique[key]; ok {
+		return d.value, nil
+	}
+	return e.st.owner(key)
+}
+
+// claims works out what the changes of a command take and give up, and refuses values that another aggregate holds. All that is given up is free for the
+// same command.
+func (e *engine) claims(plan []planned) ([]*problem.Problem, error) {
+	taken := make(map[string]string)
+	for i := range plan {
+		p := &plan[i]
+		sch := e.under.schemaOf(p.change.Aggregate.Type)
+		p.held, p.claims = e.unique.hold(p.change.Aggregate, p.before.held, p.change.Events, func(i int) bool { return sch.Deletes(p.change.Events[i].Type) })
+		for _, c := range p.claims {
+			if c.owner == "" {
+				taken[c.key] = ""
+			}
+		}
+	}
+	var problems []*problem.Problem
+	for _, p := range plan {
+		for _, c := range p.claims {
+			if c.owner == "" {
+				continue
+			}
+			if len(c.key) > maxUnique+len(keyUnique)+len(p.change.Aggregate.Type)+len(c.field)+2 {
+				problems = append(problems, aboutField(problem.TooLarge, c.field, "%s: the unique field %q has more than %d bytes", p.change.Aggregate, c.field, maxUnique))
+				continue
+			}
+			owner, err := e.owner(c.key, taken)
+			if err != nil {
+				return nil, err
+			}
+			if owner != "" && owner != c.owner {
+				q := aboutField(problem.Conflict, c.field, "%s: the value of the unique field %q is held by %s", p.change.Aggregate, c.field, event.AggregateID{Type: p.change.Aggregate.Type, ID: owner})
+				problems = append(problems, q.WithHint("use another value, or change or unset it there first"))
+				continue
+			}
+			taken[c.key] = c.owner
+		}
+	}
+	return problems, nil
+}
+
+func aboutField(code problem.Code, field, format string, args ...any) *problem.Problem {
+	p := problem.New(code, format, args...)
+	p.Field = field
+	return p
+}
+
+// schemaOf is the schema in force under this view; nil if the type has none.
+func (v *view) schemaOf(aggregateType string) *schema.Schema {
+	if event.IsReserved(aggregateType) {
+		return schema.System(aggregateType)
+	}
+	if t := v.schemas[aggregateType]; t != nil {
+		return t.current()
+	}
+	return nil
+}

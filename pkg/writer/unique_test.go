@@ -1,0 +1,150 @@
+package writer_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+const userSchema = `{"aggregate":"user","fields":{"email":{"unique":%v}},"events":{"registered":{"fields":["email","n"]},"left":{"deletes":true}}}`
+
+// user is a change of one user's e-mail address; "-" unsets it.
+func user(id, email string) aggregate.Change {
+	f := event.Field{Name: "email", Value: email, Set: true}
+	if email == "-" {
+		f = event.Field{Name: "email"}
+	}
+	return aggregate.Change{Aggregate: event.AggregateID{Type: "user", ID: id}, Events: []aggregate.NewEvent{{Type: "registered", Fields: []event.Field{f}}}}
+}
+
+func TestOneOfManyRegistrationsSucceeds(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(fmt.Sprintf(userSchema, true))
+	jwt := s.token(1000)
+	var waits []<-chan outcome
+	for i := range 100 {
+		waits = append(waits, s.send(change(jwt, fmt.Sprint("r", i), user(fmt.Sprint("u", i), "a@example.org"))))
+	}
+	won := ""
+	for i, w := range waits {
+		o := s.wait(w)
+		if o.problem == nil {
+			if won != "" {
+				t.Fatalf("u%d and %s both have the address", i, won)
+			}
+			won = fmt.Sprint("u", i)
+			continue
+		}
+		wantCode(t, o, problem.Conflict)
+		if o.problem.Field != "email" || !strings.Contains(o.problem.Detail, "user/u") || strings.Contains(o.problem.Detail, "example.org") {
+			t.Errorf("got %+v, want the field and its owner, and not the value", o.problem)
+		}
+	}
+	if got := len(s.stored("user")); won == "" || got != 1 {
+		t.Errorf("got %d commands stored, winner %q; want one", got, won)
+	}
+}
+
+func TestUniqueValuesMove(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(fmt.Sprintf(userSchema, true))
+	jwt := s.token(1000)
+	left := func(id string) aggregate.Change {
+		return aggregate.Change{Aggregate: event.AggregateID{Type: "user", ID: id}, Events: []aggregate.NewEvent{{Type: "left"}}}
+	}
+	steps := []struct {
+		name    string
+		changes []aggregate.Change
+		code    problem.Code
+	}{
+		{"taken", []aggregate.Change{user("a", "x")}, ""},
+		{"the same by the same", []aggregate.Change{user("a", "x")}, ""},
+		{"held", []aggregate.Change{user("b", "x")}, problem.Conflict},
+		{"another", []aggregate.Change{user("b", "y")}, ""},
+		{"changed", []aggregate.Change{user("a", "z")}, ""},
+		{"released by the change", []aggregate.Change{user("c", "x")}, ""},
+		{"swapped in one transaction", []aggregate.Change{user("a", "y"), user("b", "z")}, ""},
+		{"swapped back, the other way round", []aggregate.Change{user("b", "y"), user("a", "z")}, ""},
+		{"held behind the swap", []aggregate.Change{user("d", "y")}, problem.Conflict},
+		{"twice in one transaction", []aggregate.Change{user("d", "w"), user("e", "w")}, problem.Conflict},
+		{"unset", []aggregate.Change{user("b", "-")}, ""},
+		{"released by unsetting", []aggregate.Change{user("d", "y")}, ""},
+		{"ended", []aggregate.Change{left("a")}, ""},
+		{"released by the end", []aggregate.Change{user("e", "z")}, ""},
+		{"too long", []aggregate.Change{user("f", strings.Repeat("x", 1025))}, problem.TooLarge},
+	}
+	for _, step := range steps {
+		o := s.do(change(jwt, "", step.changes...))
+		if step.code != "" {
+			if o.problem == nil || o.problem.Code != step.code {
+				t.Fatalf("%s: got %+v, want %s", step.name, o, step.code)
+			}
+		} else if o.problem != nil {
+			t.Fatalf("%s: got %v", step.name, o.problem)
+		}
+	}
+	held := func() {
+		t.Helper()
+		for _, email := range []string{"x", "y", "z"} {
+			wantCode(t, s.do(change(jwt, "", user("q", email))), problem.Conflict)
+		}
+	}
+	held()
+	s.restart()
+	held()
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.stateDir("user")); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	held()
+	s.must(change(jwt, "", user("q", "w")))
+}
+
+func TestSwitchingUniquenessOnChecksWhatIsStored(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(fmt.Sprintf(userSchema, false))
+	jwt := s.token(1000)
+	for i, email := range []string{"x", "y", "x", "z"} {
+		s.must(change(jwt, "", user(fmt.Sprint("u", i), email)))
+	}
+	if _, p := s.w.DraftSchema(t.Context(), s.admin, []byte(fmt.Sprintf(userSchema, true))); p != nil {
+		t.Fatal(p)
+	}
+	checks, p := s.w.CheckMigration(t.Context(), "user")
+	if p != nil || len(checks) != 1 || len(checks[0].Samples) != 1 || !strings.Contains(checks[0].Samples[0], "user/u0") {
+		t.Fatalf("got %+v, %v; want the one duplicate", checks, p)
+	}
+	_, p = s.w.Migrate(t.Context(), s.admin, "user")
+	wantCode(t, outcome{problem: p}, problem.Conflict)
+	s.untilTaken(jwt, user("u2", "w"))
+	if _, p := s.w.Migrate(t.Context(), s.admin, "user"); p != nil {
+		t.Fatal(p)
+	}
+	s.untilTaken(jwt, user("u4", "v"))
+	wantCode(t, s.do(change(jwt, "", user("u5", "y"))), problem.Conflict)
+}
+
+// untilTaken sends a change until the log has recovered for other unique fields.
+func (s *site) untilTaken(jwt string, c aggregate.Change) {
+	s.t.Helper()
+	id := fmt.Sprint("c-", commandIDs.Add(1))
+	for range 1_000_000 {
+		switch o := s.do(writer.Request{Token: jwt, Command: aggregate.Command{ID: id, Changes: []aggregate.Change{c}}}); {
+		case o.problem == nil:
+			return
+		case o.problem.Code != problem.Unavailable:
+			s.t.Fatal(o.problem)
+		}
+	}
+	s.t.Fatal("the log did not take commands again")
+}
