@@ -13,6 +13,9 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
+// partPatience is how long the next part of a long answer may take.
+const partPatience = 30 * time.Second
+
 // Delays between repeats: doubled from the first to the longest, each shortened by up to half at random.
 const (
 	firstDelay   = 50 * time.Millisecond
@@ -27,7 +30,7 @@ type request struct {
 	token   string          // instead of the client's
 	stores  string          // what is not known when no answer comes, for example "command X"; empty: nothing is stored
 	part    func(*nats.Msg) // for each message that more follow
-	long    bool            // no default timeout, and silence is no reason to repeat
+	long    bool            // no default timeout; silence and a lost connection end it, as repeating would begin all over
 }
 
 // call is a request on its way, with its repeats. It costs timers, not goroutines.
@@ -48,6 +51,7 @@ type call struct {
 	unhook   func() bool
 	last     *problem.Problem // why the last attempt has to be repeated
 	unknown  bool             // some attempt may have been stored
+	expired  bool             // the context has ended: nothing is sent any more
 	over     bool
 }
 
@@ -95,15 +99,26 @@ func (k *call) send() {
 	if k.req.part != nil {
 		a.part = func(m *nats.Msg) { k.progress(n, m) }
 	}
-	k.mu.Lock()
-	k.link = l
-	k.mu.Unlock()
+	if !k.sending(l) {
+		return
+	}
 	key, p := l.send(a, header, k.req.data)
 	if p != nil {
 		k.settle(n, outcome{err: p})
 		return
 	}
 	k.await(n, l, key)
+}
+
+// sending marks the request as sent, which it is from now on as far as anybody can tell; false: the call has ended, and nothing may be sent any more.
+func (k *call) sending(l *link) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.over || k.expired {
+		return false
+	}
+	k.link = l
+	return true
 }
 
 func (k *call) opening() (n int, ok bool) {
@@ -128,6 +143,9 @@ func (k *call) connect() (token string, l *link, err error) {
 	}
 	if k.req.token != "" {
 		token = k.req.token
+		if _, p := k.client.tokens.usable(token); p != nil {
+			return "", nil, p
+		}
 	}
 	return token, l, nil
 }
@@ -144,8 +162,8 @@ func (k *call) await(n int, l *link, key string) {
 		return
 	}
 	k.key = key
-	if !k.req.long {
-		k.silence = time.AfterFunc(k.client.opts.Patience, func() { k.silent(n) })
+	if patience := k.patience(); patience > 0 {
+		k.silence = time.AfterFunc(patience, func() { k.silent(n) })
 	}
 }
 
@@ -153,12 +171,23 @@ func (k *call) progress(n int, m *nats.Msg) {
 	k.mu.Lock()
 	live := k.open == n && !k.over
 	if live && k.silence != nil {
-		k.silence.Reset(k.client.opts.Patience)
+		k.silence.Reset(k.patience())
 	}
 	k.mu.Unlock()
 	if live {
 		k.req.part(m)
 	}
+}
+
+// patience is how long nothing may be heard; 0: for ever. A long request that is answered in parts is heard of now and then.
+func (k *call) patience() time.Duration {
+	switch {
+	case !k.req.long:
+		return k.client.opts.Patience
+	case k.req.part != nil:
+		return max(k.client.opts.Patience, partPatience)
+	}
+	return 0
 }
 
 func (k *call) silent(n int) {
@@ -168,7 +197,7 @@ func (k *call) silent(n int) {
 	if l == nil || key == "" || l.take(key) == nil {
 		return // the answer is being handled
 	}
-	p := problem.New(problem.Unavailable, "no answer within %s", k.client.opts.Patience)
+	p := problem.New(problem.Unavailable, "no answer within %s", k.patience())
 	k.settle(n, outcome{err: p, lost: true})
 }
 
@@ -192,7 +221,7 @@ func (k *call) settle(n int, o outcome) {
 	k.last = o.err
 	delay := backoff(n)
 	deadline, bounded := k.ctx.Deadline()
-	again := repeatable(o.err) && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
+	again := repeatable(o.err) && !(k.req.long && o.lost) && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
 	if again {
 		k.pause = time.AfterFunc(delay, k.send)
 	}
@@ -209,6 +238,7 @@ func (k *call) expire() {
 		k.mu.Unlock()
 		return
 	}
+	k.expired = true
 	p, l, key := k.last, k.link, k.key
 	if k.open != 0 {
 		p = problem.New(problem.Unavailable, "no answer on %s", k.req.subject)

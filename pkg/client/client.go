@@ -64,7 +64,8 @@ type Options struct {
 
 // Client writes and reads. Make one with Connect, end it with Close.
 type Client struct {
-	opts Options
+	opts   Options
+	tokens tokens
 
 	closed atomic.Bool
 
@@ -72,7 +73,8 @@ type Client struct {
 	link *link
 }
 
-// Connect opens the connection. The error is a *problem.Problem: unavailable (nobody listens) or unauthenticated.
+// Connect opens the connection. The error is a *problem.Problem: unavailable (nobody listens) or unauthenticated (among others, the token has
+// expired by this machine's clock: then nothing is sent).
 func Connect(ctx context.Context, opts Options) (*Client, error) {
 	if opts.URL == "" || opts.Token == nil {
 		return nil, problem.New(problem.Malformed, "client options: URL and Token are required")
@@ -122,20 +124,19 @@ func errClosed() *problem.Problem {
 
 // connected gives the link for token: the present one, or a new one where that is closed or belongs to another user (an inbox belongs to one).
 func (c *Client) connected(ctx context.Context, token string) (*link, error) {
-	user, err := userOf(token)
-	if err != nil {
-		return nil, problem.New(problem.Unauthenticated, "the token cannot be read: %v", err).
-			WithHint("an access token is a NATS user JWT: three parts separated by dots")
+	holder, p := c.tokens.usable(token)
+	if p != nil {
+		return nil, p
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.closed.Load():
 		return nil, errClosed()
-	case c.link != nil && !c.link.nc.IsClosed() && c.link.user == user:
+	case c.link != nil && !c.link.nc.IsClosed() && c.link.user == holder.user:
 		return c.link, nil
 	}
-	l, err := dial(ctx, c.opts, user, token)
+	l, err := dial(ctx, c.opts, holder.user, token)
 	if err != nil {
 		return nil, err
 	}

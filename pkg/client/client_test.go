@@ -183,6 +183,36 @@ func TestForeignTokenCannotConnect(t *testing.T) {
 	}
 }
 
+func TestExpiredTokensAreNotSent(t *testing.T) {
+	s := newSite(t)
+	got := make(chan struct{}, 8)
+	s.answer("cmd.>", func(m *nats.Msg) { got <- struct{}{}; respond(t, m, client.Answer{}) })
+	for _, ago := range []time.Duration{0, time.Second, time.Hour} { // the server itself accepts one that expires in this very second
+		expired := s.tokenUntil(time.Now().Add(-ago))
+		_, err := client.Connect(t.Context(), client.Options{URL: s.server.ClientURL(), Token: client.Static(expired)})
+		if !errors.Is(err, client.ErrUnauthenticated) || !strings.Contains(err.Error(), "expired at") {
+			t.Errorf("connect, expired %s ago: got %v, want unauthenticated", ago, err)
+		}
+		_, err = s.connect(nil).Command(t.Context(), client.Command{Aggregate: patient, Event: "crp", Context: client.Context{Token: expired}})
+		if !errors.Is(err, client.ErrUnauthenticated) {
+			t.Errorf("command, expired %s ago: got %v, want unauthenticated", ago, err)
+		}
+	}
+	if len(got) > 0 {
+		t.Errorf("%d commands with an expired token were sent", len(got))
+	}
+}
+
+func TestATokenThatExpiresInUse(t *testing.T) {
+	s := newSite(t)
+	s.answer("qry.>", func(*nats.Msg) {}) // no answer: the request is open when the token ends
+	token := s.tokenUntil(time.Now().Add(2 * time.Second))
+	c := s.connect(func(o *client.Options) { o.Token = client.Static(token) })
+	if _, err := c.Get(t.Context(), patient); !errors.Is(err, client.ErrUnauthenticated) {
+		t.Errorf("got %v, want unauthenticated", err)
+	}
+}
+
 func TestNobodyThere(t *testing.T) {
 	s := newSite(t)
 	_, err := client.Connect(t.Context(), client.Options{URL: "nats://127.0.0.1:1", Token: client.Static(s.token())})

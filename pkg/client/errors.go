@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -94,12 +95,28 @@ func publishFailure(err error, size int) *problem.Problem {
 	return problem.New(problem.Unavailable, "the server is not connected: %v", err).WithHint("is it running? `eventful status` shows it")
 }
 
+// authFailures are the server's words, in lower case, for a user or an account that it does not accept, or accepts no longer. Those of nats.go differ
+// from them for the expired and the revoked, so errors.Is does not find what came while connecting.
+var authFailures = []string{"authorization violation", "authentication expired", "authentication revoked"}
+
+func isAuthFailure(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := strings.ToLower(err.Error())
+	return slices.ContainsFunc(authFailures, func(words string) bool { return strings.Contains(text, words) })
+}
+
+func notAccepted(err error) *problem.Problem {
+	return problem.New(problem.Unauthenticated, "the server did not accept the token (%v)", err).
+		WithHint("it may be expired, revoked, or of another installation; `eventful token:generate` makes a new one")
+}
+
 func connectFailure(url string, err error) error {
-	for _, auth := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
-		if errors.Is(err, auth) {
-			p := problem.New(problem.Unauthenticated, "connect to %s: the server did not accept the token (%v)", url, err)
-			return p.WithHint("it may be expired, revoked, or of another installation; `eventful token:generate` makes a new one")
-		}
+	if isAuthFailure(err) {
+		p := notAccepted(err)
+		p.Detail = "connect to " + url + ": " + p.Detail
+		return p
 	}
 	return problem.New(problem.Unavailable, "connect to %s: %v", url, err).WithHint("is the server running? `eventful status` shows it, `eventful start` starts it")
 }

@@ -69,7 +69,7 @@ func dial(ctx context.Context, o Options, user, token string) (*link, error) {
 func (l *link) options(ctx context.Context, o Options, token string, timeout time.Duration) []nats.Option {
 	present := func() (string, error) {
 		fresh, err := o.Token(context.WithoutCancel(ctx))
-		if user, bad := userOf(fresh); err != nil || bad != nil || user != l.user {
+		if c, bad := claimsOf(fresh); err != nil || bad != nil || c.user != l.user {
 			return token, nil // a token of another user opens a link of its own
 		}
 		return fresh, nil
@@ -139,8 +139,12 @@ func (l *link) receive(m *nats.Msg) {
 	}
 }
 
-// violated ends the attempts that the server's asynchronous error is about: they get no reply.
+// violated ends the attempts that the server's asynchronous error is about: they get no reply. A token that ends while it is used ends them all.
 func (l *link) violated(err error) {
+	if isAuthFailure(err) { // what was sent just before may have been stored
+		l.endAll(func(*attempt) bool { return true }, outcome{err: notAccepted(err), lost: true})
+		return
+	}
 	subject, publish, ok := forbiddenSubject(err)
 	if !ok {
 		return

@@ -82,11 +82,17 @@ func (s *site) restart() {
 }
 
 // token makes a bearer token of a new user.
-func (s *site) token() string {
+func (s *site) token() string { return s.tokenUntil(time.Time{}) }
+
+// tokenUntil makes one that expires; zero: never.
+func (s *site) tokenUntil(expires time.Time) string {
 	s.t.Helper()
 	claims := jwt.NewUserClaims(public(s.t, keyPair(s.t, nkeys.CreateUser)))
 	claims.SetScoped(true)
 	claims.IssuerAccount = public(s.t, s.account)
+	if !expires.IsZero() {
+		claims.Expires = expires.Unix()
+	}
 	text, err := claims.Encode(s.signer)
 	check(s.t, err)
 	return text

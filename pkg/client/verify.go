@@ -104,12 +104,10 @@ func (c *Client) verifyAll(ctx context.Context, aggregateType string, progress P
 		return nil, problem.New(problem.Malformed, "%v", err)
 	}
 	req := request{subject: subject, header: nats.Header{streams.HeaderStream: {"1"}}, data: []byte("{}"), long: true}
-	if progress != nil {
-		req.part = func(m *nats.Msg) {
-			var p struct{ Done, Total uint64 }
-			if json.Unmarshal(m.Data, &p) == nil {
-				progress(p.Done, p.Total)
-			}
+	req.part = func(m *nats.Msg) {
+		var p struct{ Done, Total uint64 }
+		if progress != nil && json.Unmarshal(m.Data, &p) == nil {
+			progress(p.Done, p.Total)
 		}
 	}
 	report := &Report{}

@@ -162,6 +162,27 @@ func (s *Store) apiPrefix() string {
 	return "$JS." + s.options.Domain + ".API."
 }
 
+// Missing is the number of sequences between the first and the last that hold no message: deleted by an administrator, or lost by the server's store.
+func (l *log) Missing(ctx context.Context) (uint64, error) {
+	var missing uint64
+	err := l.store.try(ctx, func(ctx context.Context) error {
+		info, err := l.store.read.Stream(ctx, l.streamName)
+		if err != nil {
+			return err
+		}
+		state := info.CachedInfo().State
+		missing = 0
+		if state.Msgs > 0 {
+			missing = state.LastSeq - state.FirstSeq + 1 - state.Msgs
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count the messages of log %s: %w", l.name, err)
+	}
+	return missing, nil
+}
+
 // Bounds implements eventlog.Log. The stream's leader answers.
 func (l *log) Bounds(ctx context.Context) (first, last uint64, err error) {
 	err = l.store.try(ctx, func(ctx context.Context) error {

@@ -2,9 +2,11 @@ package natsapi
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -15,8 +17,8 @@ const (
 	keyTimeout      = time.Second
 )
 
-// projectedKeys checks tokens in a process that has a projector and no writer: the auth keys come from the index of the system log. A key that was added a moment ago may be
-// unknown until the index has it.
+// projectedKeys checks tokens in a process that has a projector and no writer: the auth keys come from the index of the system log. For a key that it does not
+// have, the index is first brought up to the log, within keyTimeout.
 type projectedKeys struct {
 	projector *projector.Projector
 	cache     *token.Cache
@@ -37,10 +39,14 @@ func (k *projectedKeys) Authenticate(jwt string) (*token.Claims, error) {
 func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
-	state, err := k.projector.Get(ctx, event.AggregateID{Type: schema.SystemKey, ID: publicID}, 0)
+	key := event.AggregateID{Type: schema.SystemKey, ID: publicID}
+	state, err := k.projector.Get(ctx, key, 0)
+	if errors.Is(err, &problem.Problem{Code: problem.NotFound}) && k.projector.WaitForLatest(ctx, event.Reserved) == nil {
+		state, err = k.projector.Get(ctx, key, 0)
+	}
 	if err != nil || state.Deleted {
 		return token.Key{}, false
 	}
-	key, err := token.KeyOf(publicID, state.Fields)
-	return key, err == nil
+	found, err := token.KeyOf(publicID, state.Fields)
+	return found, err == nil
 }

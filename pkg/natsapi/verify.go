@@ -79,8 +79,22 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 		}
 		before += total
 		out.add(report, k.about.Type)
+		out.Failed = append(out.Failed, a.known(name)...)
 	}
 	return out, nil
+}
+
+// known is what the writer of this process knows against a log: that its end is gone is nothing that the log itself could show.
+func (a *API) known(log string) []verify.Result {
+	if a.cfg.Writer == nil {
+		return nil
+	}
+	for _, s := range a.cfg.Writer.Status() {
+		if s.Log == log && s.Shortened {
+			return []verify.Result{{Log: log, Verdict: verify.Truncated, Detail: s.Error}}
+		}
+	}
+	return nil
 }
 
 func (a *API) logsOf(ctx context.Context, k asked) ([]string, *problem.Problem) {

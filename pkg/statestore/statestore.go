@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -121,8 +122,11 @@ func (s *Store) identify(want string) error {
 	return nil
 }
 
+// closePatience bounds Close: Badger tries for ever to write a table into a folder that is gone.
+const closePatience = 10 * time.Second
+
 // Close writes what is in memory to tables and releases the folder; it waits for reads and batches under way. Its time is bounded by
-// one table in memory; no compaction is started. A second call does nothing.
+// one table in memory, and by 10 s where Badger cannot write it; no compaction is started. A second call does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	first := !s.closed
@@ -133,7 +137,14 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.gc.stop()
-	err := guard(s.db.Close)
+	closed := make(chan error, 1)
+	go func() { closed <- guard(s.db.Close) }()
+	var err error
+	select {
+	case err = <-closed:
+	case <-time.After(closePatience):
+		err = fmt.Errorf("badger did not close in %s: %w", closePatience, ErrDoubted)
+	}
 	if err == nil {
 		err = s.folder.end()
 	}

@@ -128,6 +128,9 @@ func (e *engine) submit(s *submission) {
 
 func (e *engine) notServing(st *status) *problem.Problem {
 	switch {
+	case errors.Is(st.err, ErrShortened):
+		return problem.New(problem.Damaged, "log %s: %v", e.name, st.err).
+			WithHint("put back the newest backup of the logs; if an older one was put back on purpose, stop the server, remove the folder of this log's writer state, and start it again")
 	case errors.Is(st.err, ErrDamaged):
 		return problem.New(problem.Damaged, "log %s: %v", e.name, st.err).WithHint("run `eventful aggregate:verify --all`: it names what is wrong and where")
 	case st.err != nil:

@@ -43,14 +43,14 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 		err := e.attempt(ctx, found)
 		switch {
 		case err == nil:
-			e.settleFallen(found)
+			e.settleFallen(found, true)
 			e.over = newOverlay(e.cfg.CachedHeads)
 			e.applier = startApplier(e.st, !e.isSystem())
 			return nil
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrDamaged), errors.Is(err, event.ErrNewerFormat), isFinal(err):
-			e.settleFallen(found)
+			e.settleFallen(found, errors.Is(err, ErrFenced)) // a rival's epoch block has the place; else nobody's has, and what was not found may still come
 			return err
-		case errors.Is(err, statestore.ErrDoubted), errors.Is(err, eventlog.ErrRewound):
+		case errors.Is(err, statestore.ErrDoubted):
 			e.logger.Warn().Err(err).Msg("state was doubted and is rebuilt from the log")
 			if err := e.removeState(); err != nil {
 				return err
@@ -128,11 +128,15 @@ func (e *engine) keep(b stored, chain event.Chain, tree event.Tree) error {
 	return c.write()
 }
 
-// settleFallen says what became of the blocks that were in flight. No further block of this process can be stored any more: the epoch block has the place.
-func (e *engine) settleFallen(found map[event.ID16]bool) {
+// settleFallen says what became of the blocks that were in flight: they are in the log, or, once an epoch block has the place, they can never be.
+func (e *engine) settleFallen(found map[event.ID16]bool, fenced bool) {
 	for _, b := range e.inFlight {
 		if found[b.ID] {
 			b.answer(e.name)
+			continue
+		}
+		if !fenced {
+			b.fall(problem.New(problem.UnknownOutcome, "the outcome of a block of log %s could not be settled", e.name).WithHint("send it again with the same command id"))
 			continue
 		}
 		b.fall(problem.New(problem.Unavailable, "log %s: the block could not be written; nothing was stored", e.name).WithHint("send it again, with the same command id"))
@@ -171,24 +175,42 @@ func (e *engine) openState(ctx context.Context) error {
 	return nil
 }
 
-// checkState compares the state's position with the log: another block at its sequence means another log, or one that lost its tail.
+// checkState compares the state's position with the log. A state is written behind the acknowledgement, so what it has seen was on disk: if the log does not hold
+// it any more, the log has lost its tail or is another one. Serving it would use versions again, and rebuilding the state would destroy the evidence.
 func (e *engine) checkState(ctx context.Context) error {
+	if g, counts := e.log.(gapCounter); counts {
+		if n, err := g.Missing(ctx); err != nil || n > 0 {
+			return errors.Join(err, missing(n))
+		}
+	}
 	at := e.st.meta.chain
 	if at.At == 0 {
 		return nil
 	}
 	m, err := e.log.Get(ctx, at.At)
 	if errors.Is(err, eventlog.ErrNotFound) {
-		return fmt.Errorf("state is at sequence %d, which the log does not have: %w", at.At, statestore.ErrDoubted)
+		return fmt.Errorf("the state has block %s at sequence %d, which the log does not have: %w", at.Block, at.At, ErrShortened)
 	}
 	if err != nil {
 		return fmt.Errorf("read sequence %d: %w", at.At, err)
 	}
 	b, err := event.DecodeHeader(m.Data)
 	if err != nil || b.ID != at.Block {
-		return fmt.Errorf("state is at block %s of sequence %d, the log has another one there: %w", at.Block, at.At, statestore.ErrDoubted)
+		return fmt.Errorf("the state has block %s at sequence %d, the log holds another one there: %w", at.Block, at.At, ErrShortened)
 	}
 	return nil
+}
+
+// gapCounter is a log that can tell how many sequences between its first and its last hold no message.
+type gapCounter interface {
+	Missing(ctx context.Context) (uint64, error)
+}
+
+func missing(n uint64) error {
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d messages are missing between the first and the last: %w", n, ErrDamaged)
 }
 
 func (e *engine) stateDir() string { return filepath.Join(e.cfg.Dir, e.name) }

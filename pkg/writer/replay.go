@@ -2,7 +2,9 @@ package writer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -26,7 +28,7 @@ func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
 	from := e.st.meta.chain
 	switch {
 	case last < from.Sequence:
-		return fmt.Errorf("state is at sequence %d, the log ends at %d: %w", from.Sequence, last, statestore.ErrDoubted)
+		return fmt.Errorf("the state is at sequence %d, the log ends at %d: %w", from.Sequence, last, ErrShortened)
 	case last == from.Sequence:
 		return nil
 	}
@@ -37,7 +39,7 @@ func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
 	defer reader.Stop()
 	r := &replay{e: e, c: e.st.changes(), heads: recentHeads{limit: e.cfg.CachedHeads, young: make(map[event.AggregateID]head)}}
 	for reader.Chain().Sequence < last {
-		f, err := reader.Next(ctx)
+		f, err := r.next(ctx, reader, last)
 		if err != nil {
 			return err
 		}
@@ -47,6 +49,29 @@ func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
 	}
 	return r.c.write()
 }
+
+// tailPatience is how long the next message of a log that must have one may take before it is asked for by its sequence.
+const tailPatience = 3 * time.Second
+
+// next waits for the next message. A log can name a last sequence that it does not have any more: then waiting would never end, and it is damage.
+func (r *replay) next(ctx context.Context, reader *eventlog.Reader, last uint64) (eventlog.Found, error) {
+	waiting, cancel := context.WithTimeout(ctx, tailPatience)
+	defer cancel()
+	f, err := reader.Next(waiting)
+	if err == nil || ctx.Err() != nil || waiting.Err() == nil {
+		return f, err
+	}
+	from := reader.Chain().Sequence + 1
+	for sequence := from; sequence <= min(last, from+maxProbes); sequence++ {
+		_, err := r.e.log.Get(ctx, sequence)
+		if !errors.Is(err, eventlog.ErrNotFound) {
+			return f, errors.Join(fmt.Errorf("sequence %d did not come in %s: %w", from, tailPatience, eventlog.ErrUnavailable), err)
+		}
+	}
+	return f, fmt.Errorf("sequences %d to %d cannot be read: %w", from, last, ErrDamaged)
+}
+
+const maxProbes = 100
 
 func (r *replay) take(f eventlog.Found, chain event.Chain, found map[event.ID16]bool) error {
 	switch {

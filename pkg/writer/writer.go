@@ -256,11 +256,12 @@ func (w *Writer) Authenticate(jwt string) (*token.Claims, error) {
 
 // LogStatus is where a log of this process stands.
 type LogStatus struct {
-	Log      string `json:"log"`
-	Serving  bool   `json:"serving"`
-	Sequence uint64 `json:"sequence"` // of the newest block that is on disk
-	Epoch    uint64 `json:"epoch"`    // with which this process serves it; 0: never yet
-	Error    string `json:"error,omitempty"`
+	Log       string `json:"log"`
+	Serving   bool   `json:"serving"`
+	Sequence  uint64 `json:"sequence"`            // of the newest block that is on disk
+	Epoch     uint64 `json:"epoch"`               // with which this process serves it; 0: never yet
+	Shortened bool   `json:"shortened,omitempty"` // the log has lost acknowledged events
+	Error     string `json:"error,omitempty"`
 }
 
 // Status lists the logs of this process by name.
@@ -270,7 +271,7 @@ func (w *Writer) Status() []LogStatus {
 		st := e.status.Load()
 		l := LogStatus{Log: e.name, Serving: st.serving, Sequence: e.stored.Load(), Epoch: st.chain.Epoch}
 		if st.err != nil {
-			l.Error = st.err.Error()
+			l.Error, l.Shortened = st.err.Error(), errors.Is(st.err, ErrShortened)
 		}
 		out = append(out, l)
 	}
