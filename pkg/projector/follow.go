@@ -98,7 +98,14 @@ func (f *follower) fits(ctx context.Context, source eventlog.Log, at place) (las
 	if err != nil {
 		return 0, fmt.Errorf("read the bounds of the log: %w", err)
 	}
-	if last < at.chain.Sequence {
+	named := last
+	if last, err = readableEnd(ctx, source, first, last); err != nil {
+		return last, fmt.Errorf("read the end of the log: %w", err)
+	}
+	if last < named {
+		f.log.Error().Uint64("from", last+1).Uint64("to", named).Msg("messages at the end of the log cannot be read")
+	}
+	if named < at.chain.Sequence {
 		return last, fmt.Errorf("the log ends at %d, the index stands at %d: %w", last, at.chain.Sequence, errMismatch)
 	}
 	if at.counted == 0 || at.counted < first {

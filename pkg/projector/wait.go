@@ -57,15 +57,46 @@ func (p *Projector) waitForEnd(ctx context.Context, name string) error {
 	if err != nil {
 		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", name, err)
 	}
-	_, last, err := source.Bounds(ctx)
+	first, last, err := source.Bounds(ctx)
 	if err != nil {
 		return problem.New(problem.Unavailable, "the bounds of log %s cannot be read: %v", name, err)
 	}
-	if last == 0 {
+	if last == 0 || p.stands(name, last) {
 		return nil
+	}
+	if last, err = readableEnd(ctx, source, first, last); err != nil {
+		return problem.New(problem.Unavailable, "the end of log %s cannot be read: %v", name, err)
 	}
 	_, err = p.waitIndex(ctx, name, last)
 	return err
+}
+
+// stands reports whether a log's index stands at a sequence already.
+func (p *Projector) stands(name string, sequence uint64) bool {
+	x, _, _ := p.indexOrGrowth(name)
+	if x == nil {
+		return false
+	}
+	at, _, stopped := x.progress.now()
+	return stopped == nil && at.chain.Sequence >= sequence
+}
+
+// maxProbes bounds how many lost messages at the end of a log are looked for.
+const maxProbes = 1000
+
+// readableEnd is the highest sequence up to last that holds a message: a server can name a last message that its store has lost, and nobody may wait for it.
+func readableEnd(ctx context.Context, source eventlog.Log, first, last uint64) (uint64, error) {
+	for n := 0; last >= first && last > 0 && n < maxProbes; n++ {
+		_, err := source.Get(ctx, last)
+		if err == nil {
+			return last, nil
+		}
+		if !errors.Is(err, eventlog.ErrNotFound) {
+			return 0, err
+		}
+		last--
+	}
+	return last, nil
 }
 
 // source gives a log: the one that its follower has open, if there is one.
