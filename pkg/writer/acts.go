@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,6 +206,16 @@ func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log 
 		}), nil
 	})
 	return p
+}
+
+// Keys are the auth keys of the site by public id. They are known once the Writer is ready.
+func (w *Writer) Keys() []token.Key {
+	v := w.sys.now.Load()
+	out := make([]token.Key, 0, len(v.keys))
+	for _, id := range slices.Sorted(maps.Keys(v.keys)) {
+		out = append(out, v.keys[id])
+	}
+	return out
 }
 
 // AddKey records a new auth key. The caller has checked that the operator signed for it.

@@ -72,6 +72,9 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 			case <-ctx.Done():
 				return nil
 			}
+			if err := e.restoreKeys(ctx, api); err != nil {
+				e.Log.Warn().Err(err).Msg("account APP could not be held against the recorded auth keys")
+			}
 		}
 		return doors.Run(ctx, func() { close(open) })
 	}
@@ -172,7 +175,7 @@ func (e Engines) projector(c *connections) (*projector.Projector, *jetlog.Store,
 }
 
 func (e Engines) writer(c *connections, p *projector.Projector) (*writer.Writer, error) {
-	store, err := jetlog.New(c.writing, e.Site, jetlog.Options{})
+	store, err := jetlog.New(c.writing, e.Site, jetlog.Options{Replicas: e.Replicas})
 	if err != nil {
 		return nil, err
 	}

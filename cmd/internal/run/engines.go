@@ -15,6 +15,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
 // Engines are the engines of one site in this process, on connections in its accounts: those of the node in the same process, or of any NATS cluster.
@@ -27,6 +28,7 @@ type Engines struct {
 	Confirmed       func() error                                              // makes an updated account durable before anybody is told
 	Writer          bool                                                      // run the writer
 	Projector       bool                                                      // run the projector
+	Replicas        int                                                       // of the streams that the writer makes: 1, 3 or 5; 0: 1
 	MemoryThreshold int                                                       // decoded events that the projector keeps in memory
 	UnsafeNoSync    bool                                                      // accept servers that do not flush each write
 	Log             zerolog.Logger
@@ -92,6 +94,8 @@ func engineProblem(err error) error {
 	switch {
 	case errors.Is(err, jetlog.ErrNewer), errors.Is(err, event.ErrNewerFormat):
 		return problem.New(problem.Invalid, "%v", err).WithHint("use the eventful that wrote it, or a newer one")
+	case errors.Is(err, writer.ErrDamaged):
+		return problem.New(problem.Damaged, "%v", err).WithHint("the log of schemas, keys and tokens must be whole: put back the newest backup of the data folder")
 	case errors.Is(err, jetlog.ErrSettings):
 		return problem.New(problem.Invalid, "%v", err).WithHint("somebody changed the stream: set back what the error names")
 	}

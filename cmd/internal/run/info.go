@@ -13,10 +13,11 @@ import (
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
-// infoFormat is the version of run.json.
+// infoFormat is the version of run.json and of what the lock file says.
 const infoFormat = 1
 
-// Info says where a running server is to be found: the content of run.json (0600), which lies in the data folder while a server runs.
+// Info says where a running server is to be found: the content of the lock file, which decides, and of run.json, for others to read. Both are 0600
+// and lie in the data folder while a server runs.
 type Info struct {
 	Format       int               `json:"format"`
 	PID          int               `json:"pid"`
@@ -33,25 +34,42 @@ type Info struct {
 	Credential   string            `json:"credential,omitempty"` // JWT of the local credential: server status and key administration, nothing else
 }
 
-// Find gives the server that runs on a data folder; nil if none does. Leftovers of a server that was killed do not count: the lock decides.
+// Find gives the server that runs on a data folder; nil if none does. Leftovers of a server that was killed do not count: the lock decides. For one
+// that is dying it waits, at most five seconds. An Info without a process id: a server is just starting, or another command works on the folder.
 func Find(dir string) (*Info, error) {
-	locked, err := isLocked(dir)
-	if err != nil || !locked {
-		return nil, err
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); ; <-tick.C {
+		locked, err := isLocked(dir)
+		if err != nil || !locked {
+			return nil, err
+		}
+		info, err := holder(dir)
+		if err != nil || time.Since(began) >= info.patience() {
+			return info, err
+		}
 	}
-	info, err := readInfo(dir)
-	if errors.Is(err, fs.ErrNotExist) { // between lock and run.json
-		return &Info{}, nil
-	}
-	return info, err
 }
 
-func readInfo(dir string) (*Info, error) {
-	path := filepath.Join(dir, infoFile)
+// holder is what the lock file says of who holds it; else, as for servers before that, run.json.
+func holder(dir string) (*Info, error) {
+	path := filepath.Join(dir, lockFile)
 	text, err := os.ReadFile(path)
+	if err == nil && json.Valid(text) {
+		return parseInfo(path, text)
+	}
+	path = filepath.Join(dir, infoFile)
+	text, err = os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Info{}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	return parseInfo(path, text)
+}
+
+func parseInfo(path string, text []byte) (*Info, error) {
 	info := &Info{}
 	if err := json.Unmarshal(text, info); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

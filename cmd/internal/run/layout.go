@@ -21,6 +21,15 @@ func Contents() []string {
 	return []string{infoFile, pidFile, storeDir, resolverDir, stateDir, indexDir, logFile, oldLogFile, KeyFile, lockFile}
 }
 
+// StateDir is where the writer keeps its state of a log.
+func StateDir(dir, log string) string { return filepath.Join(dir, stateDir, log) }
+
+// IndexDir is where the projector keeps its index of a log.
+func IndexDir(dir, log string) string { return filepath.Join(dir, indexDir, log) }
+
+// InfoPath is the file that says where the running server is to be found.
+func InfoPath(dir string) string { return filepath.Join(dir, infoFile) }
+
 // Configured reports whether the folder has keys: the last thing that the first `config` makes.
 func Configured(dir string) bool { return exists(filepath.Join(dir, KeyFile)) }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // End stops the server on a data folder and returns when the folder is free: SIGTERM, and with force SIGKILL after patience. It signals only the
-// process that run.json names and that began when run.json says. No server: no error.
+// process that the lock file (or run.json) names and that began when it says. No server: no error.
 func End(ctx context.Context, dir string, patience time.Duration, force bool) error {
 	info, err := Find(dir)
 	if err != nil || info == nil {
@@ -56,10 +56,18 @@ func (i *Info) process() (*os.Process, error) {
 	}
 	if mark := processMark(i.PID); i.Mark != mark {
 		return nil, errors.Join(p.Release(), problem.New(problem.Locked,
-			"the data folder is locked, but process %d is not the server that run.json tells of", i.PID).
+			"the data folder is locked, but process %d is not the server that was started on it", i.PID).
 			WithHint("find out who holds the lock, for example with `fuser`, and end it"))
 	}
 	return p, nil
+}
+
+// FindAfter is Find for a server that seems to be ending: it gives it that long to let go of the folder.
+func FindAfter(ctx context.Context, dir string, patience time.Duration) (*Info, error) {
+	if done, err := free(ctx, dir, patience); err != nil || done {
+		return nil, err
+	}
+	return Find(dir)
 }
 
 // free waits until nobody holds the folder's lock; false: not within patience.
@@ -84,16 +92,78 @@ func free(ctx context.Context, dir string, patience time.Duration) (bool, error)
 	}
 }
 
+// patience is how long it is worth waiting for the lock of this holder: long if the kernel is ending it, a moment if there is no such process
+// any more (another one holds the lock, and has not said so yet), else not at all.
+func (i *Info) patience() time.Duration {
+	if i.PID == 0 {
+		return 0
+	}
+	stat := processStat(i.PID)
+	switch {
+	case stat == nil && i.Mark == "": // there is no /proc
+		if errors.Is(syscall.Kill(i.PID, 0), syscall.ESRCH) {
+			return lockPatience
+		}
+		return 0
+	case stat == nil || stat[statMark] != i.Mark:
+		return lockPatience
+	case isDying(i.PID, stat):
+		return dyingPatience
+	}
+	return 0
+}
+
+// Fields of /proc/<pid>/stat behind the name, and what stands in them (proc(5)).
+const (
+	statState = 0
+	statFlags = 6
+	statMark  = 19
+
+	flagExiting = 0x4                       // PF_EXITING
+	killPending = 1 << (syscall.SIGKILL - 1) // in SigPnd and ShdPnd of /proc/<pid>/status
+)
+
+// isDying reports whether the kernel is ending a process: it is a zombie, on its way out, or has a SIGKILL before it.
+func isDying(pid int, stat []string) bool {
+	if strings.Contains("ZXx", stat[statState]) {
+		return true
+	}
+	if flags, err := strconv.ParseUint(stat[statFlags], 10, 64); err == nil && flags&flagExiting != 0 {
+		return true
+	}
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return true // it was there a moment ago
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigPnd" && name != "ShdPnd" {
+			continue
+		}
+		if set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil && set&killPending != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // processMark is when a process began, in clock ticks since the machine did (proc(5), stat, field 22). Empty where there is no /proc.
 func processMark(pid int) string {
+	if stat := processStat(pid); stat != nil {
+		return stat[statMark]
+	}
+	return ""
+}
+
+// processStat gives the fields of /proc/<pid>/stat behind the name of the program, which may hold anything; nil: there is no such process, or no /proc.
+func processStat(pid int) []string {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return ""
+		return nil
 	}
-	// The second field, in parentheses, may hold anything: count behind it.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) < 20 {
-		return ""
+	if len(fields) <= statMark {
+		return nil
 	}
-	return fields[19]
+	return fields
 }

@@ -32,8 +32,8 @@ type Server struct {
 
 // Serve runs until ctx ends (nil) or something fails for good. ready is called once, when commands are accepted.
 //
-// Side effects in order, and what a crash behind each leaves: (1) the lock: nothing, the kernel frees it. (2) run.json and the pid file: leftovers that do
-// not count, since nobody holds the lock. (3) the ports, the NATS server, the engines: they recover by themselves at the next start.
+// Side effects in order, and what a crash behind each leaves: (1) the lock: nothing, the kernel frees it. (2) what the lock file says, run.json and the
+// pid file: leftovers that do not count, since nobody holds the lock; while the server runs it writes them again if they vanish. (3) the ports, the NATS server, the engines: they recover by themselves at the next start.
 func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	if !Configured(s.DataDir) {
 		return problem.New(problem.NotFound, "%s is not configured", s.DataDir).
@@ -44,36 +44,42 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
+	here := &presence{dir: s.DataDir, lock: lock}
+	defer func() { err = errors.Join(err, here.end()) }()
+	if _, err := here.tell(func(i *Info) { *i = s.info() }); err != nil { // at once, so that a server that is still starting can be stopped
+		return err
+	}
 	keys, secrets, err := s.open()
 	if err != nil {
 		return err
 	}
-	info := s.info(keys.Site())
-	if err := info.publish(s.DataDir); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, withdraw(s.DataDir)) }()
 	registry := newRegistry()
 	health, err := listenHTTP(s.Host, s.Port, registry)
 	if err != nil {
 		return err
 	}
-	info.HTTP = health.url()
 	inner, cancel := context.WithCancel(ctx)
 	web := make(chan error, 1)
 	go func() { defer cancel(); web <- health.serve(inner) }()
+	kept := make(chan struct{})
+	go func() { defer close(kept); here.keep(inner, s.Log) }()
+	up := false
 	err = s.run(inner, keys, secrets, registry, func(url, credential string) error {
-		info.NATS, info.Credential, info.Ready = url, credential, true
-		if err := info.publish(s.DataDir); err != nil {
+		info, err := here.tell(func(i *Info) {
+			i.Site, i.HTTP, i.NATS, i.Credential, i.Ready = keys.Site(), health.url(), url, credential, true
+		})
+		if err != nil {
 			return err
 		}
+		up = true
 		health.ready.Store(true)
 		s.Log.Info().Str(fieldSite, info.Site).Str(fieldHTTP, info.HTTP).Str(fieldNATS, info.NATS).Msg("server accepted commands")
 		ready(info)
 		return nil
 	})
 	cancel()
-	if err = errors.Join(err, <-web); ctx.Err() != nil && !info.Ready && (err == nil || errors.Is(err, context.Canceled)) {
+	<-kept
+	if err = errors.Join(err, <-web); ctx.Err() != nil && !up && (err == nil || errors.Is(err, context.Canceled)) {
 		return problem.New(problem.Unavailable, "the server was stopped before it was ready")
 	}
 	return err
@@ -133,9 +139,9 @@ func (s Server) open() (*keyring.Keyring, *keyring.Secrets, error) {
 	return keys, secrets, KeyProblem(err)
 }
 
-func (s Server) info(site string) *Info {
-	return &Info{
+func (s Server) info() Info {
+	return Info{
 		Format: infoFormat, PID: os.Getpid(), Mark: processMark(os.Getpid()), Since: time.Now().UTC().Truncate(time.Millisecond), Version: Version(),
-		Site: site, Given: s.Given, NoEngines: s.NoEngines, UnsafeNoSync: s.UnsafeNoSync,
+		Site: s.Site, Given: s.Given, NoEngines: s.NoEngines, UnsafeNoSync: s.UnsafeNoSync,
 	}
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,9 @@ func (s Standalone) Main() (status int) {
 		},
 	}
 	standaloneFlags(cmd)
+	if s.Writer {
+		cmd.Flags().Int("replicas", 1, "`servers` that hold each log that is made from now on: 1, 3 or 5")
+	}
 	switch err := cmd.ExecuteContext(ctx); {
 	case err == nil:
 		return 0
@@ -95,10 +99,14 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	replicas, err := strconv.Atoi(cmp.Or(config.Text("replicas"), "1")) // checked when it was loaded
+	if err != nil {
+		return err
+	}
 	link := outside{config, keys, secrets, s.Name}
 	engines := Engines{
 		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
-		Writer: s.Writer, Projector: s.Projector, MemoryThreshold: config.MemoryThreshold, Log: logger,
+		Writer: s.Writer, Projector: s.Projector, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Log: logger,
 	}
 	return withHealth(cmd.Context(), config.Text("http"), engines, logger)
 }
