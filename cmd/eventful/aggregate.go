@@ -139,10 +139,12 @@ func newAggregateListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "aggregate:list [TYPE]",
 		Short: "List aggregates, page by page",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "List aggregates, page by page. In JSON and YAML a page is an object: the list `aggregates`, and the `cursor` of the next page, which is empty\n" +
+			"on the last one. In a table, and in NDJSON, where each line is an aggregate, standard error says that there is more.",
+		Args: cobra.MaximumNArgs(1),
 	}
 	take := cmd.Flags().Int("take", 100, "`number` of aggregates on a page")
-	cursor := cmd.Flags().String("cursor", "", "go on behind an earlier page, which said how")
+	cursor := cmd.Flags().String("cursor", "", "`cursor` of an earlier page, to go on behind it")
 	all := cmd.Flags().Bool("all", false, "all pages")
 	remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -155,7 +157,7 @@ func newAggregateListCommand(a *app) *cobra.Command {
 		}
 		defer c.Close()
 		aggregateType := strings.Join(args, "")
-		p := a.printer("AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT")
+		p := a.page("aggregates", "AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT")
 		for {
 			page, err := c.ListPage(cmd.Context(), aggregateType, client.PageSize(*take), client.Cursor(*cursor))
 			if err != nil {
@@ -170,7 +172,7 @@ func newAggregateListCommand(a *app) *cobra.Command {
 				break
 			}
 		}
-		if err := p.close(); err != nil || *cursor == "" {
+		if err := p.endPage(*cursor); err != nil || *cursor == "" {
 			return err
 		}
 		fmt.Fprintf(a.errOut, "there is more: --cursor=%s, or --all\n", printable(*cursor))

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"maps"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +28,8 @@ type configured struct {
 	MasterKey string `json:"master-key,omitempty"` // only if it was generated just now
 	DEK       string `json:"dek,omitempty"`        // only if it was generated just now
 	DEKFile   string `json:"dek-file,omitempty"`   // where it is kept for `start`
+
+	Changed []string `json:"changed,omitempty"` // by a run on a folder that was configured before
 }
 
 func newConfigCommand(a *app) *cobra.Command {
@@ -62,7 +68,9 @@ func (a *app) configure(generate bool) error {
 		return err
 	}
 	pairs := []string{"data folder", answer.DataDir, "site", answer.Site}
-	for _, more := range [][2]string{{"master key", answer.MasterKey}, {"DEK", answer.DEK}, {"DEK kept in", answer.DEKFile}} {
+	for _, more := range [][2]string{
+		{"changed", strings.Join(answer.Changed, ", ")}, {"master key", answer.MasterKey}, {"DEK", answer.DEK}, {"DEK kept in", answer.DEKFile},
+	} {
 		if more[1] != "" {
 			pairs = append(pairs, more[0], more[1])
 		}
@@ -126,6 +134,7 @@ func (a *app) reconfigure(path string) (configured, error) {
 	if err := a.settings.Save(given); err != nil {
 		return configured{}, err
 	}
+	answer.Changed = append(change.changed(), slices.Sorted(maps.Keys(given))...)
 	if kept := change.toKeep(); kept != nil {
 		answer.DEKFile = a.keepDEK(kept)
 	}
@@ -173,8 +182,33 @@ func newConfigShowCommand(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	origin := cmd.Flags().Bool("origin", false, "print the source of each value too")
-	cmd.RunE = func(*cobra.Command, []string) error { return a.showConfig(*origin) }
+	nats := cmd.Flags().Bool("nats", false, "print instead what outside nats-servers must know of this site, as a part of their configuration")
+	cmd.MarkFlagsMutuallyExclusive("origin", "nats")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if *nats {
+			return a.showNATS()
+		}
+		return a.showConfig(*origin)
+	}
 	return cmd
+}
+
+// fromSession says what token:auth keeps of a secret that is given nowhere else.
+func (a *app) fromSession(value *settings.Value) {
+	s, err := a.session()
+	if err != nil {
+		return // the commands that need it say why
+	}
+	k := map[string]*kept{settings.AuthKey: s.AuthKey, settings.Token: s.Token}[value.Name]
+	switch {
+	case k == nil:
+	case k.expired():
+		value.Origin = "not set; the session's expired at " + k.Expires.UTC().Format(time.RFC3339)
+	case k.Expires.IsZero():
+		value.Value, value.Origin = settings.Mask, "session, until token:logout"
+	default:
+		value.Value, value.Origin = settings.Mask, "session, until "+k.Expires.UTC().Format(time.RFC3339)
+	}
 }
 
 func (a *app) showConfig(origin bool) error {
@@ -187,6 +221,8 @@ func (a *app) showConfig(origin bool) error {
 			value.Origin = err.Error()
 		case secret.Bytes != nil:
 			value.Value, value.Origin = secret.String(), secret.Origin
+		default:
+			a.fromSession(&value)
 		}
 		values = append(values, value)
 	}

@@ -32,7 +32,7 @@ func adminFlags(cmd *cobra.Command) {
 }
 
 func timeoutFlag(cmd *cobra.Command) {
-	cmd.Flags().Duration("timeout", requestTimeout, "how `long` to wait for an answer, repeats included")
+	cmd.Flags().Duration("timeout", requestTimeout, "how long to wait for an answer, repeats included")
 }
 
 // connect opens a connection as the holder of an access token: flag, environment, or session.
@@ -109,14 +109,18 @@ func (a *app) token() (string, error) {
 	switch {
 	case err != nil:
 		return "", err
-	case s == nil:
+	case s.empty():
 		return "", problem.New(problem.Unauthenticated, "there is no access token").
 			WithHint("set EVENTFUL_TOKEN or EVENTFUL_TOKEN_FILE, or keep one with `eventful token:auth`; `eventful token:generate` makes one")
-	case s.Token == "":
+	case s.Token == nil:
 		return "", problem.New(problem.Unauthenticated, "the session holds an auth key, which makes tokens but neither writes nor reads").
 			WithHint("make a token with `eventful token:generate --expiration=3600 --limit=100 --identifierType=user --identifierId=NAME`, and set EVENTFUL_TOKEN")
 	}
-	return s.Token, nil
+	k, err := s.Token.usable()
+	if err != nil {
+		return "", err
+	}
+	return k.Secret, nil
 }
 
 // authKey is the seed of the auth key to use; nil if there is none.
@@ -126,10 +130,14 @@ func (a *app) authKey() ([]byte, error) {
 		return secret, err
 	}
 	s, err := a.session()
-	if err != nil || s == nil || s.AuthKey == "" {
+	if err != nil {
 		return nil, err
 	}
-	return []byte(s.AuthKey), nil
+	k, err := s.AuthKey.usable()
+	if err != nil || k == nil {
+		return nil, err
+	}
+	return []byte(k.Secret), nil
 }
 
 func (a *app) needAuthKey() ([]byte, error) {
@@ -189,13 +197,17 @@ func (a *app) account(cmd *cobra.Command) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if s == nil || s.Account == "" {
-		return "", accountUnknown()
+	if s.AuthKey == nil || s.AuthKey.Account == "" {
+		return "", a.accountUnknown()
 	}
-	return s.Account, nil
+	return s.AuthKey.Account, nil
 }
 
-func accountUnknown() error {
+// accountUnknown says why: on this machine the folder is another one, or its server does not run.
+func (a *app) accountUnknown() error {
+	if a.settings.Server == "" {
+		return notRunning(a.settings.DataDir)
+	}
 	return problem.New(problem.Malformed, "the public id of the account is not known").
 		WithHint("give it with --account: `eventful token:generate --auth-key` shows it")
 }

@@ -23,18 +23,23 @@ func newDestroyCommand(a *app) *cobra.Command {
 		Short: "Remove the data folder's contents and the kept DEK, for ever",
 		Long: "Remove everything that EventfulDB keeps in the data folder, and the DEK that `config` kept for it. Nothing brings it back.\n" +
 			"Files that are not EventfulDB's stay where they are. A running server must be stopped first.",
-		Args: cobra.NoArgs,
-		// The data folder alone decides: a config.toml that cannot be read must not keep it from being removed.
+		Args:        cobra.NoArgs,
+		Annotations: withoutSettings(), // the data folder alone decides: a config.toml that cannot be read must not keep it from being removed
 	}
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
-	cmd.RunE = func(*cobra.Command, []string) error { return a.destroy(*yes) }
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if a.settings, err = settings.Folder(cmd.Flags()); err != nil {
+			return err
+		}
+		return a.destroy(*yes)
+	}
 	return cmd
 }
 
 // destroy removes the key file last but one, the lock last: after a crash it can be run again.
 func (a *app) destroy(yes bool) error {
 	dir := a.settings.DataDir
-	if !run.Configured(dir) && !a.settings.Configured() && !run.Started(dir) {
+	if !run.Configured(dir) && !a.settings.HasFile() && !run.Started(dir) {
 		return problem.New(problem.NotFound, "%s is no data folder of EventfulDB", dir).WithHint("name the right folder with --data-dir")
 	}
 	lock, err := run.Acquire(dir)

@@ -41,19 +41,37 @@ func (a *app) fail(err error) int {
 func (a *app) complain(text string, p *problem.Problem) {
 	text = strings.ReplaceAll(text, "\n", "; ") // of joined errors
 	fmt.Fprintf(a.errOut, "%s %s\n", a.paint("error:", "31"), printable(text))
+	hint := a.complainEach(p)
+	for _, b := range p.Between {
+		fmt.Fprintf(a.errOut, "  - version %d: %s by %s\n", b.Version, printable(b.Event), printable(b.Actor))
+	}
+	if hint != "" {
+		fmt.Fprintf(a.errOut, "%s %s\n", a.paint("hint:", "36"), printable(hint))
+	}
+}
+
+// complainEach lists the failing checks where there are several, each with its field and its own hint. It gives the hint that is left to show: where
+// all have the same one, it stands once at the end.
+func (a *app) complainEach(p *problem.Problem) string {
+	own := slices.ContainsFunc(p.Problems, func(one *problem.Problem) bool { return one.Hint != p.Hint })
 	for i, one := range p.Problems {
 		if i == maxListed {
 			fmt.Fprintf(a.errOut, "  … and %d more\n", len(p.Problems)-i)
 			break
 		}
-		fmt.Fprintf(a.errOut, "  - %s\n", printable(one.Detail))
+		text := one.Detail
+		if one.Field != "" && !strings.Contains(text, one.Field) {
+			text = one.Field + ": " + text
+		}
+		fmt.Fprintf(a.errOut, "  - %s\n", printable(text))
+		if own && one.Hint != "" {
+			fmt.Fprintf(a.errOut, "    %s %s\n", a.paint("hint:", "36"), printable(one.Hint))
+		}
 	}
-	for _, b := range p.Between {
-		fmt.Fprintf(a.errOut, "  - version %d: %s by %s\n", b.Version, printable(b.Event), printable(b.Actor))
+	if own && len(p.Problems) > 0 && p.Hint == p.Problems[0].Hint {
+		return "" // it is the first one's
 	}
-	if p.Hint != "" {
-		fmt.Fprintf(a.errOut, "%s %s\n", a.paint("hint:", "36"), printable(p.Hint))
-	}
+	return p.Hint
 }
 
 // warn prints one line that does not change the exit status; the same line once only.

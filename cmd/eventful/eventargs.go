@@ -70,6 +70,9 @@ func (args *eventArguments) flag(cmd *cobra.Command, word string, rest []string)
 		value, used = rest[0], 1
 	}
 	if err := cmd.Flags().Set(known.Name, value); err != nil {
+		if bad := badFlagValue(err); bad != nil {
+			return 0, bad
+		}
 		return 0, problem.New(problem.Malformed, "--%s: %v", known.Name, err)
 	}
 	return used, nil

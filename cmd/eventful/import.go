@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -54,20 +56,15 @@ func newDataImportCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.importFile(cmd, f, args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.format, "format", "csv", "csv or ndjson")
+	flags.StringVar(&f.format, "format", "", "csv or ndjson; by default ndjson for a FILE that ends in .ndjson or .jsonl, else csv")
 	flags.StringVar(&f.aggregate, "aggregate", "", "`type` of the aggregates that the rows belong to")
 	flags.StringVar(&f.mapping, "mapping", "", "`file` with the mapping, YAML")
 	flags.StringVar(&f.tokens, "tokens", "", "`file` with the access tokens, YAML or JSON: value of the token column -> token")
 	flags.StringVar(&f.rejects, "rejects", "", "`file` for rejected rows, NDJSON (default FILE.rejects.ndjson)")
 	flags.StringVar(&f.delimiter, "delimiter", ",", "`character` between the cells of CSV")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "check every row on the server and store nothing")
-	flags.Duration("timeout", rowPatience, "how `long` a row waits for its answer, repeats included")
+	flags.Duration("timeout", rowPatience, "how long a row waits for its answer, repeats included")
 	secretFlags(cmd, settings.Token)
-	for _, name := range []string{"aggregate", "mapping"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // the flag was defined above
-		}
-	}
 	return cmd
 }
 
@@ -79,6 +76,12 @@ func (a *app) importFile(cmd *cobra.Command, f importFlags, path string) error {
 	}
 	if err := event.CheckType(f.aggregate); err != nil {
 		return usageError("name the aggregate type of the rows, for example --aggregate=patient", "--aggregate: %v", err)
+	}
+	if f.mapping == "" {
+		return usageError("`eventful data:import --help` shows one, docs/using.md explains it", "--mapping=FILE is missing: which columns become what?")
+	}
+	if f.format == "" {
+		f.format = string(formatOf(path))
 	}
 	cfg := importer.Config{Aggregate: f.aggregate, DryRun: f.dryRun}
 	mapping, err := readWhole(f.mapping, "mapping")
@@ -94,12 +97,15 @@ func (a *app) importFile(cmd *cobra.Command, f importFlags, path string) error {
 	if cfg.File, err = importer.OpenFile(cmd.Context(), path, importer.Format(f.format), comma); err != nil {
 		return err
 	}
-	c, err := a.connectImport(cmd, cfg.Tokens)
+	c, err := a.connectImport(cmd, cfg)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	definition, err := acceptedBy(cmd.Context(), c, f.aggregate)
+	if errors.Is(err, client.ErrUnauthenticated) {
+		return cfg.File.Stopped(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -111,6 +117,15 @@ func (a *app) importFile(cmd *cobra.Command, f importFlags, path string) error {
 		f.rejects = path + ".rejects.ndjson"
 	}
 	return a.runImport(cmd.Context(), cfg, f.rejects)
+}
+
+// formatOf guesses the format of a file from its name.
+func formatOf(path string) importer.Format {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".ndjson", ".jsonl":
+		return importer.NDJSON
+	}
+	return importer.CSV
 }
 
 // readWhole reads a small file that a flag names.
@@ -148,23 +163,36 @@ func importTokens(path, column string) (map[string]string, error) {
 	return importer.ParseTokens(text)
 }
 
-// connectImport connects with the token of the tokens file that is valid longest, or, without such a file, with the user's own.
-func (a *app) connectImport(cmd *cobra.Command, tokens map[string]string) (*client.Client, error) {
+// connectImport connects with the token of the tokens file that is valid longest, or, without such a file, with the user's own. A token that is not
+// accepted stops the import at its first row.
+func (a *app) connectImport(cmd *cobra.Command, cfg importer.Config) (*client.Client, error) {
+	text, err := a.importToken(cfg.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.dial(cmd, client.Static(text))
+	if errors.Is(err, client.ErrUnauthenticated) {
+		return nil, cfg.File.Stopped(err)
+	}
+	return c, err
+}
+
+func (a *app) importToken(tokens map[string]string) (string, error) {
 	if tokens == nil {
-		return a.connect(cmd)
+		return a.token()
 	}
 	var longest string
 	var expires int64 = -1
 	for who, token := range tokens {
 		claims, err := jwt.DecodeUserClaims(token) // the server verifies it
 		if err != nil {
-			return nil, problem.New(problem.Unauthenticated, "--tokens: the token of %q cannot be read", who).WithHint("was it cut when it was copied?")
+			return "", problem.New(problem.Unauthenticated, "--tokens: the token of %q cannot be read", who).WithHint("was it cut when it was copied?")
 		}
 		if claims.Expires > expires {
 			longest, expires = token, claims.Expires
 		}
 	}
-	return a.dial(cmd, client.Static(longest))
+	return longest, nil
 }
 
 // acceptedBy is the schema in force of a type.

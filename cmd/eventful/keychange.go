@@ -42,6 +42,17 @@ func (c keyChange) any() bool {
 	return c.master != nil || c.dekGiven || c.newMaster != nil || c.newDEK != nil
 }
 
+// changed names the secrets that are replaced.
+func (c keyChange) changed() (names []string) {
+	if c.newMaster != nil {
+		names = append(names, "master key")
+	}
+	if c.newDEK != nil {
+		names = append(names, "DEK")
+	}
+	return names
+}
+
 // toKeep is the DEK that `start` is to find from now on; nil: no change.
 func (c keyChange) toKeep() []byte {
 	switch {

@@ -23,7 +23,8 @@ const tableChunk = 1000
 type printer struct {
 	out    io.Writer
 	form   string
-	single bool // the answer is one value, not a list of them
+	single bool   // the answer is one value, not a list of them
+	name   string // of the list in an object that says more; empty: the list is the answer
 	rows   int
 	table  *tabwriter.Writer
 }
@@ -34,6 +35,13 @@ func (a *app) printer(columns ...string) *printer {
 	if p.form == "table" {
 		p.line(columns)
 	}
+	return p
+}
+
+// page begins a list that is one page: in JSON and YAML an object with the list under its name, and the cursor that endPage gives.
+func (a *app) page(name string, columns ...string) *printer {
+	p := a.printer(columns...)
+	p.name = name
 	return p
 }
 
@@ -75,16 +83,26 @@ func (p *printer) encode(value any) ([]byte, error) {
 	case p.form == "ndjson":
 		return jsonText(value, "", "\n")
 	case p.form == "yaml":
-		return yamlText(value, p.single)
+		text, err := yamlText(value, p.single)
+		if p.rows == 1 && p.name != "" {
+			text = append([]byte(p.name+":\n"), text...)
+		}
+		return text, err
 	case p.single:
 		return jsonText(value, "  ", "\n")
 	}
 	text, err := jsonText(value, "  ", "")
-	lead := ",\n  "
+	lead, indent := ",", "\n  "
 	if p.rows == 1 {
-		lead = "[\n  "
+		lead = "["
 	}
-	return append([]byte(lead), bytes.ReplaceAll(text, []byte("\n"), []byte("\n  "))...), err
+	if p.name != "" {
+		indent = "\n    "
+		if p.rows == 1 {
+			lead = fmt.Sprintf("{\n  %q: [", p.name)
+		}
+	}
+	return append([]byte(lead+indent), bytes.ReplaceAll(text, []byte("\n"), []byte(indent))...), err
 }
 
 // close prints what is still held. It must be called once, at the end.
@@ -99,6 +117,29 @@ func (p *printer) close() error {
 		end = "[]\n"
 	}
 	_, err := io.WriteString(p.out, end)
+	return err
+}
+
+// endPage is close for a page. The cursor is empty where nothing follows.
+func (p *printer) endPage(cursor string) error {
+	if p.form != "json" && p.form != "yaml" {
+		return p.close()
+	}
+	tail, err := jsonText(cursor, "", "")
+	if err != nil {
+		return fmt.Errorf("print a cursor: %w", err)
+	}
+	begin, end := "", fmt.Sprintf("\n  ],\n  \"cursor\": %s\n}\n", tail)
+	if p.form == "yaml" {
+		end = fmt.Sprintf("cursor: %s\n", tail)
+	}
+	switch {
+	case p.rows == 0 && p.form == "json":
+		begin, end = fmt.Sprintf("{\n  %q: [", p.name), strings.TrimPrefix(end, "\n  ")
+	case p.rows == 0:
+		begin = p.name + ": []\n"
+	}
+	_, err = io.WriteString(p.out, begin+end)
 	return err
 }
 
@@ -169,4 +210,12 @@ func printable(s string) string {
 
 func isUnprintable(r rune) bool {
 	return r == unicode.ReplacementChar || unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control)
+}
+
+// counted is a number with its word, which gets an s unless the number is 1.
+func counted[N int | uint64](n N, word string) string {
+	if n != 1 {
+		word += "s"
+	}
+	return fmt.Sprintf("%d %s", n, word)
 }

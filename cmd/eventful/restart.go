@@ -21,7 +21,7 @@ func newRestartCommand(a *app) *cobra.Command {
 	secretFlags(cmd, settings.DEK)
 	cmd.Flags().BoolVar(&f.foreground, "foreground", false, "stay in the foreground; the log goes to standard error too")
 	force := cmd.Flags().Bool("force", false, "kill the server if it has not ended within --timeout")
-	patience := cmd.Flags().Duration("timeout", stopPatience, "how `long` to wait for the server's end")
+	patience := cmd.Flags().Duration("timeout", stopPatience, "how long to wait for the server's end")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, err := a.dek(); err != nil { // before anything is stopped
 			return err

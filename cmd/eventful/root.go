@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -79,6 +77,7 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.Bool("no-color", false, "never use colours (the same as NO_COLOR=1)")
 	root.AddCommand(serverCommands(a)...)
 	root.AddCommand(dataCommands(a)...)
+	root.SetHelpCommand(newHelpCommand())
 	a.mark(root)
 	return root
 }
@@ -92,6 +91,7 @@ func serverCommands(a *app) []*cobra.Command {
 		newRestartCommand(a),
 		newStatusCommand(a),
 		newLogsCommand(a),
+		newDoctorCommand(a),
 		newDestroyCommand(a),
 		newVersionCommand(a),
 	}
@@ -126,18 +126,6 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	return nil
 }
 
-// unknownCommand refuses arguments of the root: they are commands that do not exist.
-func unknownCommand(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	hint := "`eventful help` lists the commands"
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = fmt.Sprintf("did you mean `eventful %s`?", near[0])
-	}
-	return usageError(hint, "there is no command %q", args[0])
-}
-
 // isCobraOwn is true for help and completion, which cobra adds by itself.
 func isCobraOwn(cmd *cobra.Command) bool {
 	for ; cmd != nil; cmd = cmd.Parent() {
@@ -147,18 +135,4 @@ func isCobraOwn(cmd *cobra.Command) bool {
 		}
 	}
 	return false
-}
-
-// usage turns what cobra says about a command line into a usage error (exit status 2); other errors pass.
-func (a *app) usage(err error) error {
-	if _, ok := asProblem(err); ok || a.running {
-		return err
-	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	return problem.New(problem.Malformed, "%s", text).WithHint("`eventful help` lists the commands, `eventful help COMMAND` shows one")
-}
-
-// usageError is an error of the command line that cobra cannot see: exit status 2.
-func usageError(hint, format string, args ...any) error {
-	return problem.New(problem.Malformed, "%s", fmt.Sprintf(format, args...)).WithHint("%s", hint)
 }

@@ -13,6 +13,12 @@ import (
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
+// fieldRules are the flags of schema:alter that are about one field, --lock apart, which may be about the whole type.
+var fieldRules = []string{"required", "max-length", "type", "pattern", "values", "unique"}
+
+// eventChanges are those that are about one event type.
+var eventChanges = []string{"add", "remove", "deletes", "restore"}
+
 // alteration is what schema:alter was asked to change. given says which flags stood on the command line.
 type alteration struct {
 	given      func(string) bool
@@ -42,25 +48,27 @@ func newSchemaAlterCommand(a *app) *cobra.Command {
 			"  eventful schema:alter patient -e release --deletes        the event ends the aggregate\n" +
 			"  eventful schema:alter patient --field=crp --type=decimal  rules of a field, in whichever event it stands\n" +
 			"  eventful schema:alter patient -e crp --field=crp --required\n" +
+			"  eventful schema:alter patient -e crp -a crp --required    the same for a field that is added just now: --field is not needed\n" +
+			"  eventful schema:alter patient --field=ssn --unique        no two patients hold the same value\n" +
 			"  eventful schema:alter patient --lock                      no more events; --lock=false takes it back",
 		Args: cobra.ExactArgs(1),
 	}
 	var c alteration
 	flags := cmd.Flags()
-	flags.StringVarP(&c.event, "event", "e", "", "the event `type` that --add, --remove, --deletes and --required are about")
+	flags.StringVarP(&c.event, "event", "e", "", "event `type` that --add, --remove, --deletes and --required are about")
 	flags.StringSliceVarP(&c.add, "add", "a", nil, "`fields` that the event gets")
 	flags.StringSliceVarP(&c.remove, "remove", "r", nil, "`fields` that the event loses")
 	flags.BoolVar(&c.deletes, "deletes", false, "the event ends the aggregate")
 	flags.BoolVar(&c.restore, "restore", false, "the event type, which was removed, takes events again")
-	flags.StringVar(&c.field, "field", "", "the `field` that the rules below, and --lock, are about")
+	flags.StringVar(&c.field, "field", "", "`field` that the rules below, and --lock, are about; not needed where one field is added")
 	flags.BoolVar(&c.lock, "lock", false, "lock the field, or without --field the whole type")
 	flags.IntVar(&c.threshold, "snapshot-threshold", 0, "`events` between two snapshots; 0: none by number")
 	flags.BoolVar(&c.required, "required", false, "every such event must set the field; without -e in every event type that has it")
-	flags.IntVar(&c.maxLength, "max-length", 0, "the longest value, in `characters`; 0: no rule")
-	flags.StringVar(&c.fieldType, "type", "", "string, integer, decimal, date, datetime, bool, email, uuid or enum")
+	flags.IntVar(&c.maxLength, "max-length", 0, "longest value, in `characters`; 0: no rule")
+	flags.StringVar(&c.fieldType, "type", "", "`type` of the values: string, integer, decimal, date, datetime, bool, email, uuid or enum")
 	flags.BoolVar(&c.unique, "unique", false, "no two aggregates hold the same value of the field; =false ends that")
-	flags.StringVar(&c.pattern, "pattern", "", "`expression` (RE2) that the whole value matches; empty: no rule")
-	flags.StringSliceVar(&c.enumValues, "values", nil, "the `values` of an enum")
+	flags.StringVar(&c.pattern, "pattern", "", "`expression` (RE2) that the whole value must match; empty: no rule")
+	flags.StringSliceVar(&c.enumValues, "values", nil, "`values` of an enum, separated by commas")
 	adminFlags(cmd)
 	c.given = flags.Changed
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -68,30 +76,36 @@ func newSchemaAlterCommand(a *app) *cobra.Command {
 			return err
 		}
 		return a.withAdmin(cmd, func(cl *client.Client) error {
-			now, d, err := present(cmd, cl, args[0])
+			p, err := present(cmd, cl, args[0])
 			if err != nil {
 				return err
 			}
+			d := p.former.Definition
 			if err := c.apply(&d); err != nil {
 				return err
 			}
-			return a.draft(cmd, cl, now, d)
+			if _, known := p.former.Events[c.event]; c.given("event") && !known && len(c.add) == 0 {
+				a.warn("%s had no event type %s: it is a new one", d.Aggregate, c.event)
+			}
+			return a.draftOne(cmd, cl, p, d)
 		})
 	}
 	return cmd
 }
 
 func (c *alteration) check() error {
-	anyOf := func(names ...string) bool { return slices.ContainsFunc(names, c.given) }
-	rules := []string{"required", "max-length", "type", "pattern", "values", "unique"}
+	if len(c.add) == 1 && !c.given("field") && len(c.namedOf(fieldRules)) > 0 {
+		c.field = strings.TrimSpace(c.add[0])
+	}
+	rules, changes := c.namedOf(fieldRules), c.namedOf(eventChanges)
 	switch {
-	case !anyOf(append(rules, "event", "lock", "snapshot-threshold")...) && !anyOf("add", "remove", "deletes", "restore"):
+	case len(rules)+len(changes) == 0 && len(c.namedOf([]string{"event", "field", "lock", "snapshot-threshold"})) == 0:
 		return usageError("`eventful schema:alter --help` shows examples", "nothing is to be changed")
-	case anyOf("add", "remove", "deletes", "restore") && !c.given("event"):
-		return usageError("name it with -e", "--add, --remove, --deletes and --restore are about one event type")
-	case anyOf(rules...) && !c.given("field"):
-		return usageError("name it with --field", "--%s is about one field", strings.Join(rules, ", --"))
-	case c.given("field") && !anyOf(append(rules, "lock")...):
+	case len(changes) > 0 && !c.given("event"):
+		return usageError("name it with -e", "%s: of which event type?", strings.Join(changes, ", "))
+	case len(rules) > 0 && c.field == "":
+		return usageError("name it with --field", "%s: of which field?", strings.Join(rules, ", "))
+	case c.given("field") && len(rules) == 0 && !c.given("lock"):
 		return usageError("give a rule, for example --type=decimal", "--field=%s without a rule changes nothing", c.field)
 	}
 	for what, err := range map[string]error{"event": event.CheckEventType(c.event), "field": event.CheckField(c.field)} {
@@ -100,6 +114,16 @@ func (c *alteration) check() error {
 		}
 	}
 	return nil
+}
+
+// namedOf are those of the flags that stood on the command line, as they are written.
+func (c *alteration) namedOf(flags []string) (given []string) {
+	for _, name := range flags {
+		if c.given(name) {
+			given = append(given, "--"+name)
+		}
+	}
+	return given
 }
 
 // apply changes the definition.
@@ -119,7 +143,7 @@ func (c *alteration) apply(d *schema.Definition) error {
 			return err
 		}
 	}
-	if c.given("field") {
+	if c.field != "" {
 		return c.applyField(d)
 	}
 	return nil
@@ -127,7 +151,7 @@ func (c *alteration) apply(d *schema.Definition) error {
 
 func (c *alteration) applyEvent(d *schema.Definition) error {
 	e, known := d.Events[c.event]
-	if !known && (len(c.remove) > 0 || c.restore || c.given("required")) {
+	if !known && (len(c.remove) > 0 || c.restore || c.given("required") && len(c.add) == 0) {
 		return noSuchEvent(*d, c.event)
 	}
 	if c.restore {
@@ -154,7 +178,20 @@ func (c *alteration) applyEvent(d *schema.Definition) error {
 		e.Deletes = c.deletes
 	}
 	d.Events[c.event] = e
+	for _, f := range c.remove {
+		forgetUnused(d, strings.TrimSpace(f))
+	}
 	return nil
+}
+
+// forgetUnused drops the rules of a field that no event type has any more.
+func forgetUnused(d *schema.Definition, field string) {
+	for _, e := range d.Events {
+		if slices.Contains(e.Fields, field) {
+			return
+		}
+	}
+	delete(d.Fields, field)
 }
 
 func (c *alteration) applyField(d *schema.Definition) error {
@@ -167,7 +204,7 @@ func (c *alteration) applyField(d *schema.Definition) error {
 		return problem.New(problem.NotFound, "%s the field %s", where, c.field).WithHint("add it with -e EVENT -a %s", c.field)
 	}
 	f := d.Fields[c.field]
-	if c.given("lock") {
+	if c.given("lock") && c.given("field") {
 		f.Locked = c.lock
 	}
 	if c.given("unique") {

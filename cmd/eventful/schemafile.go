@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"go.yaml.in/yaml/v3"
 
@@ -19,6 +20,19 @@ const (
 	maxSchemaNodes = 500_000
 	maxSchemaDepth = 20
 )
+
+// readFile reads a schema file; - is standard input.
+func (a *app) readFile(path string) ([]byte, error) {
+	if path == "-" {
+		return readAll(a.in)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, problem.New(problem.NotFound, "read %s: %v", path, err)
+	}
+	defer f.Close()
+	return readAll(f)
+}
 
 func readAll(r io.Reader) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSchemaFile+1))

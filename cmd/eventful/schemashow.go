@@ -98,7 +98,10 @@ func newSchemaShowCommand(a *app) *cobra.Command {
 			return err
 		}
 		if *draft && !isThere(s.Draft) {
-			return problem.New(problem.NotFound, "%s has no draft", s.Type)
+			return problem.New(problem.NotFound, "%s has no draft", s.Type).WithHint("without --draft the schema in force is shown; `eventful schema:alter %s` drafts a change", s.Type)
+		}
+		if !isThere(s.Draft) && !isThere(s.Definition) {
+			return noSuchType(args[0])
 		}
 		if a.form != "table" {
 			return a.show(s)
@@ -129,8 +132,9 @@ func newSchemaMigrateCommand(a *app) *cobra.Command {
 		Use:     "schema:migrate [TYPE]",
 		Aliases: []string{"migrate"},
 		Short:   "Put drafts into force; without a type all of them",
-		Long: "Put drafts into force. --dry-run shows what changes and checks every stored event against the new schema.\n" +
-			"The command returns once every writer decides under the new schema. Stored events stay as they are.",
+		Long: "Put drafts into force. --dry-run shows what changes and checks every stored event against the new schema: how many it would not\n" +
+			"accept now, and some of them. They stay as they are, and readable.\n" +
+			"The command returns once every writer decides under the new schema.",
 		Args: cobra.MaximumNArgs(1),
 	}
 	force := cmd.Flags().BoolP("force", "f", false, "do it")
@@ -161,13 +165,19 @@ func (a *app) migrate(cmd *cobra.Command, c *client.Client, aggregateType string
 	}
 	if len(migrations) == 0 {
 		fmt.Fprintln(a.errOut, "there is no draft: nothing changes")
-		return a.showChanges(nil)
+		return a.showNothing()
 	}
-	if err := a.showChanges(migrations); err != nil {
+	p := a.printer("TYPE", "CHANGE")
+	for _, m := range migrations {
+		if err := p.changes(m, m.Type, m.Changes); err != nil {
+			return err
+		}
+	}
+	if err := p.close(); err != nil {
 		return err
 	}
 	for _, m := range migrations {
-		fmt.Fprintf(a.errOut, "%s: version %s; %d stored events checked, %d would not be accepted now\n", m.Type, versions(m, force), m.Checked, m.Failing)
+		fmt.Fprintf(a.errOut, "%s: version %s%s\n", m.Type, versions(m, force), checkedText(m, force))
 		for _, sample := range m.Samples {
 			fmt.Fprintf(a.errOut, "  - %s\n", printable(sample))
 		}
@@ -178,13 +188,32 @@ func (a *app) migrate(cmd *cobra.Command, c *client.Client, aggregateType string
 	return nil
 }
 
+// showNothing is an answer without rows.
+func (a *app) showNothing() error {
+	if a.form == "table" {
+		return nil
+	}
+	return a.printer().close()
+}
+
+// checkedText says what a dry run counted; a migration itself counts nothing.
+func checkedText(m client.Migration, done bool) string {
+	if done {
+		return ""
+	}
+	return fmt.Sprintf("; %s checked, %d would not be accepted now", counted(m.Checked, "stored event"), m.Failing)
+}
+
 func versions(m client.Migration, done bool) string {
 	verb := "would become"
 	if done {
 		verb = "became"
 	}
-	if m.From == 0 {
+	switch m.From {
+	case 0:
 		return fmt.Sprintf("%d (new)", m.To)
+	case m.To:
+		return fmt.Sprintf("%d stays: the draft changes nothing", m.To)
 	}
 	return fmt.Sprintf("%d %s %d", m.From, verb, m.To)
 }
@@ -197,14 +226,15 @@ func (a *app) discard(cmd *cobra.Command, c *client.Client, aggregateType string
 	if err != nil {
 		return err
 	}
+	if len(types) == 0 {
+		fmt.Fprintln(a.errOut, "there was no draft")
+		return a.showNothing()
+	}
 	p := a.printer("DISCARDED")
 	for _, t := range types {
 		if err := p.add(t, t); err != nil {
 			return err
 		}
-	}
-	if len(types) == 0 {
-		fmt.Fprintln(a.errOut, "there was no draft")
 	}
 	return p.close()
 }

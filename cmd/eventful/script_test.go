@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
@@ -54,6 +55,12 @@ func TestScripts(t *testing.T) {
 			"answers":    answers,
 			"nothing":    nothing,
 			"secretless": secretless,
+			"expired":    waitExpired,
+			"edit":       editStream,
+			"junk":       junk,
+			"cluster":    startCluster,
+			"stopnats":   stopNATS,
+			"eventually": eventually,
 		},
 	})
 }
@@ -156,6 +163,16 @@ func killed(ts *testscript.TestScript, neg bool, args []string) {
 		info, err := run.Find(dir)
 		return err == nil && info == nil
 	})
+}
+
+// expired TOKEN waits until the access token has expired.
+func waitExpired(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expired TOKEN")
+	}
+	claims, err := jwt.DecodeUserClaims(args[0])
+	ts.Check(err)
+	poll(ts, "the end of a token", func() bool { return time.Now().Unix() >= claims.Expires })
 }
 
 // running DIR waits until the server on a data folder accepts commands.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -97,6 +98,21 @@ func (a *app) ask(what, missing, name string) ([]byte, error) {
 		return nil, usageError("nothing was changed; run it again", "the two are not the same")
 	}
 	return first, nil
+}
+
+// askSecret reads one secret: from a terminal without echo, else from standard input. The hint is for where nothing stands there.
+func (a *app) askSecret(what, hint string) ([]byte, error) {
+	if term.IsTerminal(int(a.in.Fd())) {
+		return a.prompt(what + ": ")
+	}
+	text, err := io.ReadAll(io.LimitReader(a.in, 64<<10))
+	if err != nil {
+		return nil, fmt.Errorf("read the %s: %w", what, err)
+	}
+	if len(strings.TrimSpace(string(text))) == 0 {
+		return nil, usageError(hint, "no %s was given", what)
+	}
+	return text, nil
 }
 
 func (a *app) prompt(text string) ([]byte, error) {

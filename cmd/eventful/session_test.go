@@ -36,11 +36,11 @@ func sessionApp(t *testing.T) (a *app, path string) {
 
 func TestSessionIsSealedAndComesBack(t *testing.T) {
 	a, path := sessionApp(t)
-	want := &session{Format: sessionFormat, Token: "header.claims.signature", Holder: "token x", Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
-	if s, err := a.session(); s != nil || err != nil {
-		t.Fatalf("before: got %v, %v, want no session", s, err)
+	want := &session{Format: sessionFormat, Token: &kept{Secret: "header.claims.signature", Holder: "token x", Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}}
+	if s, err := a.session(); err != nil || !s.empty() {
+		t.Fatalf("before: got %v, %v, want an empty session", s, err)
 	}
-	if _, err := a.keep(want); err != nil {
+	if err := a.keep(want); err != nil {
 		t.Fatal(err)
 	}
 	got, err := a.session()
@@ -56,8 +56,25 @@ func TestSessionIsSealedAndComesBack(t *testing.T) {
 			t.Errorf("%s: got mode %v (%v), want 0600", file, info.Mode(), err)
 		}
 	}
-	if text, err := os.ReadFile(path); err != nil || bytes.Contains(text, []byte(want.Token)) {
+	if text, err := os.ReadFile(path); err != nil || bytes.Contains(text, []byte(want.Token.Secret)) {
 		t.Errorf("the session file holds the token as it is (%v)", err)
+	}
+}
+
+func TestBothKindsAreKeptSideBySide(t *testing.T) {
+	a, _ := sessionApp(t)
+	key, access := &kept{Secret: "SA1", Account: "A1", Holder: "A2"}, &kept{Secret: "a.b.c", Holder: "token x"}
+	for kind, k := range map[string]*kept{kindAuthKey: key, kindToken: access} {
+		if err := a.keepBeside(kind, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := a.session()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&session{Format: sessionFormat, AuthKey: key, Token: access}, got); diff != "" {
+		t.Errorf("session (-want +got):\n%s", diff)
 	}
 }
 
@@ -72,13 +89,13 @@ func TestSessionsThatDoNotOpen(t *testing.T) {
 	}
 	for name, test := range tests {
 		a, path := sessionApp(t)
-		if _, err := a.keep(&session{Format: sessionFormat, Token: "t", Holder: "token x", Expires: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}); err != nil {
+		if err := a.keep(&session{Token: &kept{Secret: "t", Holder: "token x", Expires: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := test.spoil(path); err != nil {
 			t.Fatal(err)
 		}
-		_, err := a.session()
+		_, err := a.token()
 		if !errors.Is(err, &problem.Problem{Code: problem.Unauthenticated}) || !strings.Contains(err.Error(), test.text) || problem.From(err).Hint == "" {
 			t.Errorf("%s: got %v, want %q with a hint", name, err, test.text)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 
 // statusPatience bounds each question that status asks the server.
 const statusPatience = 3 * time.Second
+
+// endPatience is how long status waits for a server that was ready, does not answer, and so is perhaps just ending.
+const endPatience = time.Second
 
 // Words for the state of a server.
 const (
@@ -35,7 +39,7 @@ type serverStatus struct {
 	Since     *time.Time      `json:"since,omitempty"`
 	NATS      string          `json:"nats,omitempty"`
 	HTTP      string          `json:"http,omitempty"`
-	Log       string          `json:"log"`
+	Log       string          `json:"log,omitempty"` // the file, if there is one
 	NoEngines bool            `json:"no-engines,omitempty"`
 	Unsafe    bool            `json:"unsafe-no-sync,omitempty"`
 	Engines   json.RawMessage `json:"engines,omitempty"` // the answer of adm.server.status
@@ -67,8 +71,14 @@ func newStatusCommand(a *app) *cobra.Command {
 
 func (a *app) status(ctx context.Context) error {
 	dir := a.settings.DataDir
-	s := serverStatus{State: stateStopped, DataDir: dir, Site: a.settings.Site, Log: run.LogPath(dir)}
+	s := serverStatus{State: stateStopped, DataDir: dir, Site: a.settings.Site}
+	if _, err := os.Stat(run.LogPath(dir)); err == nil {
+		s.Log = run.LogPath(dir)
+	}
 	info, err := run.Find(dir)
+	if err == nil && info != nil && info.Ready && !accepts(ctx, info) { // perhaps it is just ending
+		info, err = run.FindAfter(ctx, dir, endPatience)
+	}
 	if err != nil {
 		return err
 	}
@@ -115,7 +125,10 @@ func (s *serverStatus) lines(e *engineStatus) []string {
 		if s.Site != "" {
 			pairs = append(pairs, "site", s.Site)
 		}
-		return append(pairs, "log", s.Log)
+		if s.Log != "" {
+			pairs = append(pairs, "log", s.Log)
+		}
+		return pairs
 	}
 	pairs = append(pairs, "version", s.Version, "site", s.Site, "process id", strconv.Itoa(s.PID))
 	if s.Since != nil {

@@ -23,14 +23,18 @@ func newStopCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().Bool("all", false, "every service of the server (today there is no other way)")
 	force := cmd.Flags().Bool("force", false, "kill the server if it has not ended within --timeout")
-	patience := cmd.Flags().Duration("timeout", stopPatience, "how `long` to wait for the server's end")
+	patience := cmd.Flags().Duration("timeout", stopPatience, "how long to wait for the server's end")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		info, err := run.Find(a.settings.DataDir)
 		if err != nil {
 			return err
 		}
-		if info == nil {
-			return notRunning(a.settings.DataDir)
+		if info == nil { // as it is wanted
+			if err := a.mustBeConfigured(); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.errOut, "no server runs on %s\n", printable(a.settings.DataDir))
+			return nil
 		}
 		if err := run.End(cmd.Context(), a.settings.DataDir, *patience, *force); err != nil {
 			return err
@@ -42,5 +46,9 @@ func newStopCommand(a *app) *cobra.Command {
 }
 
 func notRunning(dir string) error {
+	if !run.Configured(dir) {
+		return problem.New(problem.Unavailable, "no server runs on %s: the folder is not configured", dir).
+			WithHint("name the right folder with --data-dir, or a server with --server; `eventful config` makes a new folder")
+	}
 	return problem.New(problem.Unavailable, "no server runs on %s", dir).WithHint("start one with `eventful start`, or name another folder with --data-dir")
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/client"
-	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
@@ -67,7 +65,7 @@ func newTokenGenerateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "token:generate", Short: "Make an access token, or an auth key", Long: tokenGenerateHelp, Args: cobra.NoArgs}
 	var f tokenFlags
 	flags := cmd.Flags()
-	flags.BoolVar(&f.authKey, "auth-key", false, "make an auth key; needs the master key, and the server running on --data-dir")
+	flags.BoolVar(&f.authKey, "auth-key", false, "make an auth key; needs the master key, and the server on --data-dir, or --server and the DEK")
 	flags.StringVar(&f.name, "name", "", "`name` of the auth key, for people; made of its id if not given")
 	flags.StringSliceVar(&f.aggregates, "aggregates", []string{token.All}, "aggregate `types` that it is for; * is all")
 	flags.StringSliceVar(&f.actions, "actions", nil, "what it may do: write, read, verify, archive, admin (an auth key: all; a token: write if it has a --limit, and read)")
@@ -107,12 +105,9 @@ func (a *app) generateKey(cmd *cobra.Command, f tokenFlags) error {
 		return err
 	}
 	defer clear(operator)
-	credential, err := a.localCredential()
+	credential, err := a.keyCredential()
 	if err != nil {
 		return err
-	}
-	if credential == "" {
-		return notRunning(a.settings.DataDir)
 	}
 	c, err := a.dial(cmd, client.Static(credential))
 	if err != nil {
@@ -141,16 +136,16 @@ func (a *app) generateKey(cmd *cobra.Command, f tokenFlags) error {
 }
 
 func (a *app) operatorSeed() ([]byte, error) {
-	keys, err := keyring.Load(filepath.Join(a.settings.DataDir, run.KeyFile))
+	keys, err := a.loadKeys()
 	if err != nil {
-		return nil, run.KeyProblem(err)
+		return nil, err
 	}
 	master, err := a.secret(settings.MasterKey)
 	if err != nil {
 		return nil, err
 	}
 	if master == nil {
-		if master, err = a.askSecret("master key"); err != nil {
+		if master, err = a.askSecret("master key", "set EVENTFUL_MASTER_KEY_FILE or EVENTFUL_MASTER_KEY, or give --master-key-file"); err != nil {
 			return nil, err
 		}
 	}

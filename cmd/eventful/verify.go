@@ -23,10 +23,11 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 		Use:   "aggregate:verify ([TYPE/]ID | --type=TYPE | --all)",
 		Short: "Prove that an aggregate, a type, or everything is as it was written",
 		Long: "Recompute every hash from the log and compare it with what the commits state. --all reads every log from its beginning.\n" +
+			"--type reads the log of the type: aggregates, events and blocks are counted for the whole log, which other types may share.\n" +
 			"The exit status is 7 if a proof does not hold; the aggregate and the version are named.",
 		Args: cobra.MaximumNArgs(1),
 	}
-	aggregateType := cmd.Flags().String("type", "", "every aggregate of this `type`")
+	aggregateType := cmd.Flags().String("type", "", "every aggregate of this `type`, and the whole log that it lies in")
 	all := cmd.Flags().Bool("all", false, "every log, from its beginning")
 	remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -90,14 +91,22 @@ func (a *app) verifyMany(cmd *cobra.Command, c *client.Client, aggregateType str
 	if err != nil {
 		return err
 	}
-	if err := a.showReport(report); err != nil || len(report.Failed) == 0 {
+	if err := a.showReport(aggregateType, report); err != nil || len(report.Failed) == 0 {
 		return err
 	}
 	first := report.Failed[0]
 	return refuted("%d of %d aggregates or places; the first: %s", len(report.Failed), report.Aggregates, failedText(first))
 }
 
-func (a *app) showReport(r *client.Report) error {
+// ofLog says whose numbers a report on a type has: a type is verified by reading its log, which other types may share.
+func ofLog(aggregateType string, r *client.Report) string {
+	if aggregateType == "" || len(r.Logs) != 1 {
+		return ""
+	}
+	return " in the log " + r.Logs[0].Log
+}
+
+func (a *app) showReport(aggregateType string, r *client.Report) error {
 	if a.form != "table" {
 		return a.show(r)
 	}
@@ -127,7 +136,8 @@ func (a *app) showReport(r *client.Report) error {
 	if len(r.Failed) > 0 {
 		verdict = fmt.Sprintf("%d FAILED", len(r.Failed))
 	}
-	_, err := fmt.Fprintf(a.out, "verified %d aggregates, %d events, %d blocks: %s\n", r.Aggregates, r.Events, r.Blocks, verdict)
+	_, err := fmt.Fprintf(a.out, "verified %s, %s, %s%s: %s\n",
+		counted(r.Aggregates, "aggregate"), counted(r.Events, "event"), counted(r.Blocks, "block"), ofLog(aggregateType, r), verdict)
 	return err
 }
 
@@ -179,6 +189,9 @@ func newAggregateExportCommand(a *app) *cobra.Command {
 	}
 	to := cmd.Flags().String("to", "", "`file` to write, readable by its owner only; standard output if not given")
 	return a.onAggregate(cmd, func(cmd *cobra.Command, c *client.Client, id event.AggregateID, _ []string) error {
+		if form := a.settings.FromFlags("output")["output"]; form != "" && form != "json" {
+			return usageError("leave -o out: what verifiers read is JSON (docs/spec/log.md, section 9)", "an export cannot be written as %s", form)
+		}
 		export, err := c.Export(cmd.Context(), id)
 		if err != nil {
 			return err

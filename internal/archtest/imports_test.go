@@ -73,6 +73,11 @@ var mayImport = map[string][]string{
 
 	"pkg/client":   {"pkg/event", "pkg/problem", "pkg/schema", "streams", natsGo},
 	"pkg/importer": {"pkg/event", "pkg/problem", "pkg/schema", "pkg/client", "streams", yaml},
+
+	"bench": {"pkg/client", "pkg/keyring", "streams", jwt, natsGo}, // clients of the real programs
+	"bench/server": { // puts the engines together as cmd/internal/run does, and leaves parts out
+		"pkg/event", "pkg/jetlog", "pkg/keyring", "pkg/natsapi", "pkg/projector", "pkg/writer", jwt, natsGo, natsServer, zerolog,
+	},
 }
 
 // anything below these folders may import every package and every module of go.mod.

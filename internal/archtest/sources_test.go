@@ -23,8 +23,7 @@ const (
 
 // mayPanic are the files with a panic that no input can reach, or that a wrong program reaches at its first call.
 var mayPanic = []string{
-	"cmd/eventful/import.go",     // marks a flag that was defined the line before
-	"cmd/eventful/start.go",      // the same
+	"cmd/eventful/start.go",      // hides a flag that was defined the line before
 	"pkg/aggregate/aggregate.go", // a digest of what Check refuses
 	"pkg/keyring/seal.go",        // a cipher with a key of fixed length
 	"pkg/problem/problem.go",     // a code that is not in the closed table
@@ -172,7 +171,8 @@ func forbidden(s *source, n ast.Node, inside string) string {
 	if !ok {
 		return ""
 	}
-	library := !s.test && !strings.HasPrefix(s.path, "cmd/") && !strings.HasPrefix(s.path, "examples/")
+	program := func(folder string) bool { return strings.HasPrefix(s.path, folder+"/") }
+	library := !s.test && !slices.ContainsFunc([]string{"bench", "cmd", "examples"}, program)
 	switch name := from.Name + "." + sel.Sel.Name; name {
 	case "time.Sleep":
 		return name + " waits for luck: poll with a deadline and a timer, or take the clock as a value"

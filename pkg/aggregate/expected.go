@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"math"
 	"strconv"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -32,7 +31,7 @@ var (
 // Exactly expects v to be the newest version; 0 means never written.
 func Exactly(v event.Version) Expected { return Expected{kind: exactly, version: v} }
 
-// ParseExpected reads any, none, exists, or a decimal number without sign or leading zeros, at most 2^63-1. The error is a *problem.Problem.
+// ParseExpected reads any, none, exists, or a decimal number without sign or leading zeros, at most 2^63-2. The error is a *problem.Problem.
 func ParseExpected(s string) (Expected, error) {
 	switch s {
 	case "any":
@@ -43,9 +42,9 @@ func ParseExpected(s string) (Expected, error) {
 		return Exists, nil
 	}
 	v, err := strconv.ParseUint(s, 10, 63)
-	if err != nil || strconv.FormatUint(v, 10) != s {
+	if err != nil || v > event.MaxVersion || strconv.FormatUint(v, 10) != s {
 		return Expected{}, problem.New(problem.Malformed, "the expected version %q cannot be read", clip(s)).
-			WithHint("any, none, exists, or a number from 0 to %d without sign or leading zeros", uint64(math.MaxInt64))
+			WithHint("any, none, exists, or a number from 0 to %d without sign or leading zeros", uint64(event.MaxVersion))
 	}
 	return Exactly(event.Version(v)), nil
 }

@@ -26,10 +26,19 @@ func ParseOccurredAt(s string) (event.Time, error) {
 	return event.Time(t.UnixNano()), nil
 }
 
-// lax reports what package time reads and RFC 3339 or the log does not: an hour of one digit, a comma before the fraction, and more than nine
-// fractional digits.
+// lax reports what package time reads and RFC 3339 or the log does not: an hour of one digit, a comma before the fraction, more than nine
+// fractional digits, and a zone of 24 hours or 60 minutes.
 func lax(s string) bool {
 	_, fraction, _ := strings.Cut(s, ".")
 	notDigit := func(r rune) bool { return r < '0' || r > '9' }
-	return s[len("2006-01-02T15")] != ':' || strings.Contains(s, ",") || strings.IndexFunc(fraction, notDigit) > 9
+	return s[len("2006-01-02T15")] != ':' || strings.Contains(s, ",") || strings.IndexFunc(fraction, notDigit) > 9 || laxZone(s)
+}
+
+// laxZone looks at the end of a time that package time has read: Z, or a sign, hours and minutes (RFC 3339, section 5.6: 00 to 23, 00 to 59).
+func laxZone(s string) bool {
+	if strings.HasSuffix(s, "Z") {
+		return false
+	}
+	hours, minutes, _ := strings.Cut(s[len(s)-len("07:00"):], ":")
+	return hours > "23" || minutes > "59"
 }

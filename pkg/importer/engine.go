@@ -167,8 +167,7 @@ func (e *engine) take(ctx context.Context, i item) {
 		e.finish(i.row.number, stopped(where(i.row.number, i.row.line), i.problem))
 	case i.problem != nil:
 		e.reject(i.row.number, i.row.line, i.problem)
-	case i.command == nil:
-		e.summary.Skipped++
+	case i.command == nil: // done by an earlier run
 	default:
 		c := i.command
 		e.open, e.openBytes = e.open+1, e.openBytes+c.size()

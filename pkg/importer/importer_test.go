@@ -202,6 +202,20 @@ func TestSpentTokenStopsAtItsRow(t *testing.T) {
 	}
 }
 
+// TestStoppedEarlyStillCountsWhatWasSkipped: rows of an earlier run behind the one at which a run stops are neither stored nor left.
+func TestStoppedEarlyStillCountsWhatWasSkipped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := newFakeServer(t), rows(t, 300, 11)
+		s.ranges = "201-300"
+		s.refuse = func(*importer.Command) *problem.Problem { return problem.New(problem.BudgetSpent, "no more") }
+		cfg, _ := config(t, s, f)
+		cfg.Window = 1
+		if got, err := importer.Run(t.Context(), cfg); err == nil || got.Skipped != 100 || got.Left != 200 {
+			t.Errorf("got %+v, %v, want 100 skipped and 200 left", got, err)
+		}
+	})
+}
+
 // TestSpentTokenWithManyUnderWay: of the rows that are refused together, the first in the file is named, and none of its aggregate's later rows is stored.
 func TestSpentTokenWithManyUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

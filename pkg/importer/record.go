@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
 // recordPatience bounds the last record of a run that was told to stop.
@@ -15,6 +17,9 @@ func (e *engine) load(ctx context.Context) error {
 		return nil
 	}
 	text, err := e.cfg.Server.RowsDone(ctx, e.cfg.File.Digest, e.cfg.Aggregate)
+	if err != nil && problem.From(err).ExitStatus() == exitRefused {
+		return e.cfg.File.Stopped(err)
+	}
 	if err != nil {
 		return fmt.Errorf("ask which rows were imported before: %w", err)
 	}
@@ -22,6 +27,7 @@ func (e *engine) load(ctx context.Context) error {
 		return fmt.Errorf("read which rows were imported before: %w", err)
 	}
 	e.recorded = e.done.Rows()
+	e.summary.Skipped = e.recorded
 	return nil
 }
 

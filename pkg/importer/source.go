@@ -76,6 +76,13 @@ type File struct {
 	Header []string // CSV: its columns
 	Rows   uint64   // with broken ones
 	Bytes  int64
+
+	first uint64 // line of the first row
+}
+
+// Stopped is the error of a run that could not even begin: nothing of the file, from its first row on, was sent. It keeps the code of its cause.
+func (f *File) Stopped(cause error) error {
+	return stopped(where(1, f.first)+", before anything was sent", cause)
 }
 
 // OpenFile reads the whole file once. Memory use does not depend on its size. Errors are *problem.Problem: not_found, or malformed with the line.
@@ -95,12 +102,15 @@ func OpenFile(ctx context.Context, path string, format Format, comma rune) (*Fil
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("read %s: %w", path, ctx.Err())
 		}
-		if _, err := rows.next(); errors.Is(err, io.EOF) {
+		r, err := rows.next()
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return nil, f.wrap(err)
 		}
-		f.Rows++
+		if f.Rows++; f.Rows == 1 {
+			f.first = r.line
+		}
 	}
 	f.Digest, f.Bytes = in.digest(), in.bytes
 	if f.Rows == 0 {

@@ -121,3 +121,11 @@ func FuzzOpenFile(f *testing.F) {
 		}
 	})
 }
+
+func TestStoppedNamesTheFirstRow(t *testing.T) {
+	f := open(t, importer.CSV, "\"id\nof\",event\nA,X\nB,X\n")
+	err := f.Stopped(problem.New(problem.Unauthenticated, "the token expired"))
+	if p := problem.From(err); p.Code != problem.Unauthenticated || !strings.Contains(p.Detail, "row 1 (line 3)") || p.Hint == "" {
+		t.Errorf("got %v, want row 1 (line 3), unauthenticated, with a hint", err)
+	}
+}

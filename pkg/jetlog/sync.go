@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,15 +20,31 @@ const (
 	syncQuiet = 100 * time.Millisecond
 )
 
-// serverReport is the part of a server's JetStream report (JSZ of nats-server 2.15) that tells when it syncs.
+// Server is what one nats-server says of itself and its JetStream.
+type Server struct {
+	Name, Version   string
+	JetStream       bool          // whether it has JetStream; what follows but Now is zero without it
+	SyncAlways      bool          // it flushes every write before it acknowledges
+	SyncInterval    time.Duration // else how often
+	Used            uint64        // bytes in its file store
+	MaxStore        int64         // bytes that its file store may hold
+	Now             time.Time     // its clock when it answered
+	Asked, Answered time.Time     // the caller's clock when it was asked, and when the answer was there
+}
+
+// serverReport is the part of a server's JetStream report (JSZ of nats-server 2.15) that is read.
 type serverReport struct {
 	Server struct {
-		Name string `json:"name"`
-		ID   string `json:"id"`
+		Name    string `json:"name"`
+		ID      string `json:"id"`
+		Version string `json:"ver"`
 	} `json:"server"`
 	Data struct {
-		Disabled bool `json:"disabled"`
+		Now      time.Time `json:"now"`
+		Disabled bool      `json:"disabled"`
+		Storage  uint64    `json:"storage"`
 		Config   struct {
+			MaxStorage   int64         `json:"max_storage"`
 			SyncAlways   bool          `json:"sync_always"`
 			SyncInterval time.Duration `json:"sync_interval"`
 		} `json:"config"`
@@ -37,24 +55,46 @@ type serverReport struct {
 	Error *struct {
 		Description string `json:"description"`
 	} `json:"error"`
+
+	answered time.Time
+}
+
+// Servers asks every server, over a connection in the system account, and gives them in the order of their names. now is the caller's clock. An error
+// means that the servers could not be asked, or not all of a cluster answered.
+func Servers(ctx context.Context, sys *nats.Conn, now func() time.Time) ([]Server, error) {
+	asked := now()
+	reports, err := askServers(ctx, sys, now)
+	if err != nil {
+		return nil, err
+	}
+	servers := make([]Server, 0, len(reports))
+	for _, r := range reports {
+		servers = append(servers, Server{
+			Name: r.Server.Name, Version: r.Server.Version, JetStream: !r.Data.Disabled,
+			SyncAlways: r.Data.Config.SyncAlways, SyncInterval: r.Data.Config.SyncInterval, Used: r.Data.Storage, MaxStore: r.Data.Config.MaxStorage,
+			Now: r.Data.Now, Asked: asked, Answered: r.answered,
+		})
+	}
+	slices.SortFunc(servers, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
+	return servers, nil
 }
 
 // CheckSync asks every server, over a connection in the system account, whether JetStream syncs every write (sync_interval: always). ErrNotSynced
 // names the servers that do not. An error of another kind means that the servers could not be asked, or not all of a cluster answered.
 func CheckSync(ctx context.Context, sys *nats.Conn) error {
-	reports, err := askServers(ctx, sys)
+	servers, err := Servers(ctx, sys, time.Now)
 	if err != nil {
 		return fmt.Errorf("ask servers for their sync interval: %w", err)
 	}
 	var wrong []error
 	enabled := 0
-	for _, r := range reports {
-		if r.Data.Disabled {
+	for _, s := range servers {
+		if !s.JetStream {
 			continue
 		}
 		enabled++
-		if !r.Data.Config.SyncAlways {
-			wrong = append(wrong, fmt.Errorf("server %s syncs every %v", r.Server.Name, r.Data.Config.SyncInterval))
+		if !s.SyncAlways {
+			wrong = append(wrong, fmt.Errorf("server %s syncs every %v", s.Name, s.SyncInterval))
 		}
 	}
 	if len(wrong) > 0 {
@@ -67,7 +107,7 @@ func CheckSync(ctx context.Context, sys *nats.Conn) error {
 }
 
 // askServers collects the reports of all servers. How many there are is known only for a cluster, from the size of its meta group.
-func askServers(ctx context.Context, sys *nats.Conn) (map[string]serverReport, error) {
+func askServers(ctx context.Context, sys *nats.Conn, now func() time.Time) (map[string]serverReport, error) {
 	ctx, cancel := context.WithTimeout(ctx, syncPatience)
 	defer cancel()
 	inbox := sys.NewInbox()
@@ -88,6 +128,7 @@ func askServers(ctx context.Context, sys *nats.Conn) (map[string]serverReport, e
 		case err != nil:
 			return nil, fmt.Errorf("%d servers answered of %d: %w", len(reports), expected(reports), err)
 		}
+		r.answered = now()
 		reports[r.Server.ID] = r
 	}
 }

@@ -172,7 +172,7 @@ func (a *API) keyAdd(ctx context.Context, r request, h headers) (any, *problem.P
 	k := token.Key{ID: body.Key, Name: body.Name, Aggregates: body.Aggregates, Actions: body.Actions, MaxLimit: body.MaxLimit}
 	const longest = uint64(1<<63-1) / uint64(time.Second)
 	k.MaxExpiration = time.Duration(min(body.MaxExpiration, longest)) * time.Second
-	if p := token.CheckRights(k.Aggregates, k.Actions); p != nil {
+	if p := k.Check(); p != nil {
 		return nil, p
 	}
 	if err := token.CheckAppUpdate(present.(map[string]string)["account"], body.Account, a.cfg.Operators...); err != nil {

@@ -35,7 +35,7 @@ func readCommand(r request) (writer.Request, *problem.Problem) {
 	if p != nil {
 		return writer.Request{}, p
 	}
-	dry, p := h.flag(streams.HeaderDryRun)
+	dry, p := h.flag(streams.HeaderDryRun, "true")
 	if p != nil {
 		return writer.Request{}, p
 	}

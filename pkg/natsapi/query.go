@@ -148,12 +148,18 @@ func answered[T any](v T, err error) (any, *problem.Problem) {
 
 func (a *API) get(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
-		Version event.Version `json:"version"`
+		Version *event.Version `json:"version"`
 	}
 	if p := k.body(&body); p != nil {
 		return nil, p
 	}
-	return answered(a.cfg.Projector.Get(ctx, k.about, body.Version))
+	var version event.Version // 0: the newest
+	if body.Version != nil {
+		if version = *body.Version; version == 0 {
+			return nil, problem.New(problem.Malformed, "the body: version is 0, and the first one is 1").WithHint("leave version out for the newest")
+		}
+	}
+	return answered(a.cfg.Projector.Get(ctx, k.about, version))
 }
 
 func (a *API) history(ctx context.Context, k asked) (any, *problem.Problem) {

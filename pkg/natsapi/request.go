@@ -1,7 +1,6 @@
 package natsapi
 
 import (
-	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -12,10 +11,7 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-const (
-	maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
-	maxBody   = 1 << 20  // bytes of the body of a query or act
-)
+const maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
 
 // request is a message that wants an answer.
 type request struct{ micro.Request }
@@ -34,7 +30,7 @@ var known = func() map[string]bool {
 	return m
 }()
 
-// headers reads the headers: names without regard to case, each of ours once, none of the server's.
+// headers reads the headers: names without regard to case, each of ours once and not empty, none of the server's.
 func (r request) headers() (headers, *problem.Problem) {
 	out := make(headers)
 	for name, values := range r.Headers() {
@@ -51,6 +47,9 @@ func (r request) headers() (headers, *problem.Problem) {
 		if len(values[0]) > maxHeader {
 			return nil, problem.New(problem.TooLarge, "header %s has %d bytes, at most %d are allowed", name, len(values[0]), maxHeader)
 		}
+		if values[0] == "" && lower != strings.ToLower(streams.HeaderToken) { // an empty token is a missing one, which has its own answer
+			return nil, problem.New(problem.Malformed, "header %s is empty", name).WithHint("give it a value, or leave it out")
+		}
 		out[lower] = values[0]
 	}
 	return out, nil
@@ -58,36 +57,16 @@ func (r request) headers() (headers, *problem.Problem) {
 
 func (h headers) get(name string) string { return h[strings.ToLower(name)] }
 
-// flag reads a header that is `true` or left out.
-func (h headers) flag(name string) (bool, *problem.Problem) {
+// flag reads a header that has the value on, or is `false` or left out.
+func (h headers) flag(name, on string) (bool, *problem.Problem) {
 	switch v := h.get(name); v {
 	case "", "false":
 		return false, nil
-	case "true", "1":
+	case on:
 		return true, nil
 	default:
-		return false, problem.New(problem.Malformed, "header %s is %.80q, it must be true or left out", name, v)
+		return false, problem.New(problem.Malformed, "header %s is %.80q", name, v).WithHint("give it the value %s, or leave it out", on)
 	}
-}
-
-// body reads the JSON body of a query or act; an empty one is an empty object.
-func (r request) body(into any) *problem.Problem {
-	data := r.Data()
-	if len(data) > maxBody {
-		return problem.New(problem.TooLarge, "the body has %d bytes, at most %d are allowed", len(data), maxBody)
-	}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return problem.New(problem.Malformed, "the body cannot be read: %v", err).WithHint("docs/spec/commands.md says what the body of %.80q holds", r.Subject())
-	}
-	if d.More() {
-		return problem.New(problem.Malformed, "the body has something behind its JSON object")
-	}
-	return nil
 }
 
 // answer sends the only or last message of an answer. An error is the connection's, which reports it itself.

@@ -57,7 +57,7 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p != nil {
 		return nil, p
 	}
-	streaming, p := k.headers.flag(streams.HeaderStream)
+	streaming, p := k.headers.flag(streams.HeaderStream, "1")
 	if p != nil {
 		return nil, p
 	}

@@ -69,8 +69,8 @@ func TestWaitRefuses(t *testing.T) {
 	if err := p.WaitFor(ctx, later); !unavailable(err) {
 		t.Errorf("not written yet: got %v, want unavailable", err)
 	}
-	if err := p.WaitFor(ctx, ghost); !unavailable(err) {
-		t.Errorf("no such log: got %v, want unavailable", err)
+	if err := p.WaitFor(context.Background(), ghost); !errors.Is(err, &problem.Problem{Code: problem.NotFound}) {
+		t.Errorf("no such log: got %v, want not_found", err)
 	}
 	if err := p.WaitForLatest(context.Background(), "ghost"); err != nil {
 		t.Errorf("latest of no such log: got %v, want nil", err)

@@ -11,9 +11,12 @@ import (
 	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
-// WaitFor waits until the index holds a position, so that a reader sees what it wrote. not_found: another block lies there, so the log has
-// lost it; unavailable: ctx ended first, or the log's reader has stopped.
+// WaitFor waits until the index holds a position, so that a reader sees what it wrote. not_found: there is no such log, or another block lies
+// there, so the log has lost it; unavailable: ctx ended first, or the log's reader has stopped.
 func (p *Projector) WaitFor(ctx context.Context, position event.Position) error {
+	if err := p.mustExist(ctx, position.Log); err != nil {
+		return err
+	}
 	x, err := p.waitIndex(ctx, position.Log, position.Sequence)
 	if err != nil {
 		return err
@@ -97,6 +100,23 @@ func readableEnd(ctx context.Context, source eventlog.Log, first, last uint64) (
 		last--
 	}
 	return last, nil
+}
+
+// mustExist refuses a log that has no index and is not in the store either: whoever has a position of it has it from a log that existed.
+func (p *Projector) mustExist(ctx context.Context, log string) error {
+	x, _, ended := p.indexOrGrowth(log)
+	switch {
+	case ended:
+		return notRunning()
+	case x != nil:
+		return nil
+	}
+	if _, err := p.config.Store.Open(ctx, log); errors.Is(err, eventlog.ErrNotFound) {
+		return problem.New(problem.NotFound, "there is no log %s", log).WithHint("check the position; it is one of this site's as an answer to a command names it")
+	} else if err != nil {
+		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", log, err)
+	}
+	return nil
 }
 
 // source gives a log: the one that its follower has open, if there is one.

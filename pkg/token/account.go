@@ -123,10 +123,7 @@ func checkNewKey(account *jwt.AccountClaims, key Key) *problem.Problem {
 	if account.SigningKeys.Contains(key.ID) {
 		return problem.New(problem.Conflict, "the account has auth key %s already", key.ID).WithHint("make another key")
 	}
-	if len(key.Name) > MaxNameLen {
-		return problem.New(problem.Malformed, "the name of the key has %d bytes, at most %d are accepted", len(key.Name), MaxNameLen).WithHint("use a shorter name")
-	}
-	return CheckRights(key.Aggregates, key.Actions)
+	return key.Check()
 }
 
 func decodeAccount(text string) (*jwt.AccountClaims, *problem.Problem) {

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/nats-io/jwt/v2"
@@ -94,11 +95,16 @@ func TestAddAuthKeyRefuses(t *testing.T) {
 	o := newOperator(t)
 	account := o.account(t)
 	for name, change := range map[string]func(*token.Key){
-		"no id":     func(k *token.Key) { k.ID = "" },
-		"user id":   func(k *token.Key) { k.ID = publicOf(t, userSeed(t)) },
-		"no rights": func(k *token.Key) { k.Actions = nil },
-		"bad type":  func(k *token.Key) { k.Aggregates = []string{">"} },
-		"long name": func(k *token.Key) { k.Name = string(make([]byte, token.MaxNameLen+1)) },
+		"no id":         func(k *token.Key) { k.ID = "" },
+		"user id":       func(k *token.Key) { k.ID = publicOf(t, userSeed(t)) },
+		"no rights":     func(k *token.Key) { k.Actions = nil },
+		"bad type":      func(k *token.Key) { k.Aggregates = []string{">"} },
+		"no name":       func(k *token.Key) { k.Name = "" },
+		"name of lines": func(k *token.Key) { k.Name = "a\nb" },
+		"name with NUL": func(k *token.Key) { k.Name = "a\x00" },
+		"name with C1":  func(k *token.Key) { k.Name = "a\u0085b" },
+		"invalid UTF-8": func(k *token.Key) { k.Name = "\xff" },
+		"long name":     func(k *token.Key) { k.Name = strings.Repeat("x", token.MaxNameLen+1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			key := someKey(t)

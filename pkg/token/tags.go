@@ -186,6 +186,15 @@ func (c *Claims) checkAdmin() *problem.Problem {
 	return nil
 }
 
+// Check says what is wrong with name and rights of an auth key that is to be added, or nil. Keys that were added before are not held to it.
+func (k Key) Check() *problem.Problem {
+	if k.Name == "" || len(k.Name) > MaxNameLen || !utf8.ValidString(k.Name) || strings.ContainsFunc(k.Name, unicode.IsControl) {
+		return problem.New(problem.Malformed, "the name %.80q of the auth key does not fit", k.Name).
+			WithHint("use 1 to %d bytes of UTF-8 without control characters", MaxNameLen)
+	}
+	return CheckRights(k.Aggregates, k.Actions)
+}
+
 // CheckRights says what is wrong with the rights of a token or an auth key, or nil: at least one aggregate type, or All alone, and at least one
 // known action, each once; reserved types cannot be written.
 func CheckRights(aggregates []string, acts []Action) *problem.Problem {

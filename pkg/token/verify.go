@@ -1,10 +1,15 @@
 package token
 
 import (
+	"bytes"
 	"crypto/sha512"
 	"encoding/base32"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -55,6 +60,9 @@ func decodeUser(token string) (*jwt.UserClaims, *problem.Problem) {
 	if len(token) > MaxSize {
 		return nil, refuse("it has %d bytes, at most %d are accepted", len(token), MaxSize).WithHint("check that this is a token")
 	}
+	if p := checkEncoding(token); p != nil {
+		return nil, p
+	}
 	claims, err := jwt.Decode(token)
 	if err != nil {
 		return nil, refuse("%.200s", err).WithHint("check that the token is complete and unchanged")
@@ -65,6 +73,49 @@ func decodeUser(token string) (*jwt.UserClaims, *problem.Problem) {
 			WithHint("use an access token, as token:generate makes it")
 	}
 	return uc, nil
+}
+
+// checkEncoding holds what jwt/v2 lets pass: each part is the one base64url text of its bytes, so no token has a second spelling (unused bits, padding,
+// line ends), and the header says exactly what docs/spec/tokens.md, section 1, shows.
+func checkEncoding(token string) *problem.Problem {
+	const hint = "check that the token is complete and unchanged"
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return refuse("it is no JWT of three parts").WithHint(hint)
+	}
+	for i, part := range parts {
+		text, err := base64.RawURLEncoding.DecodeString(part)
+		if err != nil || base64.RawURLEncoding.EncodeToString(text) != part {
+			return refuse("its part %d is not base64url without padding", i+1).WithHint(hint)
+		}
+		if i == 0 && !isHeader(text) {
+			return refuse("its header is not typ %q, alg %q and nothing else", jwt.TokenTypeJwt, jwt.AlgorithmNkey).WithHint("make a new token with token:generate")
+		}
+	}
+	return nil
+}
+
+// isHeader reports whether text is a JSON object of exactly typ and alg, each once.
+func isHeader(text []byte) bool {
+	missing := map[json.Token]json.Token{"typ": jwt.TokenTypeJwt, "alg": jwt.AlgorithmNkey}
+	d := json.NewDecoder(bytes.NewReader(text))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return false
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return false
+		}
+		value, err := d.Token()
+		if want, known := missing[name]; err != nil || !known || value != want {
+			return false
+		}
+		delete(missing, name)
+	}
+	_, closed := d.Token()
+	_, end := d.Token()
+	return closed == nil && errors.Is(end, io.EOF) && len(missing) == 0
 }
 
 // readClaims checks the form of a user JWT and takes the claims out of it. Times are left to checkTimes, which has the caller's clock.

@@ -45,6 +45,12 @@ func forge(t *testing.T, seed []byte, header string, change func(claims, nats ma
 	return text + "." + b64(signature)
 }
 
+// unused gives the character that differs in the bits that the last character of a signature of 64 bytes does not use.
+func unused(last byte) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return string(alphabet[strings.IndexByte(alphabet, last)^1])
+}
+
 const goodHeader = `{"typ":"JWT","alg":"ed25519-nkey"}`
 
 func TestVerifyRefusesForgeries(t *testing.T) {
@@ -66,6 +72,20 @@ func TestVerifyRefusesForgeries(t *testing.T) {
 		"too large":           base + strings.Repeat("A", token.MaxSize),
 		"alg none":            forge(t, nil, `{"typ":"JWT","alg":"none"}`, same, base),
 		"HS256":               forge(t, i.seed, `{"typ":"JWT","alg":"HS256"}`, same, base),
+		"older alg":           forge(t, i.seed, `{"typ":"JWT","alg":"ed25519"}`, same, base),
+		"alg in capitals":     forge(t, i.seed, `{"typ":"JWT","alg":"ED25519-NKEY"}`, same, base),
+		"typ in small":        forge(t, i.seed, `{"typ":"jwt","alg":"ed25519-nkey"}`, same, base),
+		"critical extension":  forge(t, i.seed, `{"typ":"JWT","alg":"ed25519-nkey","crit":["x"]}`, same, base),
+		"member twice":        forge(t, i.seed, `{"typ":"JWT","alg":"ed25519-nkey","alg":"ed25519-nkey"}`, same, base),
+		"member in capitals":  forge(t, i.seed, `{"Typ":"JWT","alg":"ed25519-nkey"}`, same, base),
+		"no typ":              forge(t, i.seed, `{"alg":"ed25519-nkey"}`, same, base),
+		"two headers":         forge(t, i.seed, goodHeader+goodHeader, same, base),
+		"header is no object": forge(t, i.seed, `["typ","JWT"]`, same, base),
+		"header is cut":       forge(t, i.seed, `{"typ":"JWT","alg":"ed25519-nkey"`, same, base),
+		"unused bits":         base[:len(base)-1] + unused(base[len(base)-1]),
+		"padding":             base + "==",
+		"line end":            base + "\n",
+		"line end in a part":  base[:10] + "\r\n" + base[10:],
 		"unknown issuer":      other.mint(t, nil),
 		"another's signature": forge(t, other.seed, goodHeader, same, base),
 		"changed":             base[:40] + "x" + base[41:],
@@ -105,6 +125,9 @@ func TestVerifyRefusesForgeries(t *testing.T) {
 	}
 	if _, err := token.Verify(forged(same), time.Now(), i.wide()); err != nil {
 		t.Errorf("got %v for a token forged without a change, want it to pass", err)
+	}
+	if _, err := token.Verify(forge(t, i.seed, `{ "alg": "ed25519-nkey", "typ": "JWT" }`, same, base), time.Now(), i.wide()); err != nil {
+		t.Errorf("got %v for a header in another order, want it to pass", err)
 	}
 }
 

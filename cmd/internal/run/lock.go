@@ -108,8 +108,8 @@ func (l *Lock) record(info *Info) error {
 	return nil
 }
 
-// Release gives the folder up.
-func (l *Lock) Release() error { return errors.Join(l.file.Truncate(0), l.file.Close()) }
+// Release gives the folder up. What the file says stays, and counts no more.
+func (l *Lock) Release() error { return l.file.Close() }
 
 func lockedBy(dir string) error {
 	who := "another process"

@@ -93,10 +93,10 @@ func free(ctx context.Context, dir string, patience time.Duration) (bool, error)
 }
 
 // patience is how long it is worth waiting for the lock of this holder: long if the kernel is ending it, a moment if there is no such process
-// any more (another one holds the lock, and has not said so yet), else not at all.
+// (another one holds the lock, and has not said so yet), else not at all.
 func (i *Info) patience() time.Duration {
 	if i.PID == 0 {
-		return 0
+		return lockPatience
 	}
 	stat := processStat(i.PID)
 	switch {
@@ -119,7 +119,7 @@ const (
 	statFlags = 6
 	statMark  = 19
 
-	flagExiting = 0x4                       // PF_EXITING
+	flagExiting = 0x4                        // PF_EXITING
 	killPending = 1 << (syscall.SIGKILL - 1) // in SigPnd and ShdPnd of /proc/<pid>/status
 )
 

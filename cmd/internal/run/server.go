@@ -33,7 +33,8 @@ type Server struct {
 // Serve runs until ctx ends (nil) or something fails for good. ready is called once, when commands are accepted.
 //
 // Side effects in order, and what a crash behind each leaves: (1) the lock: nothing, the kernel frees it. (2) what the lock file says, run.json and the
-// pid file: leftovers that do not count, since nobody holds the lock; while the server runs it writes them again if they vanish. (3) the ports, the NATS server, the engines: they recover by themselves at the next start.
+// pid file: leftovers that do not count, since nobody holds the lock; while the server runs it writes them again if they vanish. (3) the ports, the NATS
+// server, the engines: they recover by themselves at the next start.
 func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	if !Configured(s.DataDir) {
 		return problem.New(problem.NotFound, "%s is not configured", s.DataDir).

@@ -37,12 +37,15 @@ type Secret struct {
 	Origin string // as in Value.Origin
 }
 
+// Mask is shown instead of a secret.
+const Mask = "********"
+
 // String is a mask, or empty if the secret was not given.
 func (s Secret) String() string {
 	if s.Bytes == nil {
 		return ""
 	}
-	return "********"
+	return Mask
 }
 
 // OnCommandLine reports whether the secret was given as a flag's value, which other users of the machine can see.

@@ -76,6 +76,7 @@ func table() []setting {
 		{"app-creds", "", false, true, nil},
 		{"sys-creds", "", false, true, nil},
 		{"http", "", false, true, nil},
+		{"replicas", "1", false, true, oneOf("1", "3", "5")},
 	}
 }
 
@@ -108,6 +109,26 @@ func Load(flags *pflag.FlagSet) (*Config, error) {
 		return nil, p
 	}
 	return c, nil
+}
+
+// Folder finds the data folder and nothing else: config.toml is not read, so it may be of a newer format, or broken.
+func Folder(flags *pflag.FlagSet) (*Config, error) {
+	c := &Config{flags: flags, environ: os.Getenv}
+	dir := c.environ(envName("data-dir"))
+	if f := flags.Lookup("data-dir"); f != nil && (f.Changed || dir == "") {
+		dir = f.Value.String()
+	}
+	var err error
+	if c.DataDir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("find the data folder: %w", err)
+	}
+	return c, nil
+}
+
+// HasFile reports whether the data folder has a config.toml, whatever stands in it.
+func (c *Config) HasFile() bool {
+	_, err := os.Lstat(c.Path())
+	return err == nil
 }
 
 // Path is where config.toml of this data folder lies.

@@ -91,7 +91,7 @@ func (s *shell) set(name, value string) {
 	s.env = append(s.env, name+"="+value)
 }
 
-// command is one command line. Its standard error is shown as it comes.
+// command is one command line. Its standard error is shown as it comes, on the same stream as everything else, so that lines keep their order in a file too.
 type command struct {
 	args   []string
 	env    []string // for this command alone
@@ -113,9 +113,10 @@ func (s *shell) run(ctx context.Context, c command) ([]byte, error) {
 	if _, err := os.Lstat(cmd.Path); err != nil {
 		cmd = exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	}
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = s.dir, append(append([]string{}, s.env...), c.env...), &out, os.Stderr, killPatience
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = s.dir, append(append([]string{}, s.env...), c.env...), &out, os.Stdout, killPatience
 	if c.to == "" {
-		cmd.Stdout = io.MultiWriter(os.Stdout, &out)
+		both := io.MultiWriter(os.Stdout, &out) // one writer: the command gets one pipe for both
+		cmd.Stdout, cmd.Stderr = both, both
 	}
 	err := cmd.Run()
 	var exit *exec.ExitError

@@ -183,14 +183,16 @@ func (d *demo) checkPatient(ctx context.Context, patient string) error {
 
 // count counts patients and events in the list of patients.
 func (d *demo) count(ctx context.Context) error {
-	var list []struct {
-		ID      string `json:"id"`
-		Version uint64 `json:"version"`
+	var list struct {
+		Aggregates []struct {
+			ID      string `json:"id"`
+			Version uint64 `json:"version"`
+		} `json:"aggregates"`
 	}
 	if err := d.ask(ctx, "patients.json", &list, command{args: []string{"aggregate:list", "patient", "--all"}}); err != nil {
 		return err
 	}
-	for _, p := range list {
+	for _, p := range list.Aggregates {
 		if rows := uint64(len(d.log.patients[p.ID])); p.Version != rows {
 			return fmt.Errorf("patient/%s has %d events, the CSV has %d", p.ID, p.Version, rows)
 		}
@@ -259,6 +261,7 @@ func (d *demo) tamper(ctx context.Context) error {
 	if row := d.log.patients[d.log.first][tampered-1]; !row.filled {
 		return fmt.Errorf("version %d of patient/%s has no field that could be changed", tampered, d.log.first)
 	}
+	fmt.Println("(tamper is a small program, built here with: go build -o bin/tamper ./examples/tamper)")
 	return inOrder(
 		func() error { return d.show(ctx, "stop") },
 		func() error { return d.other(ctx, "cp", "-Rp", ".eventful", "copy") },

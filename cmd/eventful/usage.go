@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// maxSuggestions is how many commands an unknown one may have meant.
+const maxSuggestions = 4
+
+// usageError is an error of the command line that cobra cannot see: exit status 2.
+func usageError(hint, format string, args ...any) error {
+	return problem.New(problem.Malformed, "%s", fmt.Sprintf(format, args...)).WithHint("%s", hint)
+}
+
+// usage turns what cobra says about a command line into a usage error (exit status 2); other errors pass.
+func (a *app) usage(err error) error {
+	if _, ok := asProblem(err); ok || a.running {
+		return err
+	}
+	if p := badFlagValue(err); p != nil {
+		return p
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return problem.New(problem.Malformed, "%s", text).WithHint("`eventful help` lists the commands, `eventful help COMMAND` shows one")
+}
+
+// badFlagValue says what a flag takes, where its value cannot be read; nil for another error.
+func badFlagValue(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return nil
+	}
+	wanted := map[string]string{
+		"int": "a whole number", "uint64": "a whole number of 0 or more", "bool": "true or false", "duration": "a time such as 500ms, 30s or 2m",
+		"stringToString": "NAME=VALUE",
+	}[bad.GetFlag().Value.Type()]
+	if wanted == "" {
+		return nil
+	}
+	_, about := pflag.UnquoteUsage(bad.GetFlag())
+	return usageError(fmt.Sprintf("--%s: %s", bad.GetFlag().Name, about), "--%s takes %s, not %.80q", bad.GetFlag().Name, wanted, bad.GetValue())
+}
+
+// unknownCommand refuses arguments of the root: they are commands that do not exist.
+func unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "`eventful help` lists the commands"
+	if near := suggestions(root, args); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean `eventful %s`?", strings.Join(near, "`, `eventful "))
+	}
+	return usageError(hint, "there is no command %.80q", args[0])
+}
+
+// suggestions are the commands that may have been meant: `schema list` and `schema-list` mean schema:list, `schema` any of schema:….
+func suggestions(root *cobra.Command, args []string) []string {
+	for _, name := range []string{strings.Join(args[:min(2, len(args))], ":"), strings.Replace(args[0], "-", ":", 1)} {
+		if cmd, rest, err := root.Find([]string{name}); err == nil && cmd != root && len(rest) == 0 {
+			return []string{name}
+		}
+	}
+	near := root.SuggestionsFor(args[0])
+	return near[:min(len(near), maxSuggestions)]
+}
+
+// newHelpCommand is cobra's, save that a command that does not exist is an error.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show the help of a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			found, rest, err := root.Find(args)
+			if err != nil || found == nil || len(rest) > 0 {
+				return unknownCommand(root, args)
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}

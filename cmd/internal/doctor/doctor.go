@@ -1,0 +1,147 @@
+// Package doctor examines an installation: its data folder, its nats-servers, its logs and its engines. It changes nothing.
+//
+// What it finds comes as rows, each with what to do. What cannot be asked, because no server runs or the keys do not open, is a row too: no
+// finding, and no word that all is well.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+)
+
+// Outcome is what became of a check.
+type Outcome string
+
+const (
+	OK         Outcome = "ok"
+	Finding    Outcome = "finding"
+	NotChecked Outcome = "not checked"
+)
+
+// What is checked; several rows can have the same name.
+const (
+	checkPermissions = "permissions"
+	checkVersions    = "versions"
+	checkKeys        = "keys"
+	checkDisk        = "disk"
+	checkServers     = "servers"
+	checkSync        = "sync"
+	checkEncryption  = "encryption"
+	checkClock       = "clock"
+	checkStreams     = "streams"
+	checkWriter      = "writer"
+	checkIndex       = "index"
+	checkStores      = "stores"
+)
+
+// Result is one row: a check and its outcome.
+type Result struct {
+	Check   string  `json:"check"`
+	Outcome Outcome `json:"outcome"`
+	Detail  string  `json:"detail"`
+	Remedy  string  `json:"remedy,omitempty"` // what to do about a finding
+}
+
+// Config says what to examine.
+type Config struct {
+	DataDir  string                           // absolute
+	DEKFile  string                           // where the DEK is kept; empty: nowhere
+	Version  string                           // of this program
+	Running  *run.Info                        // the server on the data folder; nil: none, or URL names others
+	URL      string                           // of the nats-servers; empty: none run
+	Keys     *keyring.Keyring                 // nil: KeyError says why
+	Secrets  *keyring.Secrets                 // nil: KeyError says why
+	KeyError *Problem                         // why the keys do not open
+	Status   func(context.Context, any) error // asks the writer (adm.server.status) and decodes the answer
+	Now      func() time.Time                 // the clock of this machine
+
+	// Space gives free and all bytes of the disk under a folder; nil: as the system says.
+	Space func(dir string) (free, total uint64, err error)
+}
+
+// Problem is why something could not be had, with what to do about it.
+type Problem struct{ Detail, Remedy string }
+
+// examination collects rows. One goroutine uses it.
+type examination struct {
+	Config
+	results []Result
+}
+
+func (x *examination) ok(check, format string, args ...any) {
+	x.results = append(x.results, Result{Check: check, Outcome: OK, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (x *examination) found(check, remedy, format string, args ...any) {
+	detail := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ") // of joined errors
+	x.results = append(x.results, Result{Check: check, Outcome: Finding, Detail: detail, Remedy: remedy})
+}
+
+func (x *examination) notChecked(format string, args ...any) func(checks ...string) {
+	return func(checks ...string) {
+		for _, check := range checks {
+			x.results = append(x.results, Result{Check: check, Outcome: NotChecked, Detail: fmt.Sprintf(format, args...)})
+		}
+	}
+}
+
+// Examine runs every check that can be run, and gives the rows in the order of the checks. It waits some seconds for servers that do not answer.
+func Examine(ctx context.Context, c Config) []Result {
+	x := &examination{Config: c}
+	x.permissions()
+	x.versions()
+	x.disk()
+	if c.KeyError != nil {
+		x.found(checkKeys, c.KeyError.Remedy, "%s", c.KeyError.Detail)
+	} else {
+		x.ok(checkKeys, "keys.json opens with the DEK: site %s", c.Keys.Site())
+	}
+	online := []string{checkServers, checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkIndex}
+	switch {
+	case c.URL == "":
+		x.notChecked("no server runs on %s, and no --server was given", c.DataDir)(online...)
+		x.storesAtRest()
+	case c.KeyError != nil:
+		x.notChecked("the keys do not open, so the servers cannot be asked")(online...)
+	default:
+		x.online(ctx)
+	}
+	return x.results
+}
+
+// online asks servers, logs and engines.
+func (x *examination) online(ctx context.Context) {
+	connect := func(account keyring.Account) (*nats.Conn, error) {
+		userJWT, seed, err := x.Secrets.EngineUser(account, "doctor")
+		if err != nil {
+			return nil, err
+		}
+		return nats.Connect(x.URL, append(jetlog.ConnectOptions(), nats.Name("eventful doctor"), nats.UserJWTAndSeed(userJWT, string(seed)))...)
+	}
+	const remedy = "are the servers up, and do they trust this site's operator? `eventful logs` shows what an embedded one says; " +
+		"`eventful config show --nats` prints what outside ones must know"
+	sys, err := connect(keyring.SYS)
+	if err != nil {
+		x.found(checkServers, remedy, "connect to %s in account SYS: %v", x.URL, err)
+		x.notChecked("the servers cannot be reached")(checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkIndex)
+		return
+	}
+	defer sys.Close()
+	members := x.servers(ctx, sys)
+	logs, err := connect(keyring.LOG)
+	if err != nil {
+		x.found(checkStreams, remedy, "connect to %s in account LOG: %v", x.URL, err)
+	} else {
+		defer logs.Close()
+		x.streams(ctx, logs, members)
+	}
+	x.engines(ctx)
+}

@@ -1,0 +1,153 @@
+package doctor_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/cmd/internal/doctor"
+	"github.com/eventfuldb/eventful/cmd/internal/node"
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+)
+
+// logState is a log in the writer's answer (adm.server.status).
+type logState struct {
+	Log     string `json:"log"`
+	State   string `json:"state"`
+	Error   string `json:"error"`
+	Indexed uint64 `json:"indexed"`
+	Lag     uint64 `json:"lag-events"`
+}
+
+// installation is a data folder with a running nats-server and one log of one block; the writer's answers are the test's.
+func installation(t *testing.T, answers ...[]logState) doctor.Config {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	keys, secrets, err := keyring.CreateWithCost(filepath.Join(dir, run.KeyFile), "ward", []byte("a master key of a test"), []byte("a DEK of a test, another one"),
+		keyring.Cost{Memory: 64, Time: 1, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := node.Start(t.Context(), node.Config{StoreDir: filepath.Join(dir, "jetstream"), ResolverDir: filepath.Join(dir, "accounts"), Host: "127.0.0.1",
+		Keyring: keys, Secrets: secrets, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Shutdown)
+	writeBlock(t, n)
+	for _, store := range []string{run.StateDir(dir, "patient"), run.IndexDir(dir, "patient")} {
+		if err := errors.Join(os.MkdirAll(store, 0o700), os.WriteFile(filepath.Join(store, "state.json"), nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return doctor.Config{DataDir: dir, Version: "1.0.0", Running: &run.Info{Format: 1, PID: 1, Version: "1.0.0"}, URL: n.ClientURL(), Keys: keys, Secrets: secrets,
+		Now: time.Now, Space: func(string) (uint64, uint64, error) { return 1 << 40, 1 << 41, nil }, Status: writerOf(answers)}
+}
+
+// writerOf answers one after the other, the last one again and again; without any the log is served and indexed.
+func writerOf(answers [][]logState) func(context.Context, any) error {
+	if len(answers) == 0 {
+		answers = [][]logState{{{Log: "patient", State: "serving", Indexed: 1}}}
+	}
+	return func(_ context.Context, into any) error {
+		text, err := json.Marshal(map[string]any{"logs": answers[0]})
+		if err != nil {
+			return err
+		}
+		answers = answers[min(1, len(answers)-1):]
+		return json.Unmarshal(text, into)
+	}
+}
+
+func writeBlock(t *testing.T, n *node.Node) {
+	t.Helper()
+	nc, err := n.Conn(keyring.LOG, jetlog.ConnectOptions()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	store, err := jetlog.New(nc, "ward", jetlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := store.Create(t.Context(), "patient")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := event.Block{Header: event.Header{ID: event.ID16{1}, Epoch: 1, Time: event.Time(time.Now().UnixNano())}}
+	if err := log.Append(0, block.Encode()).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// findings are the checks with one, each with its detail; every finding must say what to do.
+func findings(t *testing.T, c doctor.Config) (found []string) {
+	t.Helper()
+	for _, r := range doctor.Examine(t.Context(), c) {
+		if r.Outcome != doctor.Finding {
+			continue
+		}
+		if r.Remedy == "" {
+			t.Errorf("%s: %s: got no remedy", r.Check, r.Detail)
+		}
+		found = append(found, r.Check+": "+r.Detail)
+	}
+	return found
+}
+
+func TestFindings(t *testing.T) {
+	late, early := func() time.Time { return time.Now().Add(-time.Hour) }, func() time.Time { return time.Now().Add(time.Hour) }
+	tests := map[string]struct {
+		change  func(*doctor.Config)
+		answers [][]logState
+		want    []string // beginnings of the findings, in order
+	}{
+		"healthy":               {},
+		"clock behind":          {change: func(c *doctor.Config) { c.Now = late }, want: []string{"clock: the clock of server eventful-ward is 1h0m0", "clock: the clock of this machine is 59m"}},
+		"clock ahead":           {change: func(c *doctor.Config) { c.Now = early }, want: []string{"clock: the clock of server eventful-ward is "}},
+		"less than 1 GiB":       {change: space(1<<30-1, 1<<31), want: []string{"disk: 1024.0 MiB free of 2.0 GiB"}},
+		"less than 5 %":         {change: space(4<<30, 100<<30), want: []string{"disk: 4.0 GiB free of 100.0 GiB"}},
+		"disk unreadable":       {change: func(c *doctor.Config) { c.Space = nil; c.DataDir += "/gone" }, want: []string{"disk: free space of ", "stores: ", "stores: "}},
+		"another version":       {change: func(c *doctor.Config) { c.Version = "1.0.1" }, want: []string{"versions: the server is eventful 1.0.0, and this is eventful 1.0.1"}},
+		"recovering":            {answers: [][]logState{{{Log: "patient", State: "recovering"}}}, want: []string{"writer: log patient is recovering"}},
+		"damaged":               {answers: [][]logState{{{Log: "patient", State: "stopped", Error: "the log is damaged"}}}, want: []string{"writer: log patient is stopped: the log is damaged"}},
+		"index far behind":      {answers: [][]logState{{{Log: "patient", State: "serving", Lag: 1e6}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 1e6}}}, want: []string{"index: the index of log patient is 1000000 events behind"}},
+		"index stands still":    {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}}, want: []string{"index: the index of log patient stands still, 5 events behind"}},
+		"index moves":           {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 4}}}},
+		"local stores are gone": {answers: [][]logState{{{Log: "bed", State: "serving"}}}, want: []string{"stores: the ", "stores: the "}},
+		"no writer":             {change: func(c *doctor.Config) { c.Status = func(context.Context, any) error { return errors.New("nobody") } }, want: []string{"writer: no writer answered: nobody"}},
+		"the keys do not open": {change: func(c *doctor.Config) {
+			c.Keys, c.Secrets, c.KeyError = nil, nil, &doctor.Problem{Detail: "the DEK is missing", Remedy: "give it"}
+		}, want: []string{"keys: the DEK is missing"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := installation(t, test.answers...)
+			if test.change != nil {
+				test.change(&c)
+			}
+			got := findings(t, c)
+			if !slices.EqualFunc(got, test.want, strings.HasPrefix) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func space(free, total uint64) func(*doctor.Config) {
+	return func(c *doctor.Config) { c.Space = func(string) (uint64, uint64, error) { return free, total, nil } }
+}

@@ -1,0 +1,147 @@
+package doctor
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+)
+
+const (
+	// statusPatience bounds the wait for the writer's status.
+	statusPatience = 5 * time.Second
+	// maxLag is how many events an index may be behind: more than a second's work.
+	maxLag = 50_000
+	// lagPause is when an index that is behind is looked at again: it must have moved.
+	lagPause = time.Second
+)
+
+// status is the part of adm.server.status that is read.
+type status struct {
+	Logs []logStatus `json:"logs"`
+}
+
+type logStatus struct {
+	Log       string `json:"log"`
+	State     string `json:"state"`
+	Indexed   uint64 `json:"indexed"`
+	LagEvents uint64 `json:"lag-events"`
+	Error     string `json:"error"`
+}
+
+// engines asks the writer how each log is. What an index in another process is like, only that process knows.
+func (x *examination) engines(ctx context.Context) {
+	here := x.Running != nil && !x.Running.NoEngines
+	first, err := x.ask(ctx)
+	if err != nil {
+		x.silent(err)
+		return
+	}
+	x.writers(first)
+	if !here {
+		x.notChecked("it is in another process: `eventful_projector_lag_events` of the projector says how far it is")(checkIndex)
+		x.notChecked("they lie beside engines in other processes")(checkStores)
+		return
+	}
+	x.indexes(ctx, first)
+	x.stores(first)
+}
+
+func (x *examination) ask(ctx context.Context) (s status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
+	return s, x.Status(ctx, &s)
+}
+
+// silent: no engine answered. Beside `start --no-engines` there need not be any.
+func (x *examination) silent(err error) {
+	if x.Running != nil && x.Running.NoEngines {
+		x.notChecked("the server was started with --no-engines, and no writer elsewhere answered")(checkWriter)
+	} else {
+		x.found(checkWriter, "start the writer; `eventful logs`, or what it wrote to standard error, says why it is not there", "no writer answered: %v", err)
+	}
+	x.notChecked("no writer answered")(checkIndex, checkStores)
+}
+
+// writers looks at how each log is written.
+func (x *examination) writers(s status) {
+	serving := 0
+	for _, l := range s.Logs {
+		switch {
+		case l.State == "serving" && l.Error == "":
+			serving++
+		case l.State == "recovering":
+			x.found(checkWriter, "wait: commands are accepted when it is done; `eventful status` shows the state", "log %s is recovering: %s", l.Log, l.orNothing())
+		default:
+			x.found(checkWriter, "`eventful aggregate:verify --all` names damage in a log, which takes no commands until you decide; `eventful logs` says more",
+				"log %s is %s: %s", l.Log, l.State, l.orNothing())
+		}
+	}
+	if serving == len(s.Logs) {
+		x.ok(checkWriter, "serves every log (%d)", serving)
+	}
+}
+
+func (l logStatus) orNothing() string {
+	if l.Error == "" {
+		return "no error was told"
+	}
+	return l.Error
+}
+
+// indexes must be near the end of their logs, and move while they are not there.
+func (x *examination) indexes(ctx context.Context, first status) {
+	behind := map[string]logStatus{}
+	for _, l := range first.Logs {
+		if l.LagEvents > 0 {
+			behind[l.Log] = l
+		}
+	}
+	now := first
+	if len(behind) > 0 {
+		select {
+		case <-time.After(lagPause):
+		case <-ctx.Done():
+		}
+		var err error
+		if now, err = x.ask(ctx); err != nil {
+			x.silent(err)
+			return
+		}
+	}
+	slow := 0
+	for _, l := range now.Logs {
+		before, was := behind[l.Log]
+		switch {
+		case l.LagEvents > maxLag:
+			slow++
+			x.found(checkIndex, "wait while it is built (`eventful status` shows it move); reads that do not wait for a position are older than the log",
+				"the index of log %s is %d events behind", l.Log, l.LagEvents)
+		case was && l.LagEvents > 0 && l.Indexed == before.Indexed:
+			slow++
+			x.found(checkIndex, "`eventful logs` says why; `eventful restart` reads on, and builds a damaged index anew",
+				"the index of log %s stands still, %d events behind", l.Log, l.LagEvents)
+		}
+	}
+	if slow == 0 {
+		x.ok(checkIndex, "every log is indexed (%d)", len(now.Logs))
+	}
+}
+
+// stores are there while engines in this process use them.
+func (x *examination) stores(s status) {
+	missing := 0
+	for _, l := range s.Logs {
+		for what, dir := range map[string]string{"writer's state": run.StateDir(x.DataDir, l.Log), "index": run.IndexDir(x.DataDir, l.Log)} {
+			if _, err := os.Stat(filepath.Join(dir, "state.json")); err != nil {
+				missing++
+				x.found(checkStores, "`eventful restart`: it is made anew from the log", "the %s of log %s is not where it was left: %v", what, l.Log, err)
+			}
+		}
+	}
+	if missing == 0 {
+		x.ok(checkStores, "state and index of every log are there (%d)", len(s.Logs))
+	}
+}

@@ -1,0 +1,128 @@
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
+)
+
+// Free space below which a disk is a finding: the larger of the two.
+const (
+	minFree      = 1 << 30
+	minFreeShare = 20 // one part in so many: 5 %
+)
+
+// permissions looks at what only its owner may touch.
+func (x *examination) permissions() {
+	type owned struct {
+		path string
+		mode fs.FileMode
+	}
+	all := []owned{
+		{x.DataDir, 0o700},
+		{filepath.Join(x.DataDir, run.KeyFile), 0o600},
+		{filepath.Join(x.DataDir, settings.File), 0o600},
+		{run.InfoPath(x.DataDir), 0o600},
+	}
+	if x.DEKFile != "" {
+		all = append(all, owned{filepath.Dir(x.DEKFile), 0o700}, owned{x.DEKFile, 0o600})
+	}
+	wide := 0
+	for _, one := range all {
+		info, err := os.Stat(one.path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // nothing to protect
+		case err != nil:
+			wide++
+			x.found(checkPermissions, "run doctor as the user who owns the data folder", "%v", err)
+		case info.Mode().Perm()&^one.mode != 0:
+			wide++
+			x.found(checkPermissions, "chmod "+octal(one.mode)[1:]+" "+one.path+", and think about who could have read it",
+				"%s has mode %s, it must be %s", one.path, octal(info.Mode().Perm()), octal(one.mode))
+		}
+	}
+	if wide == 0 {
+		x.ok(checkPermissions, "data folder, keys.json, %s, run.json and the kept DEK are their owner's alone", settings.File)
+	}
+}
+
+func octal(m fs.FileMode) string {
+	const digits = "01234567"
+	return string([]byte{'0', digits[m>>6&7], digits[m>>3&7], digits[m&7]})
+}
+
+// versions compares this program with the server. Newer formats of config.toml and run.json were refused before.
+func (x *examination) versions() {
+	if x.Running == nil || x.Running.PID == 0 {
+		x.ok(checkVersions, "eventful %s, config.toml format %d", x.Version, settings.Format)
+		return
+	}
+	if x.Running.Version != x.Version {
+		x.found(checkVersions, "use the eventful that started the server, or start it anew with this one: `eventful restart`",
+			"the server is eventful %s, and this is eventful %s", x.Running.Version, x.Version)
+		return
+	}
+	x.ok(checkVersions, "eventful %s, the server too; config.toml format %d, run.json format %d", x.Version, settings.Format, x.Running.Format)
+}
+
+// disk looks at the free space under the data folder.
+func (x *examination) disk() {
+	look := x.Space
+	if look == nil {
+		look = space
+	}
+	free, total, err := look(x.DataDir)
+	switch {
+	case err != nil:
+		x.found(checkDisk, "run doctor as the user who owns the data folder", "free space of %s: %v", x.DataDir, err)
+	case free < max(minFree, total/minFreeShare):
+		x.found(checkDisk, "make room or move the data folder to a larger disk: JetStream stops a stream whose disk is full until the server starts anew",
+			"%s free of %s, less than 1 GiB or 5 %%", size(free), size(total))
+	default:
+		x.ok(checkDisk, "%s free of %s", size(free), size(total))
+	}
+}
+
+// space is what this user may still write under a folder, and all there is.
+func space(dir string) (free, total uint64, err error) {
+	var s unix.Statfs_t
+	err = unix.Statfs(dir, &s)
+	return uint64(s.Bavail) * uint64(s.Bsize), uint64(s.Blocks) * uint64(s.Bsize), err
+}
+
+// storesAtRest says what local stores lie in the folder of a server that does not run.
+func (x *examination) storesAtRest() {
+	state, index := x.names(run.StateDir(x.DataDir, "")), x.names(run.IndexDir(x.DataDir, ""))
+	if len(state)+len(index) == 0 {
+		x.ok(checkStores, "no local stores: the next start makes them from the logs")
+		return
+	}
+	x.ok(checkStores, "writer's states of %s; indexes of %s; the next start makes what is missing from the logs", list(state), list(index))
+}
+
+func (x *examination) names(dir string) (names []string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		x.found(checkStores, "run doctor as the user who owns the data folder", "%v", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "no log"
+	}
+	return strings.Join(names, ", ")
+}
