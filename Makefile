@@ -5,10 +5,10 @@ FUZZTIME ?= 20s
 RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/statestore ./cmd/internal/node
 
 .NOTPARALLEL:
-.PHONY: help build test unit race vectors lint fuzz bench demo
+.PHONY: help build test unit race vectors lint fuzz bench bench-json microbench demo
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 build: ## build all binaries into bin/
 	go build -o bin/ ./cmd/...
@@ -38,7 +38,13 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | while IFS=: read -r file target; do \
 	  echo "$$file $${target#func }"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; done
 
-bench: ## all benchmarks, with allocations
+bench: ## throughput, latency, starts, memory and disk beside their limits; BENCH='-r3 …' gives flags (bench/README.md)
+	go run ./bench $(BENCH)
+
+bench-json: ## the same, one JSON object a line
+	@go run ./bench -json $(BENCH)
+
+microbench: ## the packages' own benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
 
 demo: build ## the main job on a real hospital log, from nothing

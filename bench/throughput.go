@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const (
+	rawPublish   = "raw publish-and-wait"
+	barePipeline = "bare pipeline"
+)
+
+// throughput measures the full path as `eventful start` serves it, and the same without the projector, beside the bare pipeline.
+func throughput(ctx context.Context, s *stage) error {
+	full, err := s.site("full")
+	if err != nil {
+		return err
+	}
+	if err := full.start(ctx); err != nil {
+		return err
+	}
+	alone, err := s.site("alone")
+	if err != nil {
+		return err
+	}
+	if err := alone.startEngines(ctx); err != nil {
+		return err
+	}
+	fullBooks, aloneBooks := full.books("a", s.aggregates, s.data), alone.books("a", s.aggregates, s.data)
+	counts, err := s.clientCounts()
+	if err != nil {
+		return err
+	}
+	for _, clients := range counts {
+		wanted := []wantedFleet{
+			s.baseline(barePipeline, "bare"),
+			{"full path", full.door(), fullBooks.commands},
+		}
+		switch clients {
+		case 1:
+			wanted = append(wanted, s.baseline(rawPublish, "raw"), wantedFleet{"full path without projector", alone.door(), aloneBooks.commands})
+		case 64, 256:
+			wanted = append(wanted, wantedFleet{"full path without projector", alone.door(), aloneBooks.commands})
+		}
+		f, err := s.fleets(ctx, clients, wanted...)
+		if err != nil {
+			return err
+		}
+		s.throughputRows(clients, f)
+		behind, err := full.catchUp(ctx)
+		if err != nil {
+			return err
+		}
+		s.alone(fmt.Sprintf("projector is behind when %d clients stop", clients), float64(behind.Microseconds())/1e3, "ms", nil)
+	}
+	return nil
+}
+
+// clientCounts reads --clients; there cannot be more clients than aggregates.
+func (s *stage) clientCounts() ([]int, error) {
+	var counts []int
+	for text := range strings.SplitSeq(s.clients, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("--clients: %q is no number of clients", text)
+		}
+		if n <= s.aggregates {
+			counts = append(counts, n)
+		}
+	}
+	return counts, nil
+}
+
+func (s *stage) throughputRows(clients int, f []figures) {
+	name := func(what string) string {
+		if clients == 1 {
+			return what + ", 1 client"
+		}
+		return fmt.Sprintf("%s, %d clients", what, clients)
+	}
+	const unit = "commands/s"
+	bare, full := f[0], f[1]
+	var rate, tail *limit
+	switch clients {
+	case 1:
+		s.beside(name("full path"), full.perSecond, unit, rawPublish, f[2].perSecond, atLeast(0.75))
+		s.beside(name("full path without projector"), f[3].perSecond, unit, rawPublish, f[2].perSecond, nil)
+		s.beside(name(barePipeline), bare.perSecond, unit, rawPublish, f[2].perSecond, nil)
+	case 16, 64, 256:
+		rate, tail = atLeast(0.5), below(3)
+	}
+	if clients > 1 {
+		s.beside(name("full path"), full.perSecond, unit, barePipeline, bare.perSecond, rate)
+	}
+	if len(f) > 2 && clients > 1 {
+		s.beside(name("full path without projector"), f[2].perSecond, unit, barePipeline, bare.perSecond, atLeast(0.6))
+	}
+	s.beside(name("full path")+", p50", full.p50, "µs", barePipeline+" p50", bare.p50, nil)
+	s.beside(name("full path")+", p99", full.p99, "µs", barePipeline+" p99", bare.p99, tail)
+}
+
+// tenEvents measures commits of ten events beside commits of one.
+func tenEvents(ctx context.Context, s *stage) error {
+	one, err := s.site("ten")
+	if err != nil {
+		return err
+	}
+	if err := one.start(ctx); err != nil {
+		return err
+	}
+	f, err := s.fleets(ctx, 1,
+		wantedFleet{"commits of one event", one.door(), one.books("a", s.aggregates, s.data).commands},
+		wantedFleet{"commits of ten events", one.door(), one.books("b", s.aggregates, s.data).commits(10, 1)})
+	if err != nil {
+		return err
+	}
+	s.beside("commits of 10 events, 1 client", 10*f[1].perSecond, "events/s", "commits of 1 event", f[0].perSecond, atLeast(7))
+	return nil
+}
