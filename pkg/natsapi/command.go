@@ -15,7 +15,7 @@ import (
 // command hands a request on cmd.> to the writer. It runs on the connection's goroutine, one request after the other, so the order of commands is kept;
 // the answer comes from the writer's.
 func (a *API) command(m micro.Request) {
-	r := request{m}
+	r := request{m, a.cfg.App}
 	cmd, p := readCommand(r)
 	if p != nil {
 		r.refuse(p)

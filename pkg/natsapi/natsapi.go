@@ -155,7 +155,7 @@ func clip(s string) string { return s[:min(len(s), 100)] }
 // beside runs a handler on a goroutine of its own; above the limit the request is refused, so that none waits unseen.
 func (a *API) beside(handle func(context.Context, request) *problem.Problem) func(micro.Request) {
 	return func(m micro.Request) {
-		r := request{Request: m}
+		r := request{m, a.cfg.App}
 		select {
 		case a.slots <- struct{}{}:
 		default:

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -13,8 +14,12 @@ import (
 
 const maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
 
-// request is a message that wants an answer.
-type request struct{ micro.Request }
+// request is a message that wants an answer. It answers over the connection itself: micro notes the outcome of its own Respond and Error where it reads it
+// when the handler comes back, and here most answers come later, from other goroutines.
+type request struct {
+	micro.Request
+	app *nats.Conn
+}
 
 // headers are those of docs/spec/commands.md, section 1, by lower-case name.
 type headers map[string]string
@@ -76,13 +81,20 @@ func (r request) answer(v any) {
 		r.refuse(problem.New(problem.Internal, "the answer cannot be encoded: %v", err))
 		return
 	}
-	_ = r.Respond(data)
+	r.send(data, nil)
+}
+
+// send publishes an answer, if one is wanted.
+func (r request) send(data []byte, header nats.Header) {
+	if reply := r.Reply(); reply != "" {
+		_ = r.app.PublishMsg(&nats.Msg{Subject: reply, Header: header, Data: data})
+	}
 }
 
 // more sends one message of an answer that others follow.
 func (r request) more(v any) {
 	if data, err := json.Marshal(v); err == nil {
-		_ = r.Respond(data, micro.WithHeaders(micro.Headers{streams.HeaderMore: []string{"1"}}))
+		r.send(data, nats.Header{streams.HeaderMore: {"1"}})
 	}
 }
 
@@ -92,5 +104,5 @@ func (r request) refuse(p *problem.Problem) {
 	if err != nil {
 		data = []byte(`{"code":"internal"}`)
 	}
-	_ = r.Error(strconv.Itoa(p.Status), p.Title, data)
+	r.send(data, nats.Header{micro.ErrorCodeHeader: {strconv.Itoa(p.Status)}, micro.ErrorHeader: {p.Title}})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -136,6 +137,7 @@ func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
 	reading.Go(func() { pump(ctx, source, f.at.chain, items) })
 	defer reading.Wait()
 	defer cancel()
+	busy := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,7 +149,8 @@ func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
 				return err
 			}
 		case first := <-items:
-			b, err := collect(first, items)
+			b, err := collect(first, items, busy)
+			busy = b.events >= busyEvents
 			if werr := f.write(ctx, source, b); werr != nil {
 				return werr
 			}
@@ -158,9 +161,21 @@ func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
 	}
 }
 
-// collect takes what is there, up to a full batch. The error is the reader's, behind what is in the batch.
-func collect(first item, items <-chan item) (*batch, error) {
+// Under load a batch waits a little for more, so that summaries and the position are written once for many blocks.
+const (
+	busyEvents = 32 // of the batch before
+	gatherFor  = 5 * time.Millisecond
+)
+
+// collect takes what is there, and when it is busy what comes within gatherFor, up to a full batch. The error is the reader's, behind what is in the batch.
+func collect(first item, items <-chan item, busy bool) (*batch, error) {
 	b := &batch{}
+	enough := make(<-chan time.Time)
+	if busy {
+		timer := time.NewTimer(gatherFor)
+		defer timer.Stop()
+		enough = timer.C
+	}
 	for next := first; ; {
 		if next.err != nil {
 			return b, next.err
@@ -171,7 +186,15 @@ func collect(first item, items <-chan item) (*batch, error) {
 		}
 		select {
 		case next = <-items:
+			continue
 		default:
+		}
+		if !busy {
+			return b, nil
+		}
+		select {
+		case next = <-items:
+		case <-enough:
 			return b, nil
 		}
 	}

@@ -34,15 +34,16 @@ func options(dir string, c Config) badger.Options {
 	// Together with checkTables, which reads each table at open, OnBlockRead is OnTableAndBlockRead without its fault: Badger itself
 	// passes over a table that it finds damaged at open, and ends the process over a damaged footer.
 	o.MemTableSize = memTableBytes
-	o.NumMemtables = 2            // one is filled while one is written; more memory would only hide a slow disk
-	o.NumCompactors = 2           // the least that Badger takes
-	o.NumLevelZeroTables = 2      // starts compaction early: few tables to ask on each read
-	o.NumLevelZeroTablesStall = 6 // stalls writes before many tables of 16 MiB pile up
-	o.BaseTableSize = 8 << 20     // fewer files than 2 MiB, which is the default
-	o.ValueLogFileSize = 64 << 20 // values of 1 MiB or more only; the default reserves 2 GiB of address space
-	o.CompactL0OnClose = false    // closing must not take as long as a compaction does
-	o.BlockCacheSize = cache / 2  // decrypted blocks
-	o.IndexCacheSize = cache / 2  // decrypted table indexes; required with encryption
+	o.NumMemtables = 2                 // one is filled while one is written; more memory would only hide a slow disk
+	o.NumCompactors = 2                // the least that Badger takes
+	o.NumLevelZeroTables = 4           // fewer compactions than 2 would start, and still few tables to ask on each read
+	o.NumLevelZeroTablesStall = 10     // stalls writes before many tables of 16 MiB pile up
+	o.Compression = badgeroptions.None // hashes, salts and random ids do not compress
+	o.BaseTableSize = 8 << 20          // fewer files than 2 MiB, which is the default
+	o.ValueLogFileSize = 64 << 20      // values of 1 MiB or more only; the default reserves 2 GiB of address space
+	o.CompactL0OnClose = false         // closing must not take as long as a compaction does
+	o.BlockCacheSize = cache / 2       // decrypted blocks
+	o.IndexCacheSize = cache / 2       // decrypted table indexes; required with encryption
 	return o
 }
 

@@ -2,11 +2,19 @@ package writer
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 )
 
-// applier writes acknowledged blocks to the stored state, in order, on a goroutine of its own; several at once when it lags.
+// Blocks are gathered before they are written: heads that change again and the position are then written once. Nobody waits for it: what is not
+// written yet is in the overlay, and what a crash leaves out is replayed.
+const (
+	gatherFor     = 50 * time.Millisecond
+	gatherCommits = 2048
+)
+
+// applier writes acknowledged blocks to the stored state, in order, on a goroutine of its own.
 type applier struct {
 	st       *state
 	budgeted bool
@@ -46,10 +54,7 @@ func (a *applier) close() error {
 func (a *applier) run() {
 	defer close(a.done)
 	for b := range a.queue {
-		batch := []*openBlock{b}
-		for len(batch) < maxUnapplied && len(a.queue) > 0 {
-			batch = append(batch, <-a.queue)
-		}
+		batch := a.gather(b)
 		if a.err == nil {
 			if a.err = a.write(batch); a.err != nil {
 				close(a.failed)
@@ -62,6 +67,25 @@ func (a *applier) run() {
 			}
 		}
 	}
+}
+
+// gather takes what comes behind the first block, until there is enough, the time is up, or nothing more will come.
+func (a *applier) gather(first *openBlock) []*openBlock {
+	batch, commits := []*openBlock{first}, len(first.items)
+	enough := time.NewTimer(gatherFor)
+	defer enough.Stop()
+	for len(batch) < maxUnapplied/2 && commits < gatherCommits {
+		select {
+		case b, more := <-a.queue:
+			if !more {
+				return batch
+			}
+			batch, commits = append(batch, b), commits+len(b.items)
+		case <-enough.C:
+			return batch
+		}
+	}
+	return batch
 }
 
 // write stores the blocks, several in one batch of the store as far as its limits go.

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	maxInFlight  = 2  // one block is written while the next one waits at the server; sound because sequences are predicted and fenced
-	maxUnapplied = 64 // acknowledged blocks that the stored state may lag behind
+	maxInFlight  = 2   // one block is written while the next one waits at the server; sound because sequences are predicted and fenced
+	maxUnapplied = 512 // acknowledged blocks that the stored state may lag behind
 )
 
 // engine writes one log. One goroutine, that of run, owns everything but the channels and status.
