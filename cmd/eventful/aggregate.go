@@ -28,6 +28,9 @@ func aggregate(cmd *cobra.Command, c *client.Client, text string) (event.Aggrega
 		}
 		return a, nil
 	}
+	if err := event.CheckID(text); err != nil {
+		return event.AggregateID{}, problem.New(problem.Malformed, "%v", err).WithHint("an aggregate is named TYPE/ID, for example patient/A")
+	}
 	found, err := c.Resolve(cmd.Context(), text)
 	switch {
 	case errors.Is(err, client.ErrNotFound), err == nil && len(found) == 0:
@@ -151,17 +154,27 @@ func newAggregateListCommand(a *app) *cobra.Command {
 		if *take < 1 {
 			return usageError("give 1 or more", "--take=%d lists nothing", *take)
 		}
+		aggregateType := strings.Join(args, "")
+		if len(args) == 1 {
+			if err := checkType(aggregateType); err != nil {
+				return err
+			}
+		}
 		c, err := a.connect(cmd)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		aggregateType := strings.Join(args, "")
 		p := a.page("aggregates", "AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT")
 		for {
 			page, err := c.ListPage(cmd.Context(), aggregateType, client.PageSize(*take), client.Cursor(*cursor))
 			if err != nil {
 				return err
+			}
+			if len(page.Aggregates) == 0 && aggregateType != "" {
+				if err := typeExists(cmd, c, aggregateType); err != nil {
+					return err
+				}
 			}
 			for _, s := range page.Aggregates {
 				if err := p.add(s, s.Type+"/"+s.ID, fmt.Sprint(s.Version), lifeText(s.Deleted), timeText(s.Time), short(s.Root)); err != nil {
@@ -179,6 +192,21 @@ func newAggregateListCommand(a *app) *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// typeExists is an error for a type that has no schema, not even a draft. Those of EventfulDB itself are built in.
+func typeExists(cmd *cobra.Command, c *client.Client, aggregateType string) error {
+	if event.IsReserved(aggregateType) {
+		return nil
+	}
+	schemas, err := c.SchemaList(cmd.Context())
+	if err != nil {
+		return fmt.Errorf("find the aggregate type %s: %w", aggregateType, err)
+	}
+	if slices.ContainsFunc(schemas, func(s client.Schema) bool { return s.Type == aggregateType }) {
+		return nil
+	}
+	return noSuchType(aggregateType)
 }
 
 func lifeText(deleted bool) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,7 +14,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/spf13/cobra"
 
-	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	wire "github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -68,15 +69,15 @@ func newEventAddCommand(a *app) *cobra.Command {
 }
 
 // loadSettings does for a command that parses its own flags what prepare does for the others.
-func (a *app) loadSettings(cmd *cobra.Command) (err error) {
+func (a *app) loadSettings(cmd *cobra.Command) error {
 	if off, _ := cmd.Flags().GetBool("no-color"); off {
 		a.colour = false
 	}
 	a.form, _ = cmd.Flags().GetString("output")
-	if a.settings, err = settings.Load(cmd.Flags()); err == nil {
-		a.form = a.settings.Output
+	if err := a.load(cmd); err != nil {
+		return err
 	}
-	return err
+	return checkTimeout(cmd)
 }
 
 func (a *app) addEvent(cmd *cobra.Command, args eventArguments) error {
@@ -152,11 +153,14 @@ func (a *app) eventCommand(cmd *cobra.Command, args eventArguments) (client.Comm
 			return client.Command{}, problem.New(problem.Malformed, "%v", err).WithHint("a command id has 1 to 128 visible ASCII characters")
 		}
 	}
+	if err := checkContext(cmd); err != nil {
+		return client.Command{}, err
+	}
 	var err error
 	if command.Expected, err = expectedVersion(cmd, text("expected-version")); err != nil {
 		return client.Command{}, err
 	}
-	if command.OccurredAt, err = occurredAt(text("occurred-at")); err != nil {
+	if command.OccurredAt, err = occurredAt(cmd, text("occurred-at")); err != nil {
 		return client.Command{}, err
 	}
 	command.Data, command.Fields, err = a.content(cmd, args)
@@ -178,15 +182,16 @@ func expectedVersion(cmd *cobra.Command, text string) (client.Expected, error) {
 	return client.Exactly(event.Version(n)), nil
 }
 
-func occurredAt(text string) (time.Time, error) {
-	if text == "" {
+// occurredAt takes what the wire takes, and nothing that would have to be rounded.
+func occurredAt(cmd *cobra.Command, text string) (time.Time, error) {
+	if !cmd.Flags().Changed("occurred-at") {
 		return time.Time{}, nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
+	at, err := wire.ParseOccurredAt(text)
 	if err != nil {
-		return time.Time{}, usageError("write it like 2014-10-22T11:27:00Z or 2014-10-22T13:27:00+02:00", "the time %.80q of --occurred-at is not of RFC 3339", text)
+		return time.Time{}, fmt.Errorf("--occurred-at: %w", err)
 	}
-	return at, nil
+	return time.Unix(0, int64(at)).UTC(), nil
 }
 
 // content is the body as it was given, or the fields.
@@ -202,15 +207,26 @@ func (a *app) content(cmd *cobra.Command, args eventArguments) ([]byte, client.F
 		if err == nil && len(body) > maxRequest {
 			err = problem.New(problem.TooLarge, "standard input has more than %d bytes", maxRequest)
 		}
-		return body, nil, err
+		if err != nil {
+			return nil, nil, err
+		}
+		return body, nil, notBlank("standard input", body)
 	case given:
-		return []byte(data), nil, nil
+		return []byte(data), nil, notBlank("--data", []byte(data))
 	}
 	fields := client.Fields{}
 	for name, value := range args.fields {
 		fields[name] = value
 	}
 	return nil, fields, nil
+}
+
+// notBlank refuses fields of which nothing came: a shell variable that is not set, a program in front of a pipe that failed.
+func notBlank(source string, body []byte) error {
+	if len(bytes.TrimSpace(body)) > 0 {
+		return nil
+	}
+	return usageError("an event without fields is {}, or leave "+source+" out", "%s is empty, a JSON object is wanted", source)
 }
 
 // typeOfEvent finds the one aggregate type that has the event type.

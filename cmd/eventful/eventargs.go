@@ -2,6 +2,8 @@ package main
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -86,6 +88,28 @@ func shorthand(cmd *cobra.Command, word string) (known *pflag.Flag, value string
 	value = strings.TrimPrefix(word[2:], "=")
 	return cmd.Flags().ShorthandLookup(word[1:2]), value, len(word) > 2
 }
+
+// checkContext checks the flags that go into headers of the command, as docs/spec/log.md, section 2, bounds them.
+func checkContext(cmd *cobra.Command) error {
+	for _, name := range []string{"correlation-id", "causation-id", "traceparent"} {
+		value, _ := cmd.Flags().GetString(name) // all three are string flags
+		fits, hint := fitsText(value), "an id has at most 128 bytes of UTF-8 without control characters, and no blank at its ends"
+		if name == "traceparent" {
+			fits = strings.IndexFunc(value, notVisible) < 0
+			hint = "it has at most 128 visible ASCII characters: 00-TRACE-PARENT-FLAGS, as W3C Trace Context writes it"
+		}
+		if !fits || len(value) > event.MaxContextLen {
+			return usageError(hint, "--%s %.80q does not fit", name, value)
+		}
+	}
+	return nil
+}
+
+func fitsText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0 && strings.TrimSpace(s) == s
+}
+
+func notVisible(r rune) bool { return r < 0x21 || r > 0x7e }
 
 func (args *eventArguments) field(name, value string, valued bool) error {
 	if err := event.CheckField(name); err != nil {

@@ -83,6 +83,12 @@ func (a *app) importFile(cmd *cobra.Command, f importFlags, path string) error {
 	if f.format == "" {
 		f.format = string(formatOf(path))
 	}
+	if f.rejects == "" {
+		f.rejects = path + ".rejects.ndjson"
+	}
+	if err := importer.NewRejectFile(f.rejects).Spare(path, f.mapping, f.tokens); err != nil {
+		return err
+	}
 	cfg := importer.Config{Aggregate: f.aggregate, DryRun: f.dryRun}
 	mapping, err := readWhole(f.mapping, "mapping")
 	if err != nil {
@@ -113,9 +119,6 @@ func (a *app) importFile(cmd *cobra.Command, f importFlags, path string) error {
 		return err
 	}
 	cfg.Server = importServer{c}
-	if f.rejects == "" {
-		f.rejects = path + ".rejects.ndjson"
-	}
 	return a.runImport(cmd.Context(), cfg, f.rejects)
 }
 
@@ -138,10 +141,10 @@ func readWhole(path, flag string) ([]byte, error) {
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, most+1))
 	if err != nil {
-		return nil, fmt.Errorf("read --%s: %w", flag, err)
+		return nil, problem.New(problem.Invalid, "--%s: %v", flag, err).WithHint("give the path of a file that you may read")
 	}
 	if len(text) > most {
-		return nil, problem.New(problem.TooLarge, "--%s: %s has more than %d bytes", flag, path, most)
+		return nil, problem.New(problem.TooLarge, "--%s: %s has more than %d bytes", flag, path, most).WithHint("is it the right file?")
 	}
 	return text, nil
 }
@@ -158,7 +161,7 @@ func importTokens(path, column string) (map[string]string, error) {
 	}
 	text, err := settings.ReadSecret(path)
 	if err != nil {
-		return nil, err
+		return nil, withHint(fmt.Errorf("--tokens: %w", err), "give a file that you may read, with a line VALUE: TOKEN for each value of the token column")
 	}
 	return importer.ParseTokens(text)
 }

@@ -118,9 +118,16 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	if a.form, _ = cmd.Flags().GetString("output"); cmd.Annotations["settings"] == "none" || isCobraOwn(cmd) {
 		return nil
 	}
-	var err error
-	if a.settings, err = settings.Load(cmd.Flags()); err != nil {
+	if err := a.load(cmd); err != nil {
 		return err
+	}
+	return checkTimeout(cmd)
+}
+
+// load reads the settings.
+func (a *app) load(cmd *cobra.Command) (err error) {
+	if a.settings, err = settings.Load(cmd.Flags()); err != nil {
+		return withHint(err, "mend config.toml in the data folder: each line is NAME = VALUE, texts in quotes; or name another folder with --data-dir")
 	}
 	a.form = a.settings.Output
 	return nil

@@ -41,7 +41,7 @@ func newSchemaCreateCommand(a *app) *cobra.Command {
 			d.Events[name] = schema.Event{}
 		}
 		if p := problem.Join(d.Check()); p != nil {
-			return p
+			return withHint(p, schemaHint)
 		}
 		return a.withAdmin(cmd, func(c *client.Client) error {
 			_, err := c.SchemaShow(cmd.Context(), d.Aggregate)

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventfuldb/eventful/pkg/client"
-	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
@@ -30,8 +29,8 @@ type drafted struct {
 
 // present reads what the server holds of a type, which must be there.
 func present(cmd *cobra.Command, c *client.Client, aggregateType string) (pending, error) {
-	if err := event.CheckType(aggregateType); err != nil {
-		return pending{}, problem.New(problem.Malformed, "%v", err)
+	if err := checkType(aggregateType); err != nil {
+		return pending{}, err
 	}
 	s, err := c.SchemaShow(cmd.Context(), aggregateType)
 	if err != nil {
@@ -95,12 +94,13 @@ func (a *app) draftOne(cmd *cobra.Command, c *client.Client, p pending, next sch
 func (a *app) draft(cmd *cobra.Command, c *client.Client, p pending, next schema.Definition) (drafted, error) {
 	d := drafted{Type: next.Aggregate, Changes: []client.SchemaChange{}}
 	if wrong := problem.Join(next.Check()); wrong != nil {
-		return d, wrong
+		return d, withHint(wrong, schemaHint)
 	}
 	fromNow := schema.Diff(p.now, next)
 	for _, change := range fromNow {
 		if !change.Compatible {
-			return d, problem.New(problem.Invalid, "%s: %s", next.Aggregate, change.Text)
+			return d, problem.New(problem.Invalid, "%s: %s", next.Aggregate, change.Text).
+				WithHint("`eventful schema:show %s` shows the schema in force, docs/schema.md what can change", next.Aggregate)
 		}
 	}
 	changes := fromNow
@@ -178,7 +178,7 @@ func newSchemaApplyCommand(a *app) *cobra.Command {
 		}
 		definitions, err := definitionsOf(text)
 		if err != nil {
-			return fmt.Errorf("%s: %w", args[0], err)
+			return fmt.Errorf("%s: %w", args[0], withHint(err, schemaHint))
 		}
 		return a.withAdmin(cmd, func(c *client.Client) error {
 			all := make([]drafted, 0, len(definitions))

@@ -21,6 +21,9 @@ const (
 	maxSchemaDepth = 20
 )
 
+// schemaHint is for what is wrong with a definition where nothing closer can be said.
+const schemaHint = "docs/schema.md says what a schema is; `eventful schema:show TYPE` prints one as it is to be written"
+
 // readFile reads a schema file; - is standard input.
 func (a *app) readFile(path string) ([]byte, error) {
 	if path == "-" {
@@ -28,7 +31,7 @@ func (a *app) readFile(path string) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, problem.New(problem.NotFound, "read %s: %v", path, err)
+		return nil, problem.New(problem.NotFound, "read the schema: %v", err).WithHint("give the path of a file that you may read, or - for standard input")
 	}
 	defer f.Close()
 	return readAll(f)
@@ -37,10 +40,11 @@ func (a *app) readFile(path string) ([]byte, error) {
 func readAll(r io.Reader) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSchemaFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("read the schema: %w", err)
+		return nil, problem.New(problem.Invalid, "read the schema: %v", err).WithHint("give the path of a file that you may read, or - for standard input")
 	}
 	if len(text) > maxSchemaFile {
-		return nil, problem.New(problem.TooLarge, "the schema has more than %d bytes", maxSchemaFile)
+		return nil, problem.New(problem.TooLarge, "the schema has more than %d bytes", maxSchemaFile).
+			WithHint("split it into several files, and apply one after the other")
 	}
 	return text, nil
 }
@@ -70,7 +74,13 @@ func definitionsOf(text []byte) ([]schema.Definition, error) {
 		return nil, problem.New(problem.Malformed, "there is no schema in it")
 	}
 	var wrong []*problem.Problem
+	seen := map[string]bool{}
 	for _, d := range all {
+		if seen[d.Aggregate] {
+			return nil, problem.New(problem.Malformed, "the aggregate type %.80q stands there twice", d.Aggregate).
+				WithHint("put all that a type has into one definition")
+		}
+		seen[d.Aggregate] = true
 		wrong = append(wrong, d.Check()...)
 	}
 	if p := problem.Join(wrong); p != nil {

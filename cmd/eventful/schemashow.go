@@ -9,7 +9,6 @@ import (
 
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/client"
-	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
@@ -85,8 +84,8 @@ func newSchemaShowCommand(a *app) *cobra.Command {
 	draft := cmd.Flags().Bool("draft", false, "the draft that waits for schema:migrate")
 	anyTokenFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := event.CheckType(args[0]); err != nil {
-			return problem.New(problem.Malformed, "%v", err)
+		if err := checkType(args[0]); err != nil {
+			return err
 		}
 		c, err := a.connectAny(cmd)
 		if err != nil {
@@ -144,8 +143,8 @@ func newSchemaMigrateCommand(a *app) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		aggregateType := strings.Join(args, "")
 		if len(args) == 1 {
-			if err := event.CheckType(aggregateType); err != nil {
-				return problem.New(problem.Malformed, "%v", err)
+			if err := checkType(aggregateType); err != nil {
+				return err
 			}
 		}
 		return a.withAdmin(cmd, func(c *client.Client) error {

@@ -70,6 +70,9 @@ func newStatusCommand(a *app) *cobra.Command {
 }
 
 func (a *app) status(ctx context.Context) error {
+	if err := a.statusIsLocal(); err != nil {
+		return err
+	}
 	dir := a.settings.DataDir
 	s := serverStatus{State: stateStopped, DataDir: dir, Site: a.settings.Site}
 	if _, err := os.Stat(run.LogPath(dir)); err == nil {
@@ -106,6 +109,20 @@ func (a *app) status(ctx context.Context) error {
 		return notRunning(dir)
 	case s.State == stateStarting:
 		return problem.New(problem.Unavailable, "the server on %s does not accept commands yet", dir).WithHint("`eventful logs -f` shows what it does")
+	}
+	return nil
+}
+
+// statusIsLocal says that another server is not asked, so that nobody takes the answer for that server's.
+func (a *app) statusIsLocal() error {
+	const hint = "`eventful doctor` examines the server of --server"
+	switch {
+	case a.settings.Server == "":
+	case a.settings.FromFlags("server")["server"] != "":
+		return usageError("leave --server out, and name the folder with --data-dir; "+hint,
+			"status looks at the data folder on this machine and does not ask a --server")
+	default:
+		a.warn("this is about the data folder, not about %s; %s", a.settings.Server, hint)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,12 +83,33 @@ func newTokenGenerateCommand(a *app) *cobra.Command {
 	flags.String("account", "", "public `id` of the site's account APP; found by itself where the server runs on --data-dir")
 	timeoutFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := f.checkLists(cmd); err != nil {
+			return err
+		}
 		if f.authKey {
 			return a.generateKey(cmd, f)
 		}
 		return a.generateToken(cmd, f)
 	}
 	return cmd
+}
+
+// checkLists refuses a list that is given and empty, as with a shell variable that is not set: left out it would mean everything.
+func (f *tokenFlags) checkLists(cmd *cobra.Command) error {
+	for _, list := range []struct {
+		flag   string
+		values []string
+		hint   string
+	}{
+		{"aggregates", f.aggregates, "name aggregate types, for example --aggregates=patient,bed"},
+		{"actions", f.actions, "name one or more of write, read, verify, archive, admin, or leave --actions out"},
+		{"only", f.only, "name aggregates, for example --only=patient/A, or leave --only out"},
+	} {
+		if cmd.Flags().Changed(list.flag) && len(trimmed(list.values)) == 0 {
+			return usageError(list.hint, "--%s is empty", list.flag)
+		}
+	}
+	return nil
 }
 
 // generateKey: the operator's seed signs the account with the new key, the server checks and publishes it, and only then is the key shown.
@@ -245,12 +267,16 @@ func (f *tokenFlags) claims(cmd *cobra.Command) (token.Claims, error) {
 			f.actions = []string{"write", "read"}
 		}
 	}
+	if f.limit == 0 && slices.Contains(trimmed(f.actions), string(token.ActionWrite)) {
+		return token.Claims{}, usageError("give --limit, the number of events that it may store, or leave write out of --actions",
+			"a token with the action write and without --limit can write nothing")
+	}
 	claims := token.Claims{IdentifierType: f.identifierType, IdentifierID: f.identifierID, Aggregates: trimmed(f.aggregates),
 		Actions: actionsOf(f.actions), Limit: f.limit, Expires: time.Now().Add(time.Duration(f.expiration) * time.Second)}
 	for _, text := range f.only {
 		id, err := streams.ParseAggregate(text)
 		if err != nil {
-			return claims, problem.New(problem.Malformed, "--only: %v", err)
+			return claims, problem.New(problem.Malformed, "--only: %v", err).WithHint("an aggregate is named TYPE/ID, for example --only=patient/A")
 		}
 		claims.AggregateIDs = append(claims.AggregateIDs, id)
 	}

@@ -41,8 +41,8 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 			return usageError("for example `eventful aggregate:verify patient/A`", "give one of [TYPE/]ID, --type and --all")
 		}
 		if cmd.Flags().Changed("type") {
-			if err := event.CheckType(*aggregateType); err != nil {
-				return problem.New(problem.Malformed, "%v", err)
+			if err := checkType(*aggregateType); err != nil {
+				return err
 			}
 		}
 		c, err := a.connect(cmd)

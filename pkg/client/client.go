@@ -43,7 +43,7 @@ func Static(token string) TokenSource {
 
 // Options say where and as whom to connect. URL and Token are required.
 type Options struct {
-	// URL of one NATS server, or several separated by commas: nats://host:port, tls://host:port.
+	// URL of one NATS server, or several separated by commas: nats://host:port, tls://host:port. An http:// address is refused.
 	URL string
 	// Token names the actor of every request, and opens the connection.
 	Token TokenSource
@@ -78,6 +78,9 @@ type Client struct {
 func Connect(ctx context.Context, opts Options) (*Client, error) {
 	if opts.URL == "" || opts.Token == nil {
 		return nil, problem.New(problem.Malformed, "client options: URL and Token are required")
+	}
+	if err := checkURL(opts.URL); err != nil {
+		return nil, err
 	}
 	c := &Client{opts: opts.withDefaults()}
 	token, err := c.opts.Token(ctx)

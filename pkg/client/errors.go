@@ -121,6 +121,18 @@ func connectFailure(url string, err error) error {
 	return problem.New(problem.Unavailable, "connect to %s: %v", url, err).WithHint("is the server running? `eventful status` shows it, `eventful start` starts it")
 }
 
+// checkURL refuses the address of the HTTP port, which nats.go would take for a NATS server that does not answer.
+func checkURL(urls string) error {
+	for _, url := range strings.Split(urls, ",") {
+		scheme, _, found := strings.Cut(strings.ToLower(strings.TrimSpace(url)), "://")
+		if found && (scheme == "http" || scheme == "https") {
+			return problem.New(problem.Malformed, "connect to %s: that is no address of a NATS server", url).
+				WithHint("give its nats:// address, for example nats://127.0.0.1:7070; `eventful status` shows it")
+		}
+	}
+	return nil
+}
+
 // interrupted is the end of a request whose context ended: the last problem if there was one, and the context's error.
 func interrupted(ctx context.Context, p *problem.Problem) error {
 	return fmt.Errorf("%w (%w)", p, context.Cause(ctx))

@@ -61,7 +61,8 @@ func newCSVReader(in io.Reader, comma rune) (*csvReader, error) {
 	case errors.Is(err, io.EOF):
 		return nil, problem.New(problem.Malformed, "line 1: the file is empty").WithHint("the first line of a CSV file names its columns")
 	case errors.As(err, &parse):
-		return nil, problem.New(problem.Malformed, "line %d, column %d: the header cannot be read: %v", parse.Line, parse.Column, parse.Err)
+		return nil, problem.New(problem.Malformed, "line %d, column %d: the header cannot be read: %v", parse.Line, parse.Column, parse.Err).
+			WithHint("is it CSV? A name that holds a quote stands in quotes, and the quote in it is written twice")
 	case err != nil:
 		return nil, err
 	}

@@ -2,7 +2,9 @@ package importer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 	_ "time/tzdata" // a zone's name means the same on every machine
@@ -12,6 +14,8 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
+
+const mappingHint = "the keys are id, event, occurred-at, fields and token; eventful help data:import shows one"
 
 // Mapping says which columns of a row become what. ParseMapping makes one; it does not change afterwards.
 //
@@ -66,16 +70,18 @@ type FieldMapping struct {
 func ParseMapping(text []byte) (*Mapping, error) {
 	var root yaml.Node
 	d := yaml.NewDecoder(bytes.NewReader(text))
-	if err := d.Decode(&root); err != nil {
-		return nil, problem.New(problem.Malformed, "the mapping is no YAML: %v", err)
+	if err := d.Decode(&root); errors.Is(err, io.EOF) {
+		return nil, problem.New(problem.Malformed, "the mapping is empty").WithHint(mappingHint)
+	} else if err != nil {
+		return nil, problem.New(problem.Malformed, "the mapping is no YAML: %v", err).WithHint(mappingHint)
 	}
 	if err := d.Decode(new(yaml.Node)); err == nil {
-		return nil, problem.New(problem.Malformed, "the mapping has more than one YAML document")
+		return nil, problem.New(problem.Malformed, "the mapping has more than one YAML document").WithHint("give one document, without a line of ---")
 	}
 	p := &mappingParser{}
 	m := p.mapping(root.Content[0])
 	if joined := problem.Join(p.problems); joined != nil {
-		return nil, joined.WithHint("the keys are id, event, occurred-at, fields and token; eventful help data:import shows one")
+		return nil, joined.WithHint(mappingHint)
 	}
 	return m, nil
 }

@@ -89,7 +89,7 @@ token: [a]
 
 func TestParseMappingRefuses(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                                     "no YAML",
+		"":                                     "the mapping is empty",
 		"a: [":                                 "no YAML",
 		"- id":                                 "must be a YAML mapping",
 		"event: {always: x}":                   "lacks the key id",

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
 // RejectFile writes rejected rows as NDJSON. A run without rejects makes no file, and empties one that an earlier run left. It is for one goroutine.
@@ -18,6 +20,25 @@ type RejectFile struct {
 
 // NewRejectFile names the file; nothing is written yet.
 func NewRejectFile(path string) *RejectFile { return &RejectFile{path: path} }
+
+// Spare refuses a file of rejected rows that is one of the given files, under whatever name or link: it would be overwritten. Empty paths, and paths
+// where nothing is, are passed over. The error is a *problem.Problem with code malformed.
+func (f *RejectFile) Spare(paths ...string) error {
+	own, err := os.Stat(f.path)
+	if err != nil {
+		return nil // nothing is there to be overwritten, or Write says what is wrong
+	}
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil && os.SameFile(own, info) {
+			return problem.New(problem.Malformed, "the file of rejected rows, %s, would overwrite %s", f.path, path).
+				WithHint("give another file with --rejects; nothing was imported")
+		}
+	}
+	return nil
+}
 
 // Write appends one reject.
 func (f *RejectFile) Write(r Reject) error {

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// leastTimeout is the shortest --timeout: a shorter one is a slip, such as a sign or a missing unit.
+const leastTimeout = time.Millisecond
+
+// withHint gives a problem that has no hint this one; other errors pass.
+func withHint(err error, hint string) error {
+	if p, ok := asProblem(err); ok && p.Hint == "" {
+		p.Hint = hint
+	}
+	return err
+}
+
+// checkType is event.CheckType for a type that was given on the command line.
+func checkType(aggregateType string) error {
+	if err := event.CheckType(aggregateType); err != nil {
+		return problem.New(problem.Malformed, "%v", err).WithHint("name one aggregate type, for example patient; `eventful schema:list` lists them")
+	}
+	return nil
+}
+
+// checkTimeout refuses a --timeout in which nothing can be answered.
+func checkTimeout(cmd *cobra.Command) error {
+	f := cmd.Flags().Lookup("timeout")
+	if f == nil || !f.Changed {
+		return nil
+	}
+	timeout, err := cmd.Flags().GetDuration("timeout")
+	if err == nil && timeout < leastTimeout {
+		err = usageError("give a time such as 500ms, 30s or 2m", "--timeout=%s is shorter than %s", timeout, leastTimeout)
+	}
+	return err
+}
