@@ -21,46 +21,51 @@ type request struct {
 	app *nats.Conn
 }
 
-// headers are those of docs/spec/commands.md, section 1, by lower-case name.
+// headers are those of docs/spec/commands.md, section 1, by the name that package streams gives them.
 type headers map[string]string
 
-var known = func() map[string]bool {
-	m := make(map[string]bool)
+// known leads from a name as it is usually sent, or in lower case, to the name in package streams.
+var known = func() map[string]string {
+	m := make(map[string]string)
 	for _, h := range []string{
 		streams.HeaderToken, streams.HeaderCommandID, streams.HeaderExpected, streams.HeaderOccurredAt, streams.HeaderCorrelation, streams.HeaderCausation,
 		streams.HeaderTraceparent, streams.HeaderDryRun, streams.HeaderWaitFor, streams.HeaderStream,
 	} {
-		m[strings.ToLower(h)] = true
+		m[h], m[strings.ToLower(h)] = h, h
 	}
 	return m
 }()
 
 // headers reads the headers: names without regard to case, each of ours once and not empty, none of the server's.
 func (r request) headers() (headers, *problem.Problem) {
-	out := make(headers)
-	for name, values := range r.Headers() {
-		lower := strings.ToLower(name)
-		if strings.HasPrefix(lower, "nats-") {
-			return nil, problem.New(problem.Malformed, "header %.80q: names that begin with Nats- are the server's", name).WithHint("leave the header out")
+	sent := r.Headers()
+	out := make(headers, len(sent))
+	for name, values := range sent {
+		ours, ok := known[name]
+		if !ok {
+			lower := strings.ToLower(name)
+			if strings.HasPrefix(lower, "nats-") {
+				return nil, problem.New(problem.Malformed, "header %.80q: names that begin with Nats- are the server's", name).WithHint("leave the header out")
+			}
+			if ours, ok = known[lower]; !ok {
+				continue
+			}
 		}
-		if !known[lower] {
-			continue
-		}
-		if _, twice := out[lower]; twice || len(values) != 1 {
+		if _, twice := out[ours]; twice || len(values) != 1 {
 			return nil, problem.New(problem.Malformed, "header %s stands more than once", name).WithHint("send it once")
 		}
 		if len(values[0]) > maxHeader {
 			return nil, problem.New(problem.TooLarge, "header %s has %d bytes, at most %d are allowed", name, len(values[0]), maxHeader)
 		}
-		if values[0] == "" && lower != strings.ToLower(streams.HeaderToken) { // an empty token is a missing one, which has its own answer
+		if values[0] == "" && ours != streams.HeaderToken { // an empty token is a missing one, which has its own answer
 			return nil, problem.New(problem.Malformed, "header %s is empty", name).WithHint("give it a value, or leave it out")
 		}
-		out[lower] = values[0]
+		out[ours] = values[0]
 	}
 	return out, nil
 }
 
-func (h headers) get(name string) string { return h[strings.ToLower(name)] }
+func (h headers) get(name string) string { return h[name] }
 
 // flag reads a header that has the value on, or is `false` or left out.
 func (h headers) flag(name, on string) (bool, *problem.Problem) {
