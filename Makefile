@@ -2,7 +2,7 @@
 # variable in brackets set to 1, a missing one is a failure.
 
 FUZZTIME ?= 20s
-RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/statestore ./cmd/internal/node
+RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/statestore ./pkg/token ./pkg/verify ./cmd/internal/node ./cmd/internal/run
 
 .NOTPARALLEL:
 .PHONY: help build test unit race vectors lint fuzz bench bench-json microbench demo

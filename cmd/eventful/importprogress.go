@@ -27,7 +27,7 @@ func (a *app) newImportProgress(rows uint64) *importProgress {
 	if a.errOut == io.Writer(os.Stderr) && term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bar = progressbar.NewOptions64(int64(rows),
 			progressbar.OptionSetWriter(a.errOut), progressbar.OptionSetDescription("importing"), progressbar.OptionFullWidth(),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
 		)
 	}
 	return p
@@ -37,6 +37,8 @@ func (p *importProgress) report(s importer.Summary) {
 	settled := s.Total - s.Left
 	switch {
 	case p.bar != nil:
+		// The bar's own rate counts rows that were skipped, and starts with its first update.
+		p.bar.Describe(fmt.Sprintf("importing, %.0f events/s", s.PerSecond))
 		_ = p.bar.Set64(int64(settled)) // a terminal that takes no more is no reason to stop
 	case settled == s.Total || time.Now().After(p.next):
 		p.next = time.Now().Add(lineEvery)

@@ -108,9 +108,22 @@ func (c *alteration) check() error {
 	case c.given("field") && len(rules) == 0 && !c.given("lock"):
 		return usageError("give a rule, for example --type=decimal", "--field=%s without a rule changes nothing", c.field)
 	}
-	for what, err := range map[string]error{"event": event.CheckEventType(c.event), "field": event.CheckField(c.field)} {
-		if c.given(what) && err != nil {
-			return problem.New(problem.Malformed, "%v", err)
+	return c.checkNames()
+}
+
+// checkNames holds every name that was given to its rule.
+func (c *alteration) checkNames() error {
+	if err := event.CheckEventType(c.event); c.given("event") && err != nil {
+		return problem.New(problem.Malformed, "%v", err).WithHint("name one event type, for example -e admission-nc")
+	}
+	for flag, names := range map[string][]string{"field": {c.field}, "add": c.add, "remove": c.remove} {
+		if c.given(flag) && len(names) == 0 {
+			return usageError("name a field, for example crp", "--%s is empty", flag)
+		}
+		for _, name := range names {
+			if err := event.CheckField(strings.TrimSpace(name)); c.given(flag) && err != nil {
+				return problem.New(problem.Malformed, "--%s: %v", flag, err).WithHint("name fields as a letter and then letters, digits and _, for example crp")
+			}
 		}
 	}
 	return nil
