@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """An independent reader of the EventfulDB log format, version 1. The authority is log.md in this directory.
+Its vectors also cover subjects.md and parts of commands.md.
 
     python3 verify.py EXPORT.json     check the export of an aggregate ("-" reads standard input)
     python3 verify.py --vectors DIR   run the test vectors
@@ -784,6 +785,125 @@ def command_digest(actor, commits):
     return sha256(*parts)
 
 
+# subjects.md.
+
+ESCAPED = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2})*")
+AGGREGATE_VERBS = ("get", "history", "verify", "export")
+TYPE_VERBS = ("list", "verify")
+ALL_VERBS = ("list", "verify", "event", "resolve")
+
+
+def escape(data):
+    return re.sub(rb"[^A-Za-z0-9_-]", lambda m: b"=%02X" % m[0][0], data).decode("ascii")
+
+
+def unescape(value):
+    """The bytes that an escaped aggregate id stands for."""
+    if not ESCAPED.fullmatch(value):
+        raise FormatError(f"escaped id: {short(value)} holds what is neither plain nor =XX")
+    data = re.sub(rb"=(..)", lambda m: bytes.fromhex(m[1].decode("ascii")), value.encode("ascii"), flags=re.DOTALL)
+    if escape(data) != value:
+        raise FormatError(f"escaped id: {short(value)} escapes what needs no escape")
+    return data
+
+
+def utf8(data, what):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FormatError(f"{what}: not UTF-8") from None
+
+
+def parse_subject(value, first, counts):
+    tokens = value.split(".")
+    if tokens[0] != first or len(tokens) not in counts:
+        raise FormatError(f"subject: {short(value)} is of no form that begins with {first}")
+    return tokens[1:]
+
+
+def parse_escaped_id(value):
+    return aggregate_id(utf8(unescape(value), "aggregate id"))
+
+
+def parse_command_subject(value):
+    type_, id_, event = parse_subject(value, "cmd", (4,))
+    named(type_, TYPE, "aggregate type")
+    return {"type": type_, "id": parse_escaped_id(id_), "event": named(event, EVENT_TYPE, "event type")}
+
+
+def parse_transaction_subject(value):
+    return {"type": named(parse_subject(value, "cmd", (2,))[0], TYPE, "aggregate type")}
+
+
+def parse_query_subject(value):
+    type_, *id_, verb = parse_subject(value, "qry", (3, 4))
+    verbs = AGGREGATE_VERBS if id_ else ALL_VERBS if type_ == "_" else TYPE_VERBS
+    if verb not in verbs:
+        raise FormatError(f"verb: {short(verb)}, allowed are {', '.join(verbs)}")
+    if type_ == "_" and not id_:
+        return {"type": "", "id": "", "verb": verb}
+    named(type_, TYPE, "aggregate type")
+    return {"type": type_, "id": parse_escaped_id(id_[0]) if id_ else "", "verb": verb}
+
+
+def parse_aggregate(value):
+    type_, slash, id_ = value.partition("/")
+    if not slash:
+        raise FormatError(f"aggregate: {short(value)} is not type/id")
+    return {"type": named(type_, TYPE, "aggregate type"), "id": aggregate_id(id_)}
+
+
+# commands.md, sections 2 and 4: the body of a command and the expected version.
+
+
+class Members(list):
+    """The members of a JSON object, in order, as pairs."""
+
+
+def not_json(what):
+    raise ValueError(f"{what} is not JSON")
+
+
+def decode_body(data):
+    """The fields of a command, in the order in which they were sent."""
+    if not data:
+        return []
+    whole = utf8(data, "body")
+    try:
+        # numbers stay text; without the constants, NaN and Infinity would pass
+        body = json.loads(whole, parse_int=str, parse_float=str, parse_constant=not_json, object_pairs_hook=Members)
+    except (ValueError, RecursionError) as e:
+        raise FormatError(f"body: {e}") from None
+    if not isinstance(body, Members):
+        raise FormatError("body: not an object")
+    if len(body) > 1024:
+        raise FormatError(f"body: {len(body)} fields, at most 1024 allowed")
+    if len({name for name, _ in body}) != len(body):
+        raise FormatError("body: a key occurs twice")
+    return [body_field(name, value) for name, value in body]
+
+
+def body_field(name, value):
+    named(name, FIELD_NAME, "field name")
+    if value is None:
+        return Field(name, 0, "")
+    if isinstance(value, bool):
+        return Field(name, 1, "true" if value else "false")
+    if not isinstance(value, str):
+        raise FormatError(f"value of {name}: an object or array")
+    if any("\ud800" <= ch <= "\udfff" for ch in value):  # json joins pairs, and lets lone ones pass
+        raise FormatError(f"value of {name}: a lone surrogate")
+    return Field(name, 1, sized(value, 0, MAX_VALUE, f"value of {name}"))
+
+
+def parse_expected(value):
+    if value in ("any", "none", "exists"):
+        return value
+    if int(named(value, NUMBER, "expected version")) > MAX_VERSION:
+        raise FormatError(f"expected version: {value} is out of range")
+    return value
+
+
 # The test vectors. Each run_ function raises when its vector does not hold.
 
 STRINGS = {  # integers that the vectors write as decimal strings
@@ -931,6 +1051,44 @@ def run_large(v):
             equal(tree_root(commit_leaves(c)).hex(), v["root_after"], "root after")
 
 
+SUBJECT_PARSERS = {
+    "command": parse_command_subject,
+    "transaction": parse_transaction_subject,
+    "query": parse_query_subject,
+    "aggregate": parse_aggregate,
+}
+
+
+def input_bytes(v):
+    return bytes.fromhex(v["hex"]) if "hex" in v else v["text"].encode("utf-8")
+
+
+def run_subject(v):
+    data = input_bytes(v)
+    if v["kind"] == "escape":
+        id_ = decoded(v, lambda: unescape(utf8(data, "escaped id")))
+        if id_ is not None:
+            equal(id_, bytes.fromhex(v["id_hex"]) if "id_hex" in v else v["id"].encode("utf-8"), "id")
+        return
+    parse = SUBJECT_PARSERS[v["kind"]]
+    parts = decoded(v, lambda: parse(utf8(data, "subject")))
+    if parts is not None:
+        equal(parts, {name: v[name] for name in ("type", "id", "event", "verb") if name in v}, "parts")
+
+
+def run_command(v):
+    data = input_bytes(v)
+    if v["kind"] == "fields":
+        fields = decoded(v, lambda: decode_body(data))
+        if fields is not None:
+            equal(shown(fields), v["fields"], "fields")
+        return
+    equal("expected", v["kind"], "kind")
+    expected = decoded(v, lambda: parse_expected(utf8(data, "expected version")))
+    if expected is not None:
+        equal(expected, v["expected"], "expected")
+
+
 RUNNERS = {
     "payload.json": run_payload,
     "leaf.json": run_leaf,
@@ -941,6 +1099,8 @@ RUNNERS = {
     "position.json": run_position,
     "export.json": run_export,
     "digest.json": run_digest,
+    "subjects.json": run_subject,
+    "command.json": run_command,
     "large.json": run_large,
 }
 

@@ -3,6 +3,7 @@ package natsapi
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -80,8 +81,17 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 		before += total
 		out.add(report, k.about.Type)
 		out.Failed = append(out.Failed, a.known(name)...)
+		a.condemn(name, report)
 	}
 	return out, nil
+}
+
+// condemn stops the writing of a log in which messages are missing or cannot be read.
+func (a *API) condemn(log string, r verify.Report) {
+	i := slices.IndexFunc(r.Damage, func(f verify.Finding) bool { return f.Verdict == verify.Unreadable })
+	if a.cfg.Writer != nil && i >= 0 {
+		a.cfg.Writer.Condemn(log, r.Damage[i].Detail)
+	}
 }
 
 // known is what the writer of this process knows against a log: that its end is gone is nothing that the log itself could show.

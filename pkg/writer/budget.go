@@ -154,7 +154,7 @@ func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 func (w *Writer) barrier(ctx context.Context) error {
 	for _, e := range w.engines() {
 		for passed := false; !passed; {
-			if st := e.status.Load(); st.err != nil {
+			if st := e.state(); st.err != nil {
 				break
 			}
 			done, refused := make(chan struct{}), make(chan struct{})

@@ -40,7 +40,8 @@ type engine struct {
 	in      chan *submission
 	granted chan grantOutcome
 	status  atomic.Pointer[status]
-	stored  atomic.Uint64 // sequence of the newest block that is on disk
+	stored  atomic.Uint64          // sequence of the newest block that is on disk
+	damage  atomic.Pointer[string] // what was found wrong with the log while it was served; nil: nothing
 
 	over     *overlay
 	open     *openBlock
@@ -115,7 +116,7 @@ func newEngine(cfg Config, name string, log eventlog.Log, sys *system, m *metric
 func (e *engine) submit(s *submission) {
 	e.gate.RLock()
 	defer e.gate.RUnlock()
-	if st := e.status.Load(); !st.serving {
+	if st := e.state(); !st.serving {
 		s.reply(nil, e.notServing(st))
 		return
 	}
@@ -124,6 +125,15 @@ func (e *engine) submit(s *submission) {
 	default:
 		s.reply(nil, problem.New(problem.Unavailable, "log %s has %d commands waiting", e.name, cap(e.in)).WithHint("send it again in a moment, with the same command id"))
 	}
+}
+
+// state is the status, with damage that was found meanwhile.
+func (e *engine) state() *status {
+	st := e.status.Load()
+	if found := e.damage.Load(); found != nil && st.err == nil {
+		return &status{err: fmt.Errorf("%s: %w", *found, ErrDamaged), chain: st.chain}
+	}
+	return st
 }
 
 func (e *engine) notServing(st *status) *problem.Problem {

@@ -76,6 +76,22 @@ func TestALogThatLostItsEndIsNotServed(t *testing.T) {
 	s.must(crp(jwt, "", "A", "2"))
 }
 
+// A log that somebody found damaged takes no more commands; others do.
+func TestACondemnedLogTakesNoCommands(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(`{"aggregate":"ward","events":{"opened":{}}}`)
+	jwt := s.token(100)
+	s.must(crp(jwt, "", "A", "1"))
+	s.w.Condemn("patient", "message 7 is missing")
+	wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.Damaged)
+	s.must(change(jwt, "", opened("W")))
+	for _, l := range s.w.Status() {
+		if l.Log == "patient" && (l.Serving || l.Error == "") {
+			t.Errorf("got the status %+v, want it not serving, with the reason", l)
+		}
+	}
+}
+
 // A log that names a last message which it does not have is damaged, and does not keep the others from being served.
 func TestAMissingEndIsDamage(t *testing.T) {
 	m := eventlog.NewMemory()

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -18,12 +20,12 @@ const (
 	keyQueue   = "q/" // + ordinal u64: command id; what leaves the window next
 	keySpent   = "s/" // + token id: units spent in this log or handed back by it, u64
 	keyBack    = "b/" // + token id: of these, units handed back, u64
-	keyUnique  = "u/" // + type 0x00 field 0x00 value: id of the aggregate that holds it
+	keyUnique  = "u/" // + type 0x00 field 0x00 value: ids of the aggregates that hold it, 0x00 between them
 	keySystem  = "y/" // the system log only: its view (system.go)
 )
 
 // stateFormat goes up when keys or values change; a state of another format is rebuilt.
-const stateFormat = 4
+const stateFormat = 5
 
 // window bounds how long a command id is remembered: both measures are of the log, so every replay forgets the same ids.
 type window struct {
@@ -127,14 +129,14 @@ func decodeFoundAccepted(commandID string, raw []byte, err error) (accepted, boo
 	return a, true, nil
 }
 
-// owner is the id of the aggregate that holds a value of a unique field; empty: nobody.
-func (s *state) owner(key string) (string, error) {
+// holders are the ids of the aggregates that hold a value of a unique field, as stored; empty: nobody.
+func (s *state) holders(key string) (string, error) {
 	id, err := s.store.Get([]byte(key))
 	if isNotFound(err) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("load owner of a unique value: %w", err)
+		return "", fmt.Errorf("load holders of a unique value: %w", err)
 	}
 	return string(id), nil
 }
@@ -253,23 +255,29 @@ func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted boo
 	return c.forget(b.header.Time)
 }
 
-// claim keeps what a commit took and gave up of unique values. A value that another commit of the same transaction has taken meanwhile stays taken.
+// claim keeps what a commit took and gave up of unique values. While the rule is in force a value has one holder, except between the commits of a transaction that
+// moves it; events from before the rule may have given it to several.
 func (c *changes) claim(it *item) error {
+	id := it.commit.Aggregate.ID
 	for _, taken := range it.claims {
-		if taken.owner != "" {
-			c.put(taken.key, []byte(taken.owner))
-			continue
-		}
-		owner, err := c.get(taken.key)
+		raw, err := c.get(taken.key)
 		if err != nil && !isNotFound(err) {
-			return fmt.Errorf("load owner of a unique value: %w", err)
+			return fmt.Errorf("load holders of a unique value: %w", err)
 		}
-		if string(owner) == it.commit.Aggregate.ID {
+		holders := slices.DeleteFunc(strings.Split(string(raw), holderSeparator), func(h string) bool { return h == id || h == "" })
+		if taken.owner != "" {
+			holders = append(holders, id)
+		}
+		if len(holders) == 0 {
 			c.put(taken.key, nil)
+		} else {
+			c.put(taken.key, []byte(strings.Join(holders, holderSeparator)))
 		}
 	}
 	return nil
 }
+
+const holderSeparator = "\x00" // stands in no id
 
 func (c *changes) accept(commit *event.Commit, b stored) {
 	a := accepted{digest: commit.CommandDigest, sequence: b.sequence, block: b.header.ID, ordinal: c.meta.next, at: b.header.Time}

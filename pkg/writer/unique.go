@@ -87,15 +87,27 @@ func (u uniqueSet) hold(a event.AggregateID, held map[string]string, events []ag
 	return after, claims
 }
 
-// owner is the id of the aggregate that holds a value: by the command so far, then by blocks under way, then by the stored state. Empty: nobody.
-func (e *engine) owner(key string, taken map[string]string) (string, error) {
-	if id, ok := taken[key]; ok {
-		return id, nil
+// other is the id of another aggregate that holds a value: by the command so far, then by blocks under way, then by the stored state. Empty: none does.
+func (e *engine) other(key, self string, taken map[string]string) (string, error) {
+	holders, ok := taken[key]
+	if !ok {
+		var d dated[string]
+		if d, ok = e.over.unique[key]; ok {
+			holders = d.value
+		}
 	}
-	if d, ok := e.over.unique[key]; ok {
-		return d.value, nil
+	if !ok {
+		var err error
+		if holders, err = e.st.holders(key); err != nil {
+			return "", err
+		}
 	}
-	return e.st.owner(key)
+	for h := range strings.SplitSeq(holders, holderSeparator) {
+		if h != "" && h != self {
+			return h, nil
+		}
+	}
+	return "", nil
 }
 
 // claims works out what the changes of a command take and give up, and refuses values that another aggregate holds. All that is given up is free for the
@@ -122,11 +134,11 @@ func (e *engine) claims(plan []planned) ([]*problem.Problem, error) {
 				problems = append(problems, aboutField(problem.TooLarge, c.field, "%s: the unique field %q has more than %d bytes", p.change.Aggregate, c.field, maxUnique))
 				continue
 			}
-			owner, err := e.owner(c.key, taken)
+			owner, err := e.other(c.key, c.owner, taken)
 			if err != nil {
 				return nil, err
 			}
-			if owner != "" && owner != c.owner {
+			if owner != "" {
 				q := aboutField(problem.Conflict, c.field, "%s: the value of the unique field %q is held by %s", p.change.Aggregate, c.field, event.AggregateID{Type: p.change.Aggregate.Type, ID: owner})
 				problems = append(problems, q.WithHint("use another value, or change or unset it there first"))
 				continue

@@ -134,6 +134,37 @@ func TestSwitchingUniquenessOnChecksWhatIsStored(t *testing.T) {
 	wantCode(t, s.do(change(jwt, "", user("u5", "y"))), problem.Conflict)
 }
 
+// Events from before the rule may have given one value to several aggregates, one after the other: who holds it when the rule comes keeps it.
+func TestValuesThatMovedBeforeTheRuleStayHeld(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(fmt.Sprintf(userSchema, false))
+	jwt := s.token(1000)
+	s.must(change(jwt, "", user("solo", "x")))
+	s.must(change(jwt, "", user("moved", "x")))
+	s.must(change(jwt, "", user("moved", "y")))
+	s.must(change(jwt, "", user("ended", "x")))
+	s.must(change(jwt, "", aggregate.Change{Aggregate: event.AggregateID{Type: "user", ID: "ended"}, Events: []aggregate.NewEvent{{Type: "left"}}}))
+	s.migrate(fmt.Sprintf(userSchema, true))
+	held := func() {
+		t.Helper()
+		s.untilTaken(jwt, user("probe", "free"))
+		for _, email := range []string{"x", "y"} {
+			wantCode(t, s.do(change(jwt, "", user("thief", email))), problem.Conflict)
+		}
+	}
+	held()
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.stateDir("user")); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	held()
+	s.must(change(jwt, "", user("solo", "z")))
+	s.must(change(jwt, "", user("thief", "x")))
+}
+
 // untilTaken sends a change until the log has recovered for other unique fields.
 func (s *site) untilTaken(jwt string, c aggregate.Change) {
 	s.t.Helper()

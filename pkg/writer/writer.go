@@ -268,7 +268,7 @@ type LogStatus struct {
 func (w *Writer) Status() []LogStatus {
 	var out []LogStatus
 	for _, e := range w.engines() {
-		st := e.status.Load()
+		st := e.state()
 		l := LogStatus{Log: e.name, Serving: st.serving, Sequence: e.stored.Load(), Epoch: st.chain.Epoch}
 		if st.err != nil {
 			l.Error, l.Shortened = st.err.Error(), errors.Is(st.err, ErrShortened)
@@ -276,6 +276,14 @@ func (w *Writer) Status() []LogStatus {
 		out = append(out, l)
 	}
 	return out
+}
+
+// Condemn makes a log take no more commands, as somebody found that it is damaged. Commands that wait are still decided. It holds until the process ends; the
+// damage itself stays, and is found again by whoever reads the log.
+func (w *Writer) Condemn(log, found string) {
+	if e := w.engine(log); e != nil && e.damage.CompareAndSwap(nil, &found) {
+		e.logger.Error().Str("found", found).Msg("log takes no more commands")
+	}
 }
 
 // logOf is the log of a type: its own name unless the schema names another.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the test vectors of log.md and commands.md into this directory, the same bytes on every run.
+"""Writes the test vectors of log.md, subjects.md and commands.md into this directory, the same bytes on every run.
 
     python3 generate.py
 
@@ -1570,6 +1570,304 @@ def digest_vectors():
     return out
 
 
+# subjects.json
+
+
+def escaped(value):
+    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+    return "".join(chr(b) if b in plain else f"={b:02X}" for b in raw(value))
+
+
+def written(data):
+    """The member that holds an input: hex where it is no UTF-8, and so cannot stand in JSON."""
+    try:
+        return {"text": raw(data).decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"hex": data.hex()}
+
+
+def subject_vectors():
+    out = []
+
+    def good(kind, name, data, **parts):
+        out.append({"name": f"{kind}: {name}", "kind": kind, **written(data), "ok": True, **parts})
+
+    def refuse(kind, name, data, error):
+        out.append({"name": f"{kind}: {name}", "kind": kind, **written(data), "ok": False, "error": error})
+
+    escape_vectors(good, refuse)
+    command_subjects(good, refuse)
+    query_subjects(good, refuse)
+    aggregate_texts(good, refuse)
+    return out
+
+
+def escape_vectors(good, refuse):
+    good("escape", "every plain byte", escaped("AZaz09_-"), id="AZaz09_-")
+    good("escape", "the example of subjects.md", "=2E=2E=2Fx", id="../x")
+    good("escape", "128 bytes, all escaped", "=2E" * 128, id="." * 128)
+    for what, id_ in UNICODE_IDS.items():
+        good("escape", what, escaped(id_), id=id_)
+    for what, id_ in {
+        "an equals sign": "=",
+        "an escape that is itself escaped": "=41",
+        "NUL": "a\0b",
+        "line break": "\r\n",
+        "DEL": "\x7f",
+        "colon, slash, at, bracket, backquote, brace": "/:@[`{",
+    }.items():
+        good("escape", what, escaped(id_), id=id_)
+    for what, data in NOT_UTF8.items():
+        good("escape", f"not UTF-8: {what}", escaped(data), id_hex=data.hex())
+    for byte in b"Aaz09Z_-":
+        refuse("escape", f"={byte:02X}", f"={byte:02X}", "the byte needs no escape")
+    for text in ("=2e", "=2F=c3=A9", "=fF", "=Ff"):
+        refuse("escape", f"lower case in {text}", text, "lower-case hexadecimal")
+    for text in ("=", "=2", "a=", "a=2", "=2E=", "=2E=2", "==2E", "=2=2E"):
+        refuse("escape", f"cut in {text}", text, "the escape is cut")
+    for text in ("=GG", "=0x", "=+2", "= 2", "=2 ", "=-1", "%2E", "\uff1d2E", "=\uff12E"):
+        refuse("escape", f"no escape in {ascii(text)}", text, "no escape that is ever written")
+    for text in (".", "*", ">", " ", "a b", "/", "~", "\0", "a\n", "\x7f", "\u00e9", "\U0001f9ea", b"\xff", b"A\xc3"):
+        refuse("escape", f"bare {ascii(text)}", text, "a byte that has to be escaped")
+
+
+AWKWARD_TYPES = {
+    "empty": "",
+    "star": "*",
+    "greater than": ">",
+    "upper case": "Patient",
+    "a digit in front": "1a",
+    "underscore": "_",
+    "underscore in front": "_a",
+    "hyphen in front": "-a",
+    "blank": "a b",
+    "blank behind": "patient ",
+    "line break behind": "patient\n",
+    "NUL": "a\0",
+    "dollar sign": "$JS",
+    "not ASCII": "\u00e4",
+    "an escape": "=70atient",
+    "slash": "a/b",
+    "41 bytes": "a" * 41,
+    "not UTF-8": b"a\xff",
+}
+BAD_IDS = {
+    "129 bytes": "x" * 129,
+    "129 bytes in 43 characters": "\u20ac" * 43,
+    "not in form C": "e\u0301",
+    "not in form C, Hangul": "\u1112\u1161",
+    "not in form C, Angstrom": "\u212b",
+    "NUL": "\0",
+    "NUL behind": "A\0",
+    "line break": "a\r\nb",
+    "tab": "\t",
+    "DEL": "\x7f",
+    "C1 control": "a\u0085",
+    **NOT_UTF8,
+}
+
+
+def command_subjects(good, refuse):
+    def form(type_="patient", id_="A", event_="crp"):
+        return b".".join([b"cmd", raw(type_), raw(id_), raw(event_)])
+
+    for what, id_ in {"plain": "A", "no number is special": "0", "equals sign": "=", **UNICODE_IDS}.items():
+        good("command", f"id: {what}", form(id_=escaped(id_)), type="patient", id=id_, event="crp")
+    good("command", "type of 40 bytes", form(type_="a" * 40), type="a" * 40, id="A", event="crp")
+    good("command", "event type of 64 bytes", form(event_="e" * 64), type="patient", id="A", event="e" * 64)
+    good("command", "hyphen and underscore", form("a-_", "-_", "e-_1"), type="a-_", id="-_", event="e-_1")
+    good("command", "one byte each", "cmd.a.b.c", type="a", id="b", event="c")
+    for what, type_ in AWKWARD_TYPES.items():
+        refuse("command", f"type: {what}", form(type_=type_), "no aggregate type")
+        event_ = b"e" * 65 if what == "41 bytes" else type_
+        refuse("command", f"event type: {what.replace('41', '65')}", form(event_=event_), "no event type")
+        if what != "41 bytes":
+            refuse("transaction", f"type: {what}", b"cmd." + raw(type_), "no aggregate type")
+    refuse("transaction", "type: 41 bytes", "cmd." + "a" * 41, "no aggregate type")
+    for what, id_ in BAD_IDS.items():
+        refuse("command", f"id: {what}", form(id_=escaped(id_)), "no aggregate id")
+    for text in ("", "*", ">", "=41", "=2e", "=2", "a b", "\u00e9", "a\0"):
+        refuse("command", f"escaped id {ascii(text)}", form(id_=text), "no escaped aggregate id")
+    for text in (
+        *("", ".", "...", "cmd", "cmd.", "cmd.patient.A", "cmd.patient.A.", "cmd.patient.A.crp."),
+        *("cmd.patient.A.crp.x", ".cmd.patient.A.crp", "cmd..A.crp", "cmd...crp", "cmd.patient.a.b.crp"),
+        *("CMD.patient.A.crp", "Cmd.patient.A.crp", "qry.patient.A.crp", "evt.patient.A.crp", " cmd.patient.A.crp"),
+        *("cmd.patient.A.crp\n", "cmd.patient.A.crp ", "cmd/patient/A/crp", "*.patient.A.crp", "cmd.>"),
+    ):
+        refuse("command", f"form {ascii(text)}", text, "not cmd.<type>.<id>.<event>")
+    for type_ in ("patient", "a", "a-_1", "a" * 40):
+        good("transaction", f"type {type_}", "cmd." + type_, type=type_)
+    for text in ("", "cmd", "cmd.patient.", "cmd.patient.A", "cmd..patient", "CMD.patient", "qry.patient", "patient"):
+        refuse("transaction", f"form {ascii(text)}", text, "not cmd.<type>")
+
+
+def query_subjects(good, refuse):
+    for verb in ("get", "history", "verify", "export"):
+        good("query", f"{verb} of an aggregate", f"qry.patient.A.{verb}", type="patient", id="A", verb=verb)
+    for verb in ("list", "verify"):
+        good("query", f"{verb} of a type", f"qry.patient.{verb}", type="patient", id="", verb=verb)
+    for verb in ("list", "verify", "event", "resolve"):
+        good("query", f"{verb} of everything", f"qry._.{verb}", type="", id="", verb=verb)
+    for what, id_ in UNICODE_IDS.items():
+        good("query", f"id: {what}", f"qry.patient.{escaped(id_)}.get", type="patient", id=id_, verb="get")
+    good("query", "an id like a verb", "qry.patient.list.get", type="patient", id="list", verb="get")
+    good("query", "an id like no type", "qry.patient._.get", type="patient", id="_", verb="get")
+    good("query", "a type like a verb", "qry.list.list", type="list", id="", verb="list")
+    for what, type_ in AWKWARD_TYPES.items():
+        refuse("query", f"type: {what}", b"qry." + raw(type_) + b".A.get", "no aggregate type")
+        if type_ != "_":
+            refuse("query", f"type alone: {what}", b"qry." + raw(type_) + b".list", "no aggregate type")
+    for what, id_ in BAD_IDS.items():
+        refuse("query", f"id: {what}", f"qry.patient.{escaped(id_)}.get", "no aggregate id")
+    for text in ("", "*", ">", "=41", "=2e", "=2", "a b", "\u00e9"):
+        refuse("query", f"escaped id {ascii(text)}", f"qry.patient.{text}.get", "no escaped aggregate id")
+    for text in (
+        *("", "qry", "qry.", "qry.patient", "qry._", "qry.patient.A.get.x", "qry.patient.A.get.", ".qry.patient.list"),
+        *("QRY.patient.list", "cmd.patient.list", "cmd.patient.A.get", "qry._.A.get", "qry.__.list"),
+    ):
+        refuse("query", f"form {ascii(text)}", text, "no query subject")
+
+
+def aggregate_texts(good, refuse):
+    for what, id_ in {"plain": "A", "slash": "a/b", "slash alone": "/", "slashes": "//a//", **UNICODE_IDS}.items():
+        good("aggregate", f"id: {what}", f"patient/{id_}", type="patient", id=id_)
+    good("aggregate", "id is not escaped", "patient/=2E", type="patient", id="=2E")
+    for what, type_ in AWKWARD_TYPES.items():
+        if what != "slash":
+            refuse("aggregate", f"type: {what}", raw(type_) + b"/A", "no aggregate type")
+    for what, id_ in BAD_IDS.items():
+        refuse("aggregate", f"id: {what}", b"patient/" + raw(id_), "no aggregate id")
+    for text in ("", "/", "patient", "patient/", "/A", "patient.A", " patient/A", "patient\\A", "\ufeffpatient/A"):
+        refuse("aggregate", f"form {ascii(text)}", text, "not type/id")
+
+
+# command.json
+
+
+GOOD_NUMBERS = (
+    *("0", "-0", "1", "-1", "1.10", "21.0", "0.0", "-0.00", "1e400", "1E+2", "1e-0", "-1.5E-007", "0e0", "1e00"),
+    *("9007199254740993", "18446744073709551616", "0.1000000000000000055511151231257827", "1e-99999", "7" * 400),
+)
+BAD_NUMBERS = (
+    *("01", "-01", "00", "+1", "-", "--1", ".5", "-.5", "5.", "1.e1", "1e", "1e+", "1E-", "1e1.5", "0x1", "1_000"),
+    *("1,5",),
+    *("NaN", "-NaN", "Infinity", "-Infinity", "1f", "0b1", "\u0661", "1\u0662", "1 2"),
+)
+
+
+def command_vectors():
+    out = []
+
+    def good(name, body, *fields):
+        shown_body = written(body)
+        out.append({"name": name, "kind": "fields", **shown_body, "ok": True, "fields": shown_fields(fields)})
+
+    def refuse(name, body, error):
+        out.append({"name": name, "kind": "fields", **written(body), "ok": False, "error": error})
+
+    good_bodies(good)
+    bad_bodies(refuse)
+    for text in ("any", "none", "exists", "0", "3", "10", str(2**53 + 1), str(2**63 - 2)):
+        out.append({"name": f"expected {text}", "kind": "expected", "text": text, "ok": True, "expected": text})
+    for text in (
+        *(str(2**63 - 1), str(2**63), str(2**64 - 1), str(2**64), str(2**64 + 1), "9" * 400, "-1", "-0", "+1", "01"),
+        *("00", "abc", "", " ", " 1", "1 ", "1\n", "1\0", "1.0", "1e1", "0x1", "1_0", "1,0", "Any", "NONE", "Exists"),
+        *("any ", " any", "exist", "null", "true", '"3"', "\u0663", "\uff13", b"\xff", b"3\x80"),
+    ):
+        out.append(
+            {"name": f"expected {ascii(text)}", "kind": "expected", **written(text), "ok": False, "error": "section 4"}
+        )
+    return out
+
+
+def good_bodies(good):
+    good("empty body", "")
+    good("no fields", "{}")
+    good("blanks everywhere", ' \t\r\n{ "a" : 1 ,\n"b"\t:\r"x" } \n', ("a", 1, "1"), ("b", 1, "x"))
+    good("worked example", '{"crp": 21.0, "unit": "mg/l"}', *WORKED_FIELDS)
+    good("in the order of the body", '{"b":1,"a":2,"A":3}', ("b", 1, "1"), ("a", 1, "2"), ("A", 1, "3"))
+    for number in GOOD_NUMBERS:
+        good(f"number {number[:40]}", f'{{"a":{number}}}', ("a", 1, number))
+    good("number as a string", '{"a":"01"}', ("a", 1, "01"))
+    good("true and false", '{"a":true,"b":false}', ("a", 1, "true"), ("b", 1, "false"))
+    good("null", '{"a":null}', ("a", 0, ""))
+    good("empty string", '{"a":""}', ("a", 1, ""))
+    good("null as a string", '{"a":"null"}', ("a", 1, "null"))
+    good("every short escape", r'{"a":"\"\\\/\b\f\n\r\t"}', ("a", 1, '"\\/\b\f\n\r\t'))
+    good("escape of NUL", r'{"a":"x\u0000y"}', ("a", 1, "x\0y"))
+    good("escapes in both cases", r'{"a":"\u00e9\u00E9"}', ("a", 1, "\u00e9\u00e9"))
+    good("surrogate pair", r'{"a":"\ud83e\uddea"}', ("a", 1, "\U0001f9ea"))
+    good("last surrogate pair", r'{"a":"\uDBFF\uDFFF"}', ("a", 1, "\U0010ffff"))
+    good("next to the surrogates", r'{"a":"\ud7ff\ue000"}', ("a", 1, "\ud7ff\ue000"))
+    good("escaped backslash before u", r'{"a":"\\ud800"}', ("a", 1, r"\ud800"))
+    good(
+        "characters as they are", '{"a":"\u00e9\U0001f9ea\x7f\u0085\u2028\ufeff\uffff"}',
+        ("a", 1, "\u00e9\U0001f9ea\x7f\u0085\u2028\ufeff\uffff")
+    )
+    good("value not in form C", '{"a":"e\u0301"}', ("a", 1, "e\u0301"))
+    good("replacement character", '{"a":"\ufffd\\ufffd"}', ("a", 1, "\ufffd\ufffd"))
+    good("escaped name", r'{"\u0061":1}', ("a", 1, "1"))
+    good("name of 64 bytes", '{"' + "n" * 64 + '":1}', ("n" * 64, 1, "1"))
+    many = [(f"f{i}", 1, "1") for i in range(1024)]
+    good("1024 fields", "{" + ",".join(f'"f{i}":1' for i in range(1024)) + "}", *many)
+
+
+def bad_bodies(refuse):
+    for body in (" ", "\n", "null", "true", "1", '"a"', "[]", '[{"a":1}]', "[", "NaN", "a", "\0", "{}{}", "{},", "{}x"):
+        refuse(f"body {ascii(body)}", body, "not one object")
+    for body in (
+        *('{}\0', '{"a":1}}', '{"a":1}\n1', '{"a":1} // x', '/**/{"a":1}', '{}\u00a0', "\ufeff{}", "{}\ufeff"),
+        *("\v{}",),
+    ):
+        refuse(f"body {ascii(body)}", body, "something stands beside the object")
+    whole = '{"a":"x","b":1}'
+    for end in range(1, len(whole)):
+        refuse(f"cut behind byte {end}", whole[:end], "cut")
+    for number in BAD_NUMBERS:
+        refuse(f"number {ascii(number)}", f'{{"a":{number}}}', "not a number of RFC 8259")
+    for value in ("{}", "[]", '{"b":1}', "[1]", "[null]", "[" * 50 + "]" * 50):
+        refuse(f"value {value[:40]}", f'{{"a":{value}}}', "an object or array")
+    for value in ("True", "NULL", "nul", "nullx", "truefalse", "undefined", "'x'", "x", '"x', 'x"', "", '"x" "y"'):
+        refuse(f"value {value!r}", f'{{"a":{value}}}', "not a value")
+    for body in (
+        *('{"a":1,}', '{,"a":1}', '{"a":1,,"b":2}', '{"a":1 "b":2}', '{"a",1}', '{"a"}', '{"a"=1}', "{a:1}"),
+        *("{'a':1}", "{1:1}", '{null:1}', '{"a"::1}', '{"a":1;"b":2}'),
+    ):
+        refuse(f"body {body}", body, "not JSON")
+    refuse("key twice", '{"a":1,"a":1}', "a key twice")
+    refuse("key twice, null", '{"a":null,"a":null}', "a key twice")
+    refuse("key twice, apart", '{"a":1,"b":2,"a":3}', "a key twice")
+    refuse("key twice, by an escape", r'{"a":1,"\u0061":2}', "a key twice")
+    refuse("key twice, the 40th", "{" + ",".join(f'"f{i}":1' for i in range(40)) + ',"f0":1}', "a key twice")
+    for text in (
+        *(r"\ud800", r"\udfff", r"\ud800x", r"\ud800\n", r"\ud800\u0041", r"\ud800\ud800", r"\udc00\ud800"),
+        *(r"x\uDBFF",),
+    ):
+        refuse(f"lone surrogate {text}", f'{{"a":"{text}"}}', "a lone surrogate")
+    refuse("lone surrogate in a key", r'{"a\ud800":1}', "a lone surrogate")
+    for text in (
+        *(r"\x41", r"\a", r"\'", r"\0", r"\U0041", r"\u", r"\u004", r"\u004g", r"\u 041", r"\u+041", r"\u00_1"),
+        *("\\",),
+    ):
+        refuse(f"escape {text}", f'{{"a":"{text}"}}', "no escape of RFC 8259")
+    for byte in (0, 9, 10, 13, 0x1F):
+        refuse(f"control character {byte:02x}", f'{{"a":"x{chr(byte)}y"}}', "a control character in a string")
+        refuse(
+            f"control character {byte:02x} behind an escape", f'{{"a":"\\n{chr(byte)}"}}', "a control character"
+        )
+    for what, data in NOT_UTF8.items():
+        refuse(f"not UTF-8: {what}", b'{"a":"' + data + b'"}', "not UTF-8")
+        refuse(f"not UTF-8 behind an escape: {what}", b'{"a":"\\n' + data + b'"}', "not UTF-8")
+    refuse("not UTF-8 in a key", b'{"a\xff":1}', "not UTF-8")
+    refuse("not UTF-8 behind the object", b"{}\xff", "not UTF-8")
+    refuse("UTF-16", '{"a":1}'.encode("utf-16-le"), "not UTF-8")
+    for name in (
+        *("", "1a", "_a", "a b", "a.b", "a-b", "\u00e4", "a\\n", "a\\u0000", "a ", " a", "n" * 65, "$a", "\uff41"),
+    ):
+        refuse(f"field name {ascii(name)}", f'{{"{name}":1}}', "no field name")
+    refuse("1025 fields", "{" + ",".join(f'"f{i}":1' for i in range(1025)) + "}", "more than 1,024 fields")
+
+
 # large.json: inputs at the limits, as runs of repeated bytes.
 
 
@@ -1608,6 +1906,8 @@ SUBJECTS = {
     "position": position_vectors,
     "export": export_vectors,
     "digest": digest_vectors,
+    "subjects": subject_vectors,
+    "command": command_vectors,
     "large": large_vectors,
 }
 
