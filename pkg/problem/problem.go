@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Code names a kind of error. The set is closed; the words go over the wire.
@@ -138,5 +139,6 @@ func Decode(body []byte) *Problem {
 	if _, ok := table[p.Code]; !ok {
 		return New(Internal, "unknown error code %q: %s", p.Code, p.Detail)
 	}
+	p.Problems = slices.DeleteFunc(p.Problems, func(one *Problem) bool { return one == nil }) // JSON's null
 	return p
 }
