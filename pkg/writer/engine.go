@@ -154,7 +154,9 @@ func (e *engine) run(ctx context.Context, ready func()) error {
 	e.answering, e.answered = make(chan *openBlock, maxUnapplied), make(chan struct{})
 	go e.answer()
 	defer e.stop()
-	e.ctx = ctx
+	aside, cancel := context.WithCancel(ctx)
+	defer cancel() // before stop, which waits for what runs aside: nobody takes its outcomes any more
+	e.ctx = aside
 	var cause error
 	for ctx.Err() == nil {
 		if err := e.recover(ctx, cause); err != nil {
