@@ -23,11 +23,11 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 		Use:   "aggregate:verify ([TYPE/]ID | --type=TYPE | --all)",
 		Short: "Prove that an aggregate, a type, or everything is as it was written",
 		Long: "Recompute every hash from the log and compare it with what the commits state. --all reads every log from its beginning.\n" +
-			"--type reads the log of the type: aggregates, events and blocks are counted for the whole log, which other types may share.\n" +
+			"--type reads the log of the type, or, where other types share that log, each aggregate of the type; blocks are not counted then.\n" +
 			"The exit status is 7 if a proof does not hold; the aggregate and the version are named.",
 		Args: cobra.MaximumNArgs(1),
 	}
-	aggregateType := cmd.Flags().String("type", "", "every aggregate of this `type`, and the whole log that it lies in")
+	aggregateType := cmd.Flags().String("type", "", "every aggregate of this `type`")
 	all := cmd.Flags().Bool("all", false, "every log, from its beginning")
 	remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

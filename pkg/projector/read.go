@@ -44,6 +44,22 @@ func (p *Projector) LogOf(aggregateType string) (string, bool) {
 	return "", false
 }
 
+// Alone reports whether a log holds aggregates of no other type than this one, EventfulDB's own left out.
+func (p *Projector) Alone(aggregateType string) bool {
+	for _, x := range p.all() {
+		if x.has(aggregateType) {
+			alone := true
+			err := x.view(func(*statestore.Store) error {
+				types := x.listed(nil)
+				alone = len(types) == 1
+				return nil
+			})
+			return err == nil && alone
+		}
+	}
+	return true
+}
+
 // find gives the index that holds an aggregate's type.
 func (p *Projector) find(a event.AggregateID) (*index, error) {
 	if err := p.up(); err != nil {
