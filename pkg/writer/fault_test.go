@@ -112,14 +112,7 @@ func TestDamageStopsWriting(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	log, err := m.Open(t.Context(), "patient")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, last, err := log.Bounds(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	log, last := ended(t, m, "patient")
 	if err := log.Append(last, []byte("no block")).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -141,14 +134,7 @@ func TestVoidBlocksAreSkipped(t *testing.T) {
 	s := newSite(t, m)
 	jwt := s.token(100)
 	s.must(crp(jwt, "", "A", "1"))
-	log, err := m.Open(t.Context(), "patient")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, last, err := log.Bounds(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	log, last := ended(t, m, "patient")
 	void := event.Block{Header: event.Header{ID: event.ID16{1}, Previous: event.ID16{9}, Epoch: 99, Time: 1}}
 	if err := log.Append(last, void.Encode()).Err(); err != nil {
 		t.Fatal(err)
@@ -187,14 +173,7 @@ func TestANewerFormatIsRefused(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	log, err := m.Open(t.Context(), "patient")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, last, err := log.Bounds(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	log, last := ended(t, m, "patient")
 	if err := log.Append(last, []byte("EVB\x02 from the future")).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -105,14 +105,7 @@ func TestAMissingEndIsDamage(t *testing.T) {
 	if err := os.RemoveAll(s.stateDir("patient")); err != nil {
 		t.Fatal(err)
 	}
-	log, err := m.Open(t.Context(), "patient")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, last, err := log.Bounds(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	log, last := ended(t, m, "patient")
 	s.cfg.Store = store{Store: m, other: map[string]eventlog.Log{"patient": verifytest.Without(log, last)}}
 	s.start()
 	wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.Damaged)

@@ -224,17 +224,23 @@ func (s *site) report(name string) verify.Report {
 	return report
 }
 
+// ended gives a log and its last sequence.
+func ended(t testing.TB, store eventlog.Store, name string) (log eventlog.Log, last uint64) {
+	t.Helper()
+	log, err := store.Open(context.Background(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, last, err = log.Bounds(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return log, last
+}
+
 // stored counts, for each command id of the log, its commits; void blocks are left out.
 func (s *site) stored(name string) map[string]int {
 	s.t.Helper()
-	log, err := s.store.Open(context.Background(), name)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_, last, err := log.Bounds(context.Background())
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	log, last := ended(s.t, s.store, name)
 	reader, err := eventlog.Read(context.Background(), log, event.Chain{})
 	if err != nil {
 		s.t.Fatal(err)
