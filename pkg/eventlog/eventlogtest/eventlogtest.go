@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long anything may take before the suite fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Run runs the suite. newStore gives an empty store, which ends with the test it is given.
 func Run(t *testing.T, newStore func(t *testing.T) eventlog.Store) {
