@@ -37,6 +37,7 @@ const (
 	cmp        = "github.com/google/go-cmp"
 	rapid      = "pgregory.net/rapid"
 	goleak     = "go.uber.org/goleak"
+	porcupine  = "github.com/anishathalye/porcupine"
 	testscript = "github.com/rogpeppe/go-internal"
 )
 
@@ -55,16 +56,20 @@ var mayImport = map[string][]string{
 	"pkg/eventlog/eventlogtest": {"pkg/event", "pkg/eventlog", cmp},
 	"pkg/verify":                {"pkg/event", "pkg/eventlog", merkle},
 	"pkg/verify/verifytest":     {"pkg/event", "pkg/eventlog", "pkg/verify"},
+	"pkg/lease":                 {"pkg/event", zerolog},
+	"pkg/lease/leasetest":       {"pkg/lease", cmp},
 	"pkg/statestore":            {"pkg/event", badger, ristretto, sys},
+	"pkg/indexstore":            {},
 	"pkg/keyring":               {"pkg/event", "pkg/problem", "pkg/token", jwt, nkeys, crypto},
-	"pkg/jetlog":                {"pkg/event", "pkg/eventlog", "streams", natsGo},
+	"pkg/jetlog":                {"pkg/event", "pkg/eventlog", "pkg/lease", "streams", natsGo},
+	"internal/natstest":         {natsServer},
 	"pkg/jetlog/jetlogtest":     {"pkg/jetlog", "streams", natsGo, natsServer},
 
 	"pkg/writer": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/lease", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
 	},
 	"pkg/projector": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/indexstore", "pkg/problem", "pkg/schema", "pkg/token", zerolog, prometheus,
 	},
 	"pkg/natsapi": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/token", "pkg/verify", "pkg/writer", "streams",
@@ -73,6 +78,8 @@ var mayImport = map[string][]string{
 
 	"pkg/client":   {"pkg/event", "pkg/problem", "pkg/schema", "streams", natsGo},
 	"pkg/importer": {"pkg/event", "pkg/problem", "pkg/schema", "pkg/client", "streams", yaml},
+
+	"internal/linear": {porcupine},
 
 	"bench": {"pkg/client", "pkg/keyring", "streams", jwt, natsGo}, // clients of the real programs
 	"bench/server": { // puts the engines together as cmd/internal/run does, and leaves parts out
@@ -89,11 +96,11 @@ var forExamples = []string{
 }
 
 // forTests may be imported by tests, besides what their own package may and every package of this repository.
-var forTests = []string{cmp, rapid, goleak, testscript, norm, merkle, yaml, zerolog, prometheus, jwt, nkeys, natsGo, natsServer}
+var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle, yaml, zerolog, prometheus, jwt, nkeys, natsGo, natsServer}
 
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
-	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/statestore", "pkg/verify", "pkg/writer", "pkg/projector",
+	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/writer", "pkg/projector",
 	"streams",
 }
 

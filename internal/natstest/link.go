@@ -1,6 +1,8 @@
 package natstest
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -145,12 +147,17 @@ func (l *link) close() {
 	l.running.Wait()
 }
 
+// freeAddress is one that nobody listens on. It lies below the ports that systems give to outgoing connections (32768 and up on Linux), or one of those could take it while
+// the server that is to have it is down.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(22000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("got no free address in 100 tries")
+	return ""
 }

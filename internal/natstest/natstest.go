@@ -228,10 +228,21 @@ func (c *Cluster) end() {
 		n.door.close()
 		if c.t.Failed() {
 			text, _ := os.ReadFile(filepath.Join(n.Dir, "log"))
-			c.t.Logf("log of %s:\n%s", n.Name, text[max(0, len(text)-4000):])
+			c.t.Logf("log of %s:\n%s", n.Name, withoutHealth(text))
 		}
 	}
 	for _, l := range c.links {
 		l.close()
 	}
+}
+
+// withoutHealth is the end of a server's log without what Healthy caused.
+func withoutHealth(log []byte) string {
+	var told []string
+	for line := range strings.Lines(string(log)) {
+		if !strings.Contains(line, "Healthcheck failed") {
+			told = append(told, line)
+		}
+	}
+	return strings.Join(told[max(0, len(told)-30):], "")
 }

@@ -79,8 +79,8 @@ type Store struct {
 	nc      *nats.Conn
 	site    string
 	options Options
-	publish jetstream.JetStream // for appends alone
-	read    jetstream.JetStream // for everything else
+	acks    *acks
+	read    jetstream.JetStream // for everything but appends
 }
 
 // New makes a Store on a connection that Connect made, in the account of the logs. It sends nothing.
@@ -92,21 +92,19 @@ func New(nc *nats.Conn, site string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("make log store: the connection keeps messages while it is down (ReconnectBufSize %d): use jetlog.Connect", nc.Opts.ReconnectBufSize)
 	}
 	s := &Store{nc: nc, site: site, options: o.withDefaults()}
+	s.acks = &acks{nc: nc, timeout: s.options.AckTimeout}
 	var err error
-	if s.publish, err = s.jetStream(jetstream.WithPublishAsyncTimeout(s.options.AckTimeout)); err != nil {
-		return nil, fmt.Errorf("make log store: %w", err)
-	}
 	if s.read, err = s.jetStream(); err != nil {
 		return nil, fmt.Errorf("make log store: %w", err)
 	}
 	return s, nil
 }
 
-func (s *Store) jetStream(o ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+func (s *Store) jetStream() (jetstream.JetStream, error) {
 	if s.options.Domain == "" {
-		return jetstream.New(s.nc, o...)
+		return jetstream.New(s.nc)
 	}
-	return jetstream.NewWithDomain(s.nc, s.options.Domain, o...)
+	return jetstream.NewWithDomain(s.nc, s.options.Domain)
 }
 
 // Open implements eventlog.Store. A stream with other settings than the topology's is ErrSettings, one of a newer topology ErrNewer.
@@ -143,13 +141,25 @@ func (s *Store) Create(ctx context.Context, name string) (eventlog.Log, error) {
 	l, err := s.open(ctx, name)
 	if errors.Is(err, eventlog.ErrNotFound) {
 		if err = s.create(ctx, name); err == nil {
-			l, err = s.open(ctx, name)
+			l, err = s.openCreated(ctx, name)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create log %.80q: %w", name, err)
 	}
 	return l, nil
+}
+
+// openCreated opens a stream that exists. In a cluster a server may say that it does not until it has heard of it, above all if another process made it this instant.
+func (s *Store) openCreated(ctx context.Context, name string) (*log, error) {
+	over := time.Now().Add(s.options.GiveUp)
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		l, err := s.open(ctx, name)
+		if !errors.Is(err, eventlog.ErrNotFound) || ctx.Err() != nil || time.Now().Add(pause).After(over) {
+			return l, err
+		}
+		wait(ctx, pause)
+	}
 }
 
 func (s *Store) create(ctx context.Context, name string) error {

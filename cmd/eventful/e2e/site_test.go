@@ -18,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
+	"github.com/eventfuldb/eventful/internal/natstest"
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
@@ -61,6 +64,12 @@ func TestMain(m *testing.M) {
 }
 
 func buildAndRun(m *testing.M) int {
+	if served, err := natstest.Child(); served {
+		if err != nil {
+			panic(err)
+		}
+		return 0
+	}
 	dir, err := os.MkdirTemp("", "eventful-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make a folder for the binary:", err)
@@ -68,11 +77,16 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "eventful")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/eventfuldb/eventful/cmd/eventful").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
+	if out, err := exec.Command("go", "build", "-o", dir, "github.com/eventfuldb/eventful/cmd/...").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the binaries: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	status := m.Run()
+	if err := goleak.Find(); status == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
 }
 
 // site is an installation in a folder of its own. Its methods end the test on what must not fail. A test that goes parallel keeps its site for itself.
@@ -85,6 +99,7 @@ type site struct {
 	account string // public id of APP
 	token   string // of user:ada: every type, write and read
 	refuted bool   // the test spoilt the log: verification must fail at the end
+	server  string // URLs of NATS, if it is not a part of the site
 }
 
 // runInfo is run.json as far as tests need it.
@@ -135,6 +150,12 @@ func (s *site) open(schema string) {
 	s.t.Helper()
 	s.start()
 	s.t.Cleanup(s.verifyAndStop)
+	s.introduce(schema)
+}
+
+// introduce makes the first auth key, puts a schema into force, and makes a token of user:ada.
+func (s *site) introduce(schema string) {
+	s.t.Helper()
 	var key struct {
 		AuthKey string `json:"auth-key"`
 		Account string `json:"account"`
@@ -142,12 +163,16 @@ func (s *site) open(schema string) {
 	s.ask(&key, "token:generate", "--auth-key", "EVENTFUL_MASTER_KEY="+masterKey)
 	s.authKey, s.account = key.AuthKey, key.Account
 	s.env = append(s.env, "EVENTFUL_AUTH_KEY="+s.authKey)
-	s.must("schema:apply", schema)
-	s.must("schema:migrate", "-f")
+	var elsewhere []string // where the auth key cannot tell its account
+	if s.server != "" {
+		elsewhere = []string{"--account=" + s.account}
+	}
+	s.must(append([]string{"schema:apply", schema}, elsewhere...)...)
+	s.must(append([]string{"schema:migrate", "-f"}, elsewhere...)...)
 	var made struct {
 		Token string `json:"token"`
 	}
-	s.ask(&made, "token:generate", "--expiration=3600", "--limit=1000000", "--identifierType=user", "--identifierId=ada")
+	s.ask(&made, append([]string{"token:generate", "--expiration=3600", "--limit=1000000", "--identifierType=user", "--identifierId=ada"}, elsewhere...)...)
 	s.token = made.Token
 	s.env = append(s.env, "EVENTFUL_TOKEN="+s.token)
 }
@@ -299,7 +324,11 @@ func (s *site) clientOf(jwt string) *client.Client {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, err := client.Connect(ctx, client.Options{URL: s.info().NATS, Token: client.Static(jwt)})
+	url := s.server
+	if url == "" {
+		url = s.info().NATS
+	}
+	c, err := client.Connect(ctx, client.Options{URL: url, Token: client.Static(jwt)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
