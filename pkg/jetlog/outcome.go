@@ -30,6 +30,7 @@ const (
 
 // Error codes of other requests.
 const (
+	codeNoSuitablePeers     = 10005 // too few servers are up for another replicated stream
 	codeNotLeader           = 10009
 	codeNotEnabledInAccount = 10039
 	codeStreamNotFound      = 10059
@@ -87,5 +88,5 @@ func passing(err error) bool {
 	}
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.ErrorCode != codeNotEnabledInAccount &&
-		(api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeNotLeader)
+		(api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeNotLeader || api.ErrorCode == codeNoSuitablePeers)
 }
