@@ -15,9 +15,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		os.Exit(child(dir, os.Getenv(childStep)))
-	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -62,8 +59,8 @@ func set(t *testing.T, s *statestore.Store, pairs ...string) {
 
 func TestGetGivesWhatWasSet(t *testing.T) {
 	s := open(t, config(t.TempDir()))
-	set(t, s, "a", "1", "", "empty key", "b", "")
-	for key, want := range map[string]string{"a": "1", "": "empty key", "b": ""} {
+	set(t, s, "a", "1", "", "empty key", "b", "2")
+	for key, want := range map[string]string{"a": "1", "": "empty key", "b": "2"} {
 		if got, err := s.Get([]byte(key)); err != nil || string(got) != want {
 			t.Errorf("Get(%q): got %q, %v, want %q", key, got, err, want)
 		}
@@ -93,20 +90,23 @@ func TestAnErrorInUpdateStoresNothing(t *testing.T) {
 
 func TestScan(t *testing.T) {
 	s := open(t, config(t.TempDir()))
-	set(t, s, "a/1", "", "b", "", "b/1", "", "b/2", "", "b/3", "", "b/3\xff", "", "b0", "", "\xff", "", "\xff\xff", "")
+	set(t, s, "a/1", "1", "b", "1", "b/1", "1", "b/2", "1", "b/3", "1", "b/3\xff", "1", "b0", "1", "\xff", "1", "\xff\xff", "1", "b/25", "1")
+	if err := s.Update(func(b *statestore.Batch) error { b.Delete([]byte("b/25")); return nil }); err != nil {
+		t.Fatal(err)
+	}
 	const nothing = "-" // stands for nil
 	tests := []struct {
 		name, prefix, beyond string
-		forward, backward    []string
+		want                 []string
 	}{
-		{"prefix", "b/", nothing, []string{"b/1", "b/2", "b/3", "b/3\xff"}, []string{"b/3\xff", "b/3", "b/2", "b/1"}},
-		{"beyond a key", "b/", "b/2", []string{"b/3", "b/3\xff"}, []string{"b/1"}},
-		{"beyond a key that does not exist", "b/", "b/22", []string{"b/3", "b/3\xff"}, []string{"b/2", "b/1"}},
-		{"beyond a key before the prefix", "b/", "a", []string{"b/1", "b/2", "b/3", "b/3\xff"}, nil},
-		{"beyond a key behind the prefix", "b/", "c", nil, []string{"b/3\xff", "b/3", "b/2", "b/1"}},
-		{"prefix of 0xFF", "\xff", nothing, []string{"\xff", "\xff\xff"}, []string{"\xff\xff", "\xff"}},
-		{"no such prefix", "x", nothing, nil, nil},
-		{"all behind the empty key", "", "", []string{"a/1", "b", "b/1", "b/2", "b/3", "b/3\xff", "b0", "\xff", "\xff\xff"}, nil},
+		{"prefix", "b/", nothing, []string{"b/1", "b/2", "b/3", "b/3\xff"}},
+		{"beyond a key", "b/", "b/2", []string{"b/3", "b/3\xff"}},
+		{"beyond a key that does not exist", "b/", "b/22", []string{"b/3", "b/3\xff"}},
+		{"beyond a key before the prefix", "b/", "a", []string{"b/1", "b/2", "b/3", "b/3\xff"}},
+		{"beyond a key behind the prefix", "b/", "c", nil},
+		{"prefix of 0xFF", "\xff", nothing, []string{"\xff", "\xff\xff"}},
+		{"no such prefix", "x", nothing, nil},
+		{"all behind the empty key", "", "", []string{"a/1", "b", "b/1", "b/2", "b/3", "b/3\xff", "b0", "\xff", "\xff\xff"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -114,14 +114,10 @@ func TestScan(t *testing.T) {
 			if test.beyond != nothing {
 				beyond = []byte(test.beyond)
 			}
-			var forward, backward []string
-			err := s.Scan([]byte(test.prefix), beyond, func(k, _ []byte) bool { forward = append(forward, string(k)); return true })
-			if d := cmp.Diff(test.forward, forward); d != "" || err != nil {
-				t.Errorf("Scan: %v, -want +got\n%s", err, d)
-			}
-			err = s.ScanBack([]byte(test.prefix), beyond, func(k, _ []byte) bool { backward = append(backward, string(k)); return true })
-			if d := cmp.Diff(test.backward, backward); d != "" || err != nil {
-				t.Errorf("ScanBack: %v, -want +got\n%s", err, d)
+			var got []string
+			err := s.Scan([]byte(test.prefix), beyond, func(k, _ []byte) bool { got = append(got, string(k)); return true })
+			if d := cmp.Diff(test.want, got); d != "" || err != nil {
+				t.Errorf("%v, -want +got\n%s", err, d)
 			}
 		})
 	}
@@ -140,7 +136,7 @@ func TestScanEndsWhenAsked(t *testing.T) {
 func TestDigestTellsContentOnly(t *testing.T) {
 	one, two := open(t, config(t.TempDir())), open(t, config(t.TempDir()))
 	set(t, one, "a", "1", "b", "2")
-	set(t, two, "b", "0", "x", "")
+	set(t, two, "b", "0", "x", "9")
 	set(t, two, "b", "2")
 	set(t, two, "a", "1")
 	digest := func(s *statestore.Store) [32]byte {
@@ -161,84 +157,62 @@ func TestDigestTellsContentOnly(t *testing.T) {
 	}
 }
 
-// A block of the largest size: 4,096 events with several keys each, and 1 MiB of values.
-func TestTheLargestBlockFitsOneBatch(t *testing.T) {
+// A large batch is stored like a small one.
+func TestALargeBatch(t *testing.T) {
 	s := open(t, config(t.TempDir()))
 	err := s.Update(func(b *statestore.Batch) error {
-		for i := range 4096 * 4 {
+		for i := range 50_000 {
 			b.Set(fmt.Appendf(nil, "index/%040d", i), []byte("position"))
 		}
-		b.Set([]byte("block"), bytes.Repeat([]byte{1}, 1<<20))
+		b.Set([]byte("block"), bytes.Repeat([]byte{1}, 1<<22))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := 0
-	if err := s.Scan([]byte("index/"), nil, func(_, _ []byte) bool { n++; return true }); err != nil || n != 4096*4 {
-		t.Errorf("got %d keys, %v, want %d", n, err, 4096*4)
+	if err := s.Scan([]byte("index/"), nil, func(_, _ []byte) bool { n++; return true }); err != nil || n != 50_000 {
+		t.Errorf("got %d keys, %v, want 50,000", n, err)
 	}
-	if got, err := s.Get([]byte("block")); err != nil || len(got) != 1<<20 {
-		t.Errorf("got %d bytes, %v, want 1 MiB", len(got), err)
-	}
-}
-
-func TestABatchOverTheLimitStoresNothing(t *testing.T) {
-	tests := map[string]func(b *statestore.Batch){
-		"many writes": func(b *statestore.Batch) {
-			for i := range 40_001 {
-				b.Set(fmt.Appendf(nil, "k%d", i), nil)
-			}
-		},
-		"many bytes": func(b *statestore.Batch) {
-			for i := range 5 {
-				b.Set(fmt.Appendf(nil, "k%d", i), make([]byte, 1<<20))
-			}
-		},
-		"a long key": func(b *statestore.Batch) { b.Set([]byte("k0"), nil); b.Set(make([]byte, 61_000), nil) },
-	}
-	for name, fill := range tests {
-		t.Run(name, func(t *testing.T) {
-			s := open(t, config(t.TempDir()))
-			err := s.Update(func(b *statestore.Batch) error { fill(b); return nil })
-			if !errors.Is(err, statestore.ErrTooLarge) {
-				t.Errorf("got %v, want ErrTooLarge", err)
-			}
-			if _, err := s.Get([]byte("k0")); !errors.Is(err, statestore.ErrNotFound) {
-				t.Errorf("got %v, want ErrNotFound", err)
-			}
-		})
+	if got, err := s.Get([]byte("block")); err != nil || len(got) != 1<<22 {
+		t.Errorf("got %d bytes, %v, want 4 MiB", len(got), err)
 	}
 }
 
-func TestTheLargestAllowedBatchesFitBadger(t *testing.T) {
+// An empty value would say that there is none: a batch with one stores nothing.
+func TestAnEmptyValueIsRefused(t *testing.T) {
+	s := open(t, config(t.TempDir()))
+	err := s.Update(func(b *statestore.Batch) error { b.Set([]byte("a"), []byte("1")); b.Set([]byte("b"), nil); return nil })
+	if err == nil || errors.Is(err, statestore.ErrDoubted) {
+		t.Errorf("got %v, want an error that is no doubt", err)
+	}
+	if _, err := s.Get([]byte("a")); !errors.Is(err, statestore.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	set(t, s, "a", "2")
+}
+
+// Within a batch the last write of a key counts, also one that deletes.
+func TestTheLastWriteCounts(t *testing.T) {
 	s := open(t, config(t.TempDir()))
 	err := s.Update(func(b *statestore.Batch) error {
-		for i := range 20_000 {
-			b.Set(fmt.Appendf(nil, "%0100d", i), nil)
-		}
+		b.Set([]byte("a"), []byte("1"))
+		b.Set([]byte("b"), []byte("1"))
+		b.Delete([]byte("b"))
+		b.Set([]byte("a"), []byte("2"))
+		b.Delete([]byte("c"))
+		b.Set([]byte("c"), []byte("3"))
 		return nil
 	})
 	if err != nil {
-		t.Errorf("20,000 writes: %v", err)
+		t.Fatal(err)
 	}
-	err = s.Update(func(b *statestore.Batch) error {
-		for i := range 20_000 {
-			b.Set(fmt.Appendf(nil, "%050d", i), make([]byte, 50))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Errorf("20,000 writes of 100 bytes: %v", err)
+	got := map[string]string{}
+	if err := s.Scan(nil, nil, func(k, v []byte) bool { got[string(k)] = string(v); return true }); err != nil {
+		t.Fatal(err)
 	}
-	err = s.Update(func(b *statestore.Batch) error {
-		for i := range 2 {
-			b.Set(fmt.Appendf(nil, "%d", i), make([]byte, 1<<20-10))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Errorf("2 MiB: %v", err)
+	if d := cmp.Diff(map[string]string{"a": "2", "c": "3"}, got); d != "" {
+		t.Errorf("-want +got\n%s", d)
 	}
 }
 

@@ -1,11 +1,10 @@
 //go:build unix
 
-package statestore
+package indexstore
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"syscall"
 )
@@ -24,12 +23,4 @@ func lockFile(path string) (*os.File, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
-}
-
-// occupied is the number of bytes a file takes: Badger's files under way are longer than what is written of them.
-func occupied(info fs.FileInfo) int64 {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return min(stat.Blocks*512, info.Size())
-	}
-	return info.Size()
 }

@@ -1,0 +1,174 @@
+package indexstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// Batch collects what one Commit stores. It is for one goroutine, and there is one at a time.
+type Batch struct {
+	store   *Store
+	run     *runWriter // nil: no entry yet
+	content *content
+	fresh   bool   // the file of records is new
+	begin   int64  // offset of sealed
+	sealed  []byte // records that are not written yet
+	last    []byte // key of the last entry
+}
+
+// Begin begins a batch. It must end with Commit or Abandon before the next one begins. While merges are far behind it waits for them.
+func (s *Store) Begin() (*Batch, error) {
+	if err := s.merging(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	b := &Batch{store: s}
+	if n := len(s.current.contents); n > 0 && s.current.contents[n-1].Size < maxContent {
+		b.content = s.current.contents[n-1]
+		b.begin = b.content.Size
+		return b, nil
+	}
+	about := contentAbout{Number: s.next, ID: newFileID()}
+	s.next++
+	c, err := openContent(s.config.Dir, s.config.Key, about, os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return nil, fmt.Errorf("begin batch: %w", err)
+	}
+	b.content, b.fresh = c, true
+	return b, nil
+}
+
+// Record takes a record of at most MaxRecord bytes and gives where it will lie.
+func (b *Batch) Record(record []byte) (Location, error) {
+	if len(record) > MaxRecord {
+		return Location{}, fmt.Errorf("a record of %d bytes, the limit is %d", len(record), MaxRecord)
+	}
+	at := Location{b.content.Number, uint64(b.begin) + uint64(len(b.sealed)), uint32(len(record))}
+	nonce := b.store.nonces.next()
+	b.sealed = append(b.sealed, nonce[:]...)
+	b.sealed = b.content.aead.Seal(b.sealed, nonce[:], record, nil)
+	if len(b.sealed) < writeBytes {
+		return at, nil
+	}
+	return at, b.write()
+}
+
+func (b *Batch) write() error {
+	if _, err := b.content.file.WriteAt(b.sealed, b.begin); err != nil {
+		return fmt.Errorf("write records %d: %w", b.content.Number, err)
+	}
+	b.begin += int64(len(b.sealed))
+	b.sealed = b.sealed[:0]
+	return nil
+}
+
+// Set takes an entry; its key must be above that of the last one. Key and value are copied.
+func (b *Batch) Set(key, value []byte) error {
+	if b.run == nil {
+		s := b.store
+		s.mu.Lock()
+		number := s.next
+		s.next++
+		s.mu.Unlock()
+		run, err := createRun(s.config.Dir, s.config.Key, number, 0)
+		if err != nil {
+			return err
+		}
+		if s.config.Lookups {
+			run.filter = &filterBuilder{}
+		}
+		b.run = run
+	} else if bytes.Compare(b.last, key) >= 0 {
+		return fmt.Errorf("entry %q does not stand above %q", key, b.last)
+	}
+	b.last = append(b.last[:0], key...)
+	return b.run.add(key, value)
+}
+
+// Commit stores the batch, and a note on how far the store is; the batch is over. After an error nothing of it is stored.
+func (b *Batch) Commit(note []byte) error {
+	s := b.store
+	err := b.write()
+	var added *run
+	if err == nil && b.run != nil {
+		added, err = b.run.finish()
+	}
+	if err != nil {
+		b.Abandon()
+		return fmt.Errorf("commit batch: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	runs, contents := slices.Clone(s.current.runs), slices.Clone(s.current.contents)
+	if added != nil {
+		runs = append(runs, added)
+	}
+	grown := &content{contentAbout{b.content.Number, b.content.ID, b.begin}, b.content.file, b.content.aead}
+	if !b.fresh {
+		contents = contents[:len(contents)-1]
+	}
+	if err := s.install(&version{runs: runs, contents: append(contents, grown)}, bytes.Clone(note)); err != nil {
+		b.Abandon()
+		return fmt.Errorf("commit batch: %w", err)
+	}
+	s.poke()
+	return nil
+}
+
+// Abandon ends a batch of which nothing is stored.
+func (b *Batch) Abandon() {
+	if b.run != nil {
+		b.run.abandon()
+	}
+	if b.fresh {
+		_ = b.content.file.Close()
+		_ = os.Remove(contentPath(b.store.config.Dir, b.content.Number)) // else the next Open does it
+	}
+}
+
+// poke wakes the merging goroutine. It never blocks.
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// maxFresh is the number of runs of level 0 above which a batch waits for merges.
+const maxFresh = 4 * fan
+
+// merging waits while merges are far behind; the error is that of a merge that failed.
+func (s *Store) merging() error {
+	for {
+		s.mu.Lock()
+		err, merged, closed := s.mergeErr, s.merged, s.closed
+		fresh := 0
+		for _, r := range s.current.runs {
+			if r.Level == 0 {
+				fresh++
+			}
+		}
+		s.mergeErr = nil
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			s.poke()
+			return fmt.Errorf("merge runs: %w", err)
+		case closed:
+			return ErrClosed
+		case fresh < maxFresh:
+			return nil
+		}
+		s.poke()
+		<-merged
+	}
+}
+
+var errStopped = errors.New("store is being closed")

@@ -1,0 +1,99 @@
+package indexstore
+
+import (
+	"crypto/cipher"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// maxContent is the size from which on a further file of records is begun.
+const maxContent = 1 << 30
+
+// MaxRecord is the length of a record at most.
+const MaxRecord = 64 << 20
+
+// Location says where a record lies.
+type Location struct {
+	File   uint64
+	Offset uint64
+	Length uint32 // of the record as it was given
+}
+
+// Append appends the form in which a location stands in values of entries.
+func (l Location) Append(b []byte) []byte {
+	b = binary.AppendUvarint(b, l.File)
+	b = binary.AppendUvarint(b, l.Offset)
+	return binary.AppendUvarint(b, uint64(l.Length))
+}
+
+// ParseLocation is the inverse of Append; rest is what lies behind it. The error wraps ErrDoubted.
+func ParseLocation(b []byte) (l Location, rest []byte, err error) {
+	var numbers [3]uint64
+	for i := range numbers {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return l, nil, fmt.Errorf("location of a record: %w", ErrDoubted)
+		}
+		numbers[i], b = v, b[n:]
+	}
+	if numbers[2] > MaxRecord || numbers[1] > 1<<62 {
+		return l, nil, fmt.Errorf("location of a record of %d bytes: %w", numbers[2], ErrDoubted)
+	}
+	return Location{numbers[0], numbers[1], uint32(numbers[2])}, b, nil
+}
+
+// contentAbout is what the manifest says of a file of records. What lies behind Size does not count.
+type contentAbout struct {
+	Number uint64 `json:"number"`
+	ID     fileID `json:"id"`
+	Size   int64  `json:"size"`
+}
+
+func contentPath(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%08d.records", number))
+}
+
+// content is an open file of records: for each one its nonce and its sealed bytes.
+type content struct {
+	contentAbout
+	file *os.File
+	aead cipher.AEAD
+}
+
+func openContent(dir string, key []byte, about contentAbout, flags int) (*content, error) {
+	aead, err := fileCipher(key, about.ID)
+	if err != nil {
+		return nil, err
+	}
+	what := fmt.Sprintf("open records %d", about.Number)
+	file, err := os.OpenFile(contentPath(dir, about.Number), os.O_RDWR|flags, 0o600)
+	if err != nil {
+		return nil, unreadable(what, err)
+	}
+	c := &content{about, file, aead}
+	info, err := file.Stat()
+	if err == nil && info.Size() < about.Size {
+		err = fmt.Errorf("%d bytes, it had %d: %w", info.Size(), about.Size, ErrDoubted)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return c, nil
+}
+
+// read gives a record, in memory of its own.
+func (c *content) read(l Location) ([]byte, error) {
+	raw := make([]byte, nonceBytes+int(l.Length)+tagBytes)
+	if _, err := c.file.ReadAt(raw, int64(l.Offset)); err != nil {
+		return nil, unreadable(fmt.Sprintf("read records %d at %d", c.Number, l.Offset), err)
+	}
+	sealed := raw[nonceBytes:]
+	plain, err := c.aead.Open(sealed[:0], raw[:nonceBytes], sealed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("records %d at %d: %w: %w", c.Number, l.Offset, err, ErrDoubted)
+	}
+	return plain, nil
+}

@@ -1,0 +1,52 @@
+package indexstore
+
+// ReadPage gives keys and values of a page, one behind the other.
+func ReadPage(page []byte) (out [][]byte, err error) {
+	var r pageReader
+	r.open(page)
+	for {
+		more, err := r.next()
+		if err != nil || !more {
+			return out, err
+		}
+		out = append(out, append([]byte(nil), r.key...), append([]byte(nil), r.value...))
+	}
+}
+
+// WritePage is the inverse of ReadPage.
+func WritePage(parts [][]byte) []byte {
+	var b pageBuilder
+	for i := 0; i+1 < len(parts); i += 2 {
+		b.add(parts[i], parts[i+1])
+	}
+	return b.data
+}
+
+// RewriteFences reads fences and writes them again.
+func RewriteFences(b []byte, end int64) ([]byte, error) {
+	f, err := parseFences(b, end)
+	return f.encode(), err
+}
+
+// AwaitMerges waits until there is nothing to merge.
+func AwaitMerges(s *Store) {
+	for {
+		s.mu.Lock()
+		from, to := mergeable(s.current.runs)
+		merged := s.merged
+		s.mu.Unlock()
+		if from == to {
+			return
+		}
+		s.poke()
+		<-merged
+	}
+}
+
+// Filter is the filter of a run.
+type Filter struct{ f filter }
+
+func NewFilter(entries uint64) Filter { return Filter{newFilter(entries)} }
+
+func (f Filter) Add(key []byte)      { f.f.add(hashKey(key)) }
+func (f Filter) May(key []byte) bool { return f.f.may(hashKey(key)) }
