@@ -80,8 +80,12 @@ func (k *checker) twice(changes []Change) {
 
 func (k *checker) change(c *Command, i int) {
 	change := &c.Changes[i]
-	k.err(c.path(i, "type"), event.CheckType(change.Aggregate.Type))
-	k.err(c.path(i, "id"), event.CheckID(change.Aggregate.ID))
+	if err := event.CheckType(change.Aggregate.Type); err != nil {
+		k.err(c.path(i, "type"), err)
+	}
+	if err := event.CheckID(change.Aggregate.ID); err != nil {
+		k.err(c.path(i, "id"), err)
+	}
 	if len(change.Events) == 0 {
 		k.add(c.path(i, "events"), problem.Malformed, "no event for the aggregate")
 	}
@@ -89,8 +93,9 @@ func (k *checker) change(c *Command, i int) {
 		if k.full() {
 			return
 		}
-		e := &change.Events[j]
-		k.err(c.path(i, fmt.Sprintf("events[%d].event", j)), event.CheckEventType(e.Type))
+		if err := event.CheckEventType(change.Events[j].Type); err != nil {
+			k.err(c.path(i, fmt.Sprintf("events[%d].event", j)), err)
+		}
 		k.fields(c, i, j)
 	}
 }

@@ -8,11 +8,13 @@ import (
 const commitLayout = 1
 
 // Encode gives the bytes of the commit (section 6), or ErrInvalid with the rule that it breaks.
-func (c *Commit) Encode() ([]byte, error) {
+func (c *Commit) Encode() ([]byte, error) { return c.AppendEncoded(make([]byte, 0, c.RoughSize())) }
+
+// AppendEncoded appends what Encode gives; behind an error it gives b as it was.
+func (c *Commit) AppendEncoded(b []byte) ([]byte, error) {
 	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("commit of %s: %w: %w", c.Aggregate, err, ErrInvalid)
+		return b, fmt.Errorf("commit of %s: %w: %w", c.Aggregate, err, ErrInvalid)
 	}
-	b := make([]byte, 0, c.roughSize())
 	b = append(b, commitLayout)
 	b = append(b, c.ID[:]...)
 	b = appendStr(b, c.Site)
@@ -38,8 +40,8 @@ func (c *Commit) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// roughSize is not below what Encode writes, so that it allocates once.
-func (c *Commit) roughSize() int {
+// RoughSize is not below the number of bytes that Encode writes.
+func (c *Commit) RoughSize() int {
 	const fixed, length = 1 + 3*16 + 2*32 + 8 + 5*binary.MaxVarintLen64, 2 // parts of fixed length and numbers; the length of a short text
 	texts := len(c.Site) + len(c.CommandID) + len(c.Aggregate.Type) + len(c.Aggregate.ID) + len(c.Actor) + len(c.TokenID) + len(c.Issuer) +
 		len(c.Correlation) + len(c.Causation) + len(c.Traceparent) + len(c.KeyCommitment)

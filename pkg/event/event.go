@@ -27,6 +27,9 @@ type ID16 [16]byte
 // String is the lower-case hexadecimal form.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// AppendTo appends what String gives.
+func (h Hash) AppendTo(b []byte) []byte { return hex.AppendEncode(b, h[:]) }
+
 // IsZero reports whether the id is sixteen zero bytes, which stands for "none".
 func (i ID16) IsZero() bool { return i == ID16{} }
 
@@ -168,7 +171,15 @@ type Position struct {
 
 // String is `<log>/<sequence>/<index>/<block id>`.
 func (p Position) String() string {
-	return fmt.Sprintf("%s/%d/%d/%s", p.Log, p.Sequence, p.Index, p.Block)
+	return string(p.AppendTo(make([]byte, 0, len(p.Log)+2*20+3+2*len(p.Block))))
+}
+
+// AppendTo appends what String gives.
+func (p Position) AppendTo(b []byte) []byte {
+	b = append(append(b, p.Log...), '/')
+	b = append(strconv.AppendUint(b, p.Sequence, 10), '/')
+	b = append(strconv.AppendUint(b, uint64(p.Index), 10), '/')
+	return hex.AppendEncode(b, p.Block[:])
 }
 
 // ParsePosition reads the text form of a position.

@@ -41,9 +41,13 @@ func (c *Commit) Leaf(i int) Hash {
 
 // Leaves are the leaf hashes of all events of the commit, in order.
 func (c *Commit) Leaves() []Hash {
-	out := make([]Hash, len(c.Events))
+	return c.AppendLeaves(make([]Hash, 0, len(c.Events)))
+}
+
+// AppendLeaves appends what Leaves gives.
+func (c *Commit) AppendLeaves(to []Hash) []Hash {
 	for i := range c.Events {
-		out[i] = c.Leaf(i)
+		to = append(to, c.Leaf(i))
 	}
-	return out
+	return to
 }

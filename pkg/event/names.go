@@ -78,7 +78,7 @@ func CheckID(s string) error {
 	if err := text("aggregate id", s, 1, MaxIDLen); err != nil {
 		return err
 	}
-	if !norm.NFC.IsNormalString(s) {
+	if !isPlain(s) && !norm.NFC.IsNormalString(s) {
 		return fmt.Errorf("aggregate id %q is not in Unicode normalisation form C", clip(s))
 	}
 	return nil
@@ -128,9 +128,22 @@ func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
+// isPlain reports whether s is nothing but printable ASCII: valid UTF-8 without control characters, in every normalisation form.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
 func text(what, s string, lo, hi int) error {
 	if len(s) < lo || len(s) > hi {
 		return fmt.Errorf("%s has %d bytes, it must have %d to %d", what, len(s), lo, hi)
+	}
+	if isPlain(s) {
+		return nil
 	}
 	if !utf8.ValidString(s) {
 		return fmt.Errorf("%s %q is not valid UTF-8", what, clip(s))

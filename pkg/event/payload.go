@@ -74,7 +74,8 @@ func broken(name string, kind byte, valueLen int) string {
 	return ""
 }
 
-// DecodePayload is the inverse of EncodePayload; fields come in ascending name order. The error wraps ErrDecode.
+// DecodePayload is the inverse of EncodePayload; fields come in ascending name order, and their strings share one copy of the payload. The error wraps
+// ErrDecode.
 func DecodePayload(payload []byte) ([]Field, error) {
 	r := &reader{in: payload}
 	n := fieldCount(r)
@@ -82,13 +83,15 @@ func DecodePayload(payload []byte) ([]Field, error) {
 		return nil, r.end()
 	}
 	fields := make([]Field, 0, min(n, uint64(len(payload))/minFieldLen))
+	all := string(payload)
 	var last []byte
 	for range n {
+		start := r.pos + 1 // behind the length of the name, which has one byte
 		name, kind, value := decodeField(r, last)
 		if r.err != nil {
 			return nil, r.err
 		}
-		fields = append(fields, Field{Name: string(name), Value: string(value), Set: kind == 1})
+		fields = append(fields, Field{Name: all[start : start+len(name)], Value: all[r.pos-len(value) : r.pos], Set: kind == 1})
 		last = name
 	}
 	if err := r.end(); err != nil {

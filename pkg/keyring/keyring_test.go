@@ -335,3 +335,37 @@ func TestDefaultCostIsAccepted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Derived keys are the same for every copy of the file, whatever the DEK is changed to, and differ by purpose.
+func TestDerivedKeys(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	k, made, err := keyring.CreateWithCost(path, "ward", master, dek, cheap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.ChangeDEK(dek, []byte("another data key of this test")); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := keyring.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := loaded.Open([]byte("another data key of this test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[[32]byte]string{made.StateKey: "state", made.IndexKey: "index", made.SessionKey: "session"}
+	for _, purpose := range []string{"a", "b", ""} {
+		first, err := made.Derived(purpose)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := opened.Derived(purpose); err != nil || again != first {
+			t.Errorf("%q: got another key from the opened file (%v)", purpose, err)
+		}
+		if other, ok := seen[first]; ok {
+			t.Errorf("%q: got the same key as for %q", purpose, other)
+		}
+		seen[first] = purpose
+	}
+}

@@ -1,6 +1,8 @@
 package keyring
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -14,7 +16,7 @@ type Secrets struct {
 	JetStreamKey        string   // text for nats-server's store encryption
 	StateKey            [32]byte // writer states
 	IndexKey            [32]byte // projector index
-	SessionKey          [32]byte // sessions of the command line
+	SessionKey          [32]byte // root of the keys that Derived gives
 	OperatorSigningSeed []byte   // signs account updates while the master key is away
 	Accounts            map[Account]AccountSecret
 }
@@ -118,4 +120,14 @@ func newSecrets() *Secrets {
 		StateKey:     [32]byte(random(32)), IndexKey: [32]byte(random(32)), SessionKey: [32]byte(random(32)),
 		Accounts: make(map[Account]AccountSecret),
 	}
+}
+
+// Derived is the key for one purpose that has none of its own in the key file: HKDF-SHA256 (RFC 5869) of SessionKey, with the purpose as info. Key files
+// of every age give it, and every copy of a site's key file the same.
+func (s *Secrets) Derived(purpose string) ([32]byte, error) {
+	key, err := hkdf.Key(sha256.New, s.SessionKey[:], nil, "eventful.derived.v1\x00"+purpose, 32)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("derive the key for %s: %w", purpose, err)
+	}
+	return [32]byte(key), nil
 }

@@ -9,11 +9,12 @@ const (
 	SystemToken  = "eventful-token"  // id: token id
 	SystemImport = "eventful-import" // id: file digest
 	SystemBudget = "eventful-budget" // id: log, "/", token id; in the log that it names
+	SystemFreeze = "eventful-freeze" // id: log; in the log that it names
 )
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import (in the system log) or eventful-budget (in each log):
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import (in the system log), eventful-budget or eventful-freeze (in each log):
 // version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
@@ -48,6 +49,10 @@ func systemDefinitions() []Definition {
 		}},
 		{Aggregate: SystemBudget, Fields: map[string]Field{"units": whole}, Events: map[string]Event{
 			"budget-returned": required("units"),
+		}},
+		{Aggregate: SystemFreeze, Fields: map[string]Field{"epoch": whole, "version": whole}, Events: map[string]Event{
+			"log-frozen": required("epoch", "type", "version"),
+			"log-thawed": required("epoch", "type", "version"),
 		}},
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
 			"rows-done": required("aggregate", "ranges", "rows"),

@@ -22,6 +22,24 @@ func AddAuthKey(appAccountJWT string, operatorSeed []byte, key Key) (string, err
 	if p := checkNewKey(account, key); p != nil {
 		return "", p
 	}
+	return signWith(account, operatorSeed, key)
+}
+
+// RestoreAuthKey is AddAuthKey for a key that was recorded before: one that the account holds with another template, as an earlier version made it, gets
+// the present one.
+func RestoreAuthKey(appAccountJWT string, operatorSeed []byte, key Key) (string, error) {
+	account, p := decodeAccount(appAccountJWT)
+	if p != nil {
+		return "", p
+	}
+	delete(account.SigningKeys, key.ID)
+	if p := checkNewKey(account, key); p != nil {
+		return "", p
+	}
+	return signWith(account, operatorSeed, key)
+}
+
+func signWith(account *jwt.AccountClaims, operatorSeed []byte, key Key) (string, error) {
 	operator, err := nkeys.FromSeed(operatorSeed)
 	if err != nil {
 		return "", fmt.Errorf("read operator seed: %w", err)

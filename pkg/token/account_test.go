@@ -164,3 +164,28 @@ func TestCheckAppUpdateRefuses(t *testing.T) {
 		t.Errorf("got %v for the same account signed anew, want it to pass", err)
 	}
 }
+
+// A key that an earlier version put in with a narrower template gets the present one; a missing one comes back.
+func TestRestoreAuthKey(t *testing.T) {
+	o := newOperator(t)
+	k := token.Key{ID: newIssuer(t).id, Name: "k", Aggregates: []string{"patient"}, Actions: []token.Action{token.ActionWrite}}
+	empty := o.account(t)
+	added, err := token.AddAuthKey(empty, o.seed, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := o.edit(t, added, func(c *jwt.AccountClaims) {
+		scope := token.ScopeTemplate(k)
+		scope.Template.Pub.Allow = scope.Template.Pub.Allow[:3]
+		c.SigningKeys.AddScopedSigner(&scope)
+	})
+	if token.CheckAuthKey(older, k) == nil {
+		t.Error("an older template: got nil, want an error")
+	}
+	for what, account := range map[string]string{"missing": empty, "older": older, "as it is": added} {
+		restored, err := token.RestoreAuthKey(account, o.seed, k)
+		if err != nil || token.CheckAuthKey(restored, k) != nil {
+			t.Errorf("%s: got %v, %v, want the key with its template", what, err, token.CheckAuthKey(restored, k))
+		}
+	}
+}

@@ -1,19 +1,19 @@
 package token
 
 import (
-	"crypto/sha256"
+	"strings"
 	"sync"
 	"time"
 )
 
-// Cache is Verify with a memory: a token that passed is known by its SHA-256 and checked again only for its times. It holds accepted tokens
+// Cache is Verify with a memory: a token that passed is known by its whole text and checked again only for its times. It holds accepted tokens
 // only, at most the size it was made with. Claims that it returns are shared and must not be changed. Safe for concurrent use.
 type Cache struct {
 	keys Keys
 	half int
 
 	mu         sync.RWMutex // guards the rest
-	young, old map[[sha256.Size]byte]*Claims
+	young, old map[string]*Claims
 	generation uint64 // counts Forget, so that a check that began before it is not kept
 }
 
@@ -29,14 +29,13 @@ func (c *Cache) Verify(token string, now time.Time) (*Claims, error) {
 	if len(token) > MaxSize {
 		return Verify(token, now, c.keys)
 	}
-	digest := sha256.Sum256([]byte(token))
-	claims, isOld, generation := c.look(digest)
+	claims, isOld, generation := c.look(token)
 	if claims != nil {
 		if p := claims.checkTimes(now); p != nil {
 			return nil, p
 		}
 		if isOld {
-			c.keep(digest, claims, generation)
+			c.keep(token, claims, generation)
 		}
 		return claims, nil
 	}
@@ -44,7 +43,7 @@ func (c *Cache) Verify(token string, now time.Time) (*Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.keep(digest, claims, generation)
+	c.keep(token, claims, generation)
 	return claims, nil
 }
 
@@ -52,29 +51,29 @@ func (c *Cache) Verify(token string, now time.Time) (*Claims, error) {
 func (c *Cache) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.young, c.old = make(map[[sha256.Size]byte]*Claims), nil
+	c.young, c.old = make(map[string]*Claims), nil
 	c.generation++
 }
 
-func (c *Cache) look(digest [sha256.Size]byte) (claims *Claims, isOld bool, generation uint64) {
+func (c *Cache) look(token string) (claims *Claims, isOld bool, generation uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if claims = c.young[digest]; claims != nil {
+	if claims = c.young[token]; claims != nil {
 		return claims, false, c.generation
 	}
-	claims = c.old[digest]
+	claims = c.old[token]
 	return claims, claims != nil, c.generation
 }
 
 // keep puts the claims among the young; when those are half the size, they become the old ones and the former old ones are dropped.
-func (c *Cache) keep(digest [sha256.Size]byte, claims *Claims, generation uint64) {
+func (c *Cache) keep(token string, claims *Claims, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if generation != c.generation {
 		return
 	}
 	if len(c.young) >= c.half {
-		c.old, c.young = c.young, make(map[[sha256.Size]byte]*Claims)
+		c.old, c.young = c.young, make(map[string]*Claims)
 	}
-	c.young[digest] = claims
+	c.young[strings.Clone(token)] = claims // not the message that it came in
 }

@@ -24,7 +24,8 @@ func ScopeTemplate(k Key) jwt.UserScope {
 func publish(acts []Action) []string {
 	list := []string{"adm.server.status", "adm.schema.list", "adm.schema.show"}
 	if slices.Contains(acts, ActionWrite) {
-		list = append(list, "cmd.{{tag(write)}}", "cmd.{{tag(write)}}.>", "inbox.cmd.{{tag(write)}}.>", "adm.import.{{tag(import)}}")
+		list = append(list, "cmd.{{tag(write)}}", "cmd.{{tag(write)}}.>", "inbox.cmd.{{tag(write)}}", "inbox.cmd.{{tag(write)}}.>",
+			"adm.import.{{tag(import)}}", "adm.staged.{{tag(import)}}", "adm.inbox.{{tag(import)}}")
 	}
 	if slices.Contains(acts, ActionRead) {
 		list = append(list, "qry.{{tag(read)}}.>")
