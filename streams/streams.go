@@ -74,14 +74,16 @@ func CommandSubject(a event.AggregateID, eventType string) (string, error) {
 
 // ParseCommandSubject is the inverse of CommandSubject.
 func ParseCommandSubject(subject string) (a event.AggregateID, eventType string, err error) {
-	parts, err := split(subject, "cmd", 4)
-	if err != nil {
+	first, rest, _ := strings.Cut(subject, ".")
+	aggregateType, rest, _ := strings.Cut(rest, ".")
+	id, eventType, four := strings.Cut(rest, ".")
+	if first != "cmd" || !four || strings.Contains(eventType, ".") {
+		return a, "", fmt.Errorf("subject %.80q is not cmd. and 3 more tokens", subject)
+	}
+	if a, err = aggregateOf(aggregateType, id); err != nil {
 		return a, "", err
 	}
-	if a, err = aggregateOf(parts[1], parts[2]); err != nil {
-		return a, "", err
-	}
-	return a, parts[3], event.CheckEventType(parts[3])
+	return a, eventType, event.CheckEventType(eventType)
 }
 
 // TransactionSubject is `cmd.<type>`.
@@ -90,6 +92,15 @@ func TransactionSubject(aggregateType string) (string, error) {
 		return "", err
 	}
 	return "cmd." + aggregateType, nil
+}
+
+// ParseTransactionSubject is the inverse of TransactionSubject.
+func ParseTransactionSubject(subject string) (aggregateType string, err error) {
+	parts, err := split(subject, "cmd", 2)
+	if err != nil {
+		return "", err
+	}
+	return parts[1], event.CheckType(parts[1])
 }
 
 // QuerySubject is `qry.<type>.<id>.<verb>` for one aggregate.
@@ -163,8 +174,14 @@ func ParseAggregate(s string) (event.AggregateID, error) {
 // Escape writes every byte outside A-Z a-z 0-9 _ - as =XX.
 func Escape(id string) string {
 	const hexDigits = "0123456789ABCDEF"
+	done := plainPart(id)
+	if done == len(id) {
+		return id
+	}
 	var b strings.Builder
-	for i := range len(id) {
+	b.Grow(3 * len(id))
+	b.WriteString(id[:done])
+	for i := done; i < len(id); i++ {
 		if c := id[i]; plain(c) {
 			b.WriteByte(c)
 		} else {
@@ -178,8 +195,14 @@ func Escape(id string) string {
 
 // Unescape is the exact inverse of Escape; any other spelling is an error.
 func Unescape(s string) (string, error) {
+	done := plainPart(s)
+	if done == len(s) {
+		return s, nil
+	}
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
+	b.Grow(len(s))
+	b.WriteString(s[:done])
+	for i := done; i < len(s); i++ {
 		if plain(s[i]) {
 			b.WriteByte(s[i])
 			continue
@@ -195,6 +218,16 @@ func Unescape(s string) (string, error) {
 		i += 2
 	}
 	return b.String(), nil
+}
+
+// plainPart is the number of bytes up to the first that an escaped id does not hold as it is.
+func plainPart(s string) int {
+	for i := range len(s) {
+		if !plain(s[i]) {
+			return i
+		}
+	}
+	return len(s)
 }
 
 func plain(c byte) bool {

@@ -1,0 +1,16 @@
+package lease
+
+// CheckRecord decodes a value as both kinds of record, and gives what is wrong if one that can be read does not come back from its encoding.
+func CheckRecord(value []byte) string {
+	if r, err := decodeMember(value); err == nil {
+		if back, err := decodeMember(encode(r)); err != nil || back.Incarnation != r.Incarnation || back.Beat != r.Beat || len(back.Logs) != len(r.Logs) {
+			return "a member's record changes when it is written again"
+		}
+	}
+	if r, err := decodeLog(value); err == nil {
+		if back, err := decodeLog(encode(r)); err != nil || back != r {
+			return "a log's record changes when it is written again"
+		}
+	}
+	return ""
+}

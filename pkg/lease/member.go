@@ -1,0 +1,155 @@
+package lease
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// renew keeps this member's record. A write goes out when a quarter of TTL is over, when the record is to say something new, and when no lease can be Held.
+func (c *core) renew() {
+	key, revision := memberKey(c.cfg.Site, c.self()), c.birth
+	if p := c.peers[c.self()]; p != nil {
+		revision = p.revision
+	}
+	due := c.renewNow || !c.mayHold() || c.now.mono.Sub(c.renewedAt) >= c.cfg.TTL/4
+	if !due || !c.idle(key) || c.leaving || c.stopping && !c.joined || !c.joined && !c.whole {
+		return
+	}
+	for b, at := range c.sent {
+		if c.now.mono.Sub(at.mono) >= c.cfg.TTL {
+			delete(c.sent, b)
+		}
+	}
+	c.beat++
+	c.sent[c.beat] = c.now
+	c.renewedAt, c.renewNow = c.now.mono, false
+	m := c.cfg.Member
+	c.write(key, encode(memberRecord{
+		V: recordVersion, Incarnation: c.incarnation, Beat: c.beat, Name: m.Name, Host: m.Host, PID: m.PID, Version: m.Version, Logs: sortedKeys(c.follows),
+	}), revision)
+}
+
+// readSelf takes what the table says of this member: a renewal that was stored, or that the record is gone.
+func (c *core) readSelf(p *peer) {
+	switch {
+	case p != nil && p.kind == readable && p.Incarnation == c.incarnation:
+		c.renewed(p.Beat)
+	case p != nil && p.kind == newer:
+		c.fail(fmt.Errorf("member %s: %w", c.self(), ErrNewer))
+	case !c.joined: // a former process's; the next renewal replaces it
+	case p != nil && p.kind == readable && !c.former[p.Incarnation]:
+		c.fail(fmt.Errorf("member %s: %w", c.self(), ErrSameMember))
+	default:
+		c.expelled()
+	}
+}
+
+func (c *core) fail(err error) {
+	c.fatal = err
+	c.window.until.Store(nil)
+}
+
+// renewed: the renewal was stored, and nobody had deleted the record before. So until TTL from when it was sent nobody else takes a lease of this member.
+func (c *core) renewed(beat uint64) {
+	c.joined = true
+	if at, ok := c.sent[beat]; ok {
+		c.chain = at.add(c.cfg.TTL)
+		until := c.chain
+		c.window.until.Store(&until)
+		for _, h := range c.holds {
+			if h.lease.good.Load() {
+				h.chain = c.chain
+			}
+		}
+	}
+	for b := range c.sent {
+		if b <= beat {
+			delete(c.sent, b)
+		}
+	}
+	if c.now.mono.Sub(c.seenAt) > c.cfg.TTL/2 { // the table was away: others could not renew either
+		for _, p := range c.peers {
+			p.changed = c.now.mono
+		}
+	}
+	c.seenAt = c.now.mono
+}
+
+// expelled: somebody found this member silent and deleted its record, or the table was lost. It joins again as another incarnation; what it led and
+// nobody took is confirmed under that one.
+func (c *core) expelled() {
+	if !c.leaving {
+		c.cfg.Log.Warn().Str("member", c.self()).Msg("member record was gone")
+	}
+	c.window.until.Store(nil)
+	c.former[c.incarnation] = true
+	c.joined, c.incarnation, c.renewNow = false, c.random(), true
+	clear(c.sent)
+	for _, h := range c.holds {
+		h.lease.good.Store(false)
+		h.lease.wake()
+	}
+}
+
+// isLive: the member was seen to renew its record within TTL.
+func (c *core) isLive(id string) bool {
+	p := c.peers[id]
+	if p == nil || p.kind != readable {
+		return false
+	}
+	if id == c.self() {
+		return c.joined && !c.stopping
+	}
+	return c.now.mono.Sub(p.changed) < c.cfg.TTL
+}
+
+func (c *core) liveMembers() []string {
+	var ids []string
+	for _, id := range sortedKeys(c.peers) {
+		if c.isLive(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (c *core) countMembers() {
+	var b strings.Builder
+	for _, id := range c.liveMembers() {
+		b.WriteString(id + " " + c.peers[id].Incarnation + "\n")
+	}
+	if live := b.String(); live != c.live {
+		c.live, c.steady, c.dirty = live, c.now.mono, true
+	}
+}
+
+// endSilent deletes the records of members that were silent for TTL. Only then are their leases anybody's: a member whose record was not changed
+// in between has not renewed, so nothing of its is Held any more.
+func (c *core) endSilent() {
+	for _, id := range sortedKeys(c.peers) {
+		p, key := c.peers[id], memberKey(c.cfg.Site, id)
+		if id == c.self() || p.kind == newer || c.now.mono.Sub(p.changed) < c.cfg.TTL || !c.idle(key) {
+			continue
+		}
+		c.cfg.Log.Info().Str("member", id).Str("name", p.Name).Dur("silent", c.now.mono.Sub(p.changed).Round(time.Millisecond)).Msg("member was silent")
+		c.write(key, nil, p.revision)
+	}
+}
+
+// followed tells whether a live member may lead a log.
+func (c *core) followed(id, log string) bool {
+	if id == c.self() {
+		return c.follows[log]
+	}
+	p := c.peers[id]
+	if p == nil {
+		return false
+	}
+	for _, l := range p.Logs {
+		if l == log {
+			return true
+		}
+	}
+	return false
+}
