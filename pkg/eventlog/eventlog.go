@@ -45,7 +45,8 @@ type Pending interface {
 	Err() error
 }
 
-// Cursor reads in order. It is for one goroutine.
+// Cursor reads in order. It is for one goroutine. One that gathers messages for some milliseconds before it gives them has a method Hurry() too, which
+// Reader.Hurry calls.
 type Cursor interface {
 	// Next waits for the next message, or until ctx ends. Messages are never skipped or repeated: if a sequence is missing in the log, the next higher one comes.
 	Next(ctx context.Context) (Message, error)

@@ -46,5 +46,13 @@ func (r *Reader) Next(ctx context.Context) (Found, error) {
 // Chain is where the reader stands; saved, it lets another Read go on from here.
 func (r *Reader) Chain() event.Chain { return r.chain }
 
+// Hurry asks for what was stored by now without delay, where messages are gathered for some milliseconds before they come. It never blocks, and is safe
+// to call beside Next.
+func (r *Reader) Hurry() {
+	if c, ok := r.cursor.(interface{ Hurry() }); ok {
+		c.Hurry()
+	}
+}
+
 // Stop releases the reader.
 func (r *Reader) Stop() { r.cursor.Stop() }

@@ -31,10 +31,16 @@ const (
 // errStale ends a consumer that may have lost messages; the next one begins behind the last message that was passed on.
 var errStale = errors.New("consumer may have lost messages")
 
+// errHanded ends a consumer that is not needed: what it brings is handed on by writers of this process.
+var errHanded = errors.New("messages are handed on")
+
 // cursor reads a log by ordered consumers: ephemeral, without acknowledgements, each replaced by a new one as soon as a message may be missing. (The ordered
-// consumer of nats.go waits for a server that is away without regard to a context.) One goroutine reads from the server; Stop ends it and waits for it.
+// consumer of nats.go waits for a server that is away without regard to a context.) While a writer of the same process writes the log, its messages
+// are taken from there (Recent), and no consumer exists. One goroutine reads; Stop ends it and waits for it.
 type cursor struct {
 	log      *log
+	recent   *handed // what writers of this process store
+	hurry    chan struct{}
 	messages chan eventlog.Message
 	failed   chan struct{} // closed when the goroutine ends
 	err      error         // why; set before failed is closed
@@ -52,9 +58,11 @@ func (l *log) Follow(ctx context.Context, after uint64) (eventlog.Cursor, error)
 		return nil, fmt.Errorf("follow log %s behind %d, it ends at %d: %w", l.name, after, last, eventlog.ErrRewound)
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c := &cursor{log: l, messages: make(chan eventlog.Message, readAhead), failed: make(chan struct{}), cancel: cancel}
+	c := &cursor{log: l, recent: l.store.options.Recent.join(l.name), hurry: make(chan struct{}, 1), messages: make(chan eventlog.Message, readAhead),
+		failed: make(chan struct{}), cancel: cancel}
 	c.running.Go(func() {
 		defer close(c.failed)
+		defer l.store.options.Recent.leave(l.name, c.recent)
 		c.err = c.run(running, after)
 	})
 	return c, nil
@@ -97,6 +105,10 @@ func (c *cursor) run(ctx context.Context, after uint64) error {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		before := after
 		err := c.read(ctx, &after)
+		handed := errors.Is(err, errHanded)
+		if handed {
+			err = c.fromRecent(ctx, &after)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -111,7 +123,9 @@ func (c *cursor) run(ctx context.Context, after uint64) error {
 		if after > before {
 			pause = firstPause
 		}
-		wait(ctx, pause)
+		if !handed { // else the server did nothing wrong
+			wait(ctx, pause)
+		}
 	}
 }
 
@@ -138,7 +152,7 @@ func rewound(after, last uint64) error {
 func (c *cursor) read(ctx context.Context, after *uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer c.whileConnected(ctx, cancel)()
+	defer c.log.store.whileConnected(ctx, cancel)()
 	consumer, err := c.consumer(ctx, *after+1)
 	if err != nil {
 		return err
@@ -158,12 +172,15 @@ func (c *cursor) read(ctx context.Context, after *uint64) error {
 		if err := c.pass(ctx, m, delivered, after); err != nil {
 			return err
 		}
+		if c.recent.near(*after) {
+			return errHanded
+		}
 	}
 }
 
 // whileConnected cancels when the connection is lost: what the server has sent by then may not arrive, and is not sent again. The function it gives ends the watch.
-func (c *cursor) whileConnected(ctx context.Context, cancel context.CancelFunc) (end func()) {
-	nc := c.log.store.nc
+func (s *Store) whileConnected(ctx context.Context, cancel context.CancelFunc) (end func()) {
+	nc := s.nc
 	lost := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -224,9 +241,14 @@ func (c *cursor) pass(ctx context.Context, m jetstream.Msg, delivered uint64, af
 	if sequence <= *after {
 		return rewound(*after, sequence)
 	}
+	return c.hand(ctx, eventlog.Message{Sequence: sequence, Data: m.Data()}, after)
+}
+
+// hand gives a message to Next.
+func (c *cursor) hand(ctx context.Context, m eventlog.Message, after *uint64) error {
 	select {
-	case c.messages <- eventlog.Message{Sequence: sequence, Data: m.Data()}:
-		*after = sequence
+	case c.messages <- m:
+		*after = m.Sequence
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -33,6 +33,8 @@ type Options struct {
 	// RequestTimeout is how long one request to the JetStream API waits; requests are repeated, as the server drops them without a word
 	// while a stream has no leader. Default 1 s.
 	RequestTimeout time.Duration
+	// Recent hands messages from this Store's appends on to the cursors of all Stores that have it, in this process; nil hands nothing on.
+	Recent *Recent
 	// GiveUp is how long a request is repeated before it ends with ErrUnavailable, if the caller's context does not end first. Default 15 s.
 	GiveUp time.Duration
 }
@@ -121,19 +123,28 @@ func (s *Store) open(ctx context.Context, name string) (*log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", eventlog.ErrNotFound, err) // no log can have this name
 	}
-	streamName := settings[0].Value.(string)
+	stream, err := s.openStream(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	return newLog(s, name, stream)
+}
+
+// openStream opens the stream that the settings name, and holds it to them.
+func (s *Store) openStream(ctx context.Context, settings []streams.Setting) (jetstream.Stream, error) {
+	name := nameIn(settings)
 	var stream jetstream.Stream
-	err = s.try(ctx, func(ctx context.Context) (err error) {
-		stream, err = s.read.Stream(ctx, streamName)
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		stream, err = s.read.Stream(ctx, name)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	if err := checkSettings(stream.CachedInfo().Config, settings); err != nil {
-		return nil, fmt.Errorf("stream %s: %w", streamName, err)
+		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
-	return newLog(s, name, stream)
+	return stream, nil
 }
 
 // Create implements eventlog.Store. It is safe to call from several processes at once: the stream is made once, and each checks what it finds.
@@ -167,6 +178,10 @@ func (s *Store) create(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	return s.createStream(ctx, settings)
+}
+
+func (s *Store) createStream(ctx context.Context, settings []streams.Setting) error {
 	config, err := configOf(settings)
 	if err != nil {
 		return err
@@ -178,6 +193,25 @@ func (s *Store) create(ctx context.Context, name string) error {
 		}
 		return err
 	})
+}
+
+// Check compares a stream with the settings that name it: ErrSettings, ErrNewer, or ErrNotFound of eventlog.
+func (s *Store) Check(ctx context.Context, settings []streams.Setting) error {
+	if _, err := s.openStream(ctx, settings); err != nil {
+		return fmt.Errorf("check %s: %w", nameIn(settings), err)
+	}
+	return nil
+}
+
+// ensureStream opens the stream that the settings name, and makes it first if it does not exist. Several processes may do so at once.
+func (s *Store) ensureStream(ctx context.Context, settings []streams.Setting) (jetstream.Stream, error) {
+	stream, err := s.openStream(ctx, settings)
+	if errors.Is(err, eventlog.ErrNotFound) {
+		if err = s.createStream(ctx, settings); err == nil {
+			stream, err = s.openStream(ctx, settings)
+		}
+	}
+	return stream, err
 }
 
 // List implements eventlog.Store.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -20,6 +19,7 @@ type log struct {
 	subject    string
 	streamName string
 	domain     string // that every acknowledgement must name; empty: the server has none
+	wanted     string // what an acknowledgement begins with that says what every one should say
 	stream     jetstream.Stream
 }
 
@@ -32,69 +32,11 @@ func newLog(s *Store, name string, stream jetstream.Stream) (*log, error) {
 	if s.options.Domain != "" && info.Domain != s.options.Domain {
 		return nil, fmt.Errorf("stream %s lies in the domain %q, not %q: %w", info.Config.Name, info.Domain, s.options.Domain, ErrSettings)
 	}
-	return &log{store: s, name: name, subject: subject, streamName: info.Config.Name, domain: info.Domain, stream: stream}, nil
+	return &log{store: s, name: name, subject: subject, streamName: info.Config.Name, domain: info.Domain, wanted: wantedAck(info.Config.Name, info.Domain), stream: stream}, nil
 }
 
 // Name implements eventlog.Log.
 func (l *log) Name() string { return l.name }
-
-// Append implements eventlog.Log. It gives up with ErrUnknown after Options.AckTimeout.
-func (l *log) Append(expected uint64, data []byte) eventlog.Pending {
-	p := &pending{done: make(chan struct{})}
-	if len(data) == 0 {
-		return p.settle(l.failed(expected, fmt.Errorf("message is empty: %w", eventlog.ErrRefused)))
-	}
-	future, err := l.store.publish.PublishMsgAsync(&nats.Msg{Subject: l.subject, Data: data},
-		jetstream.WithExpectStream(l.streamName), jetstream.WithExpectLastSequence(expected), jetstream.WithRetryAttempts(0))
-	if err != nil {
-		return p.settle(l.failed(expected, appendOutcome(err)))
-	}
-	go func() { // ends by itself: the future has an outcome within AckTimeout
-		select {
-		case ack := <-future.Ok():
-			p.settle(l.failed(expected, l.checkAck(expected, ack)))
-		case err := <-future.Err():
-			p.settle(l.failed(expected, appendOutcome(err)))
-		}
-	}()
-	return p
-}
-
-func (l *log) failed(expected uint64, err error) error {
-	if err != nil {
-		return fmt.Errorf("append behind %d of log %s: %w", expected, l.name, err)
-	}
-	return nil
-}
-
-// checkAck refuses an acknowledgement of another stream: a leaf node without a filter has its publishes acknowledged by the hub.
-func (l *log) checkAck(expected uint64, ack *jetstream.PubAck) error {
-	if ack.Stream == l.streamName && ack.Domain == l.domain && ack.Sequence == expected+1 && !ack.Duplicate {
-		return nil
-	}
-	return fmt.Errorf("acknowledged by stream %s, domain %q, as sequence %d (duplicate: %v), want %s, %q, %d: %w",
-		ack.Stream, ack.Domain, ack.Sequence, ack.Duplicate, l.streamName, l.domain, expected+1, eventlog.ErrUnknown)
-}
-
-type pending struct {
-	done chan struct{}
-	err  error // set before done is closed
-}
-
-func (p *pending) settle(err error) *pending {
-	p.err = err
-	close(p.done)
-	return p
-}
-
-// Done implements eventlog.Pending.
-func (p *pending) Done() <-chan struct{} { return p.done }
-
-// Err implements eventlog.Pending.
-func (p *pending) Err() error {
-	<-p.done
-	return p.err
-}
 
 // Get implements eventlog.Log. Any replica may answer; one that does not have the message may be behind, so then the leader is asked.
 func (l *log) Get(ctx context.Context, sequence uint64) (eventlog.Message, error) {

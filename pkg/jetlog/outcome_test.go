@@ -3,7 +3,9 @@ package jetlog_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -209,6 +211,138 @@ func TestDomainOfTheStream(t *testing.T) {
 		}
 		if _, err := l.Get(t.Context(), last+9); !errors.Is(err, eventlog.ErrNotFound) { // asks the leader by the domain's own subject
 			t.Errorf("domain %q: got %v, want ErrNotFound", domain, err)
+		}
+	}
+}
+
+// answering has the stream say nothing, and answers appends in its place.
+func (f fixture) answering(t *testing.T, answer func(*nats.Msg)) {
+	t.Helper()
+	f.change(t, func(c *jetstream.StreamConfig) { c.NoAck = true })
+	nc := f.server.Conn()
+	if _, err := nc.Subscribe("evt.test.patient", answer); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAcknowledgements(t *testing.T) {
+	tests := map[string]struct {
+		answer string
+		want   error
+	}{
+		"as the server words it":    {`{"stream":"EVT_test_patient","seq":1}`, nil},
+		"worded otherwise":          {`{ "seq": 1, "stream": "EVT_test_patient", "more": {} }`, nil},
+		"another sequence":          {`{"stream":"EVT_test_patient","seq":11}`, eventlog.ErrUnknown},
+		"another stream":            {`{"stream":"EVT_test_patients","seq":1}`, eventlog.ErrUnknown},
+		"another domain":            {`{"stream":"EVT_test_patient","domain":"hub","seq":1}`, eventlog.ErrUnknown},
+		"a duplicate":               {`{"stream":"EVT_test_patient","seq":1,"duplicate":true}`, eventlog.ErrUnknown},
+		"no stream":                 {`{"seq":1}`, eventlog.ErrUnknown},
+		"cut":                       {`{"stream":"EVT_test_patient","seq":1`, eventlog.ErrUnknown},
+		"something behind":          {`{"stream":"EVT_test_patient","seq":1}}`, eventlog.ErrUnknown},
+		"nothing":                   {``, eventlog.ErrUnknown},
+		"null":                      {`null`, eventlog.ErrUnknown},
+		"another last sequence":     {`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 5"},"stream":"EVT_test_patient","seq":0}`, eventlog.ErrTaken},
+		"one that is being written": {`{"error":{"code":400,"err_code":10164}}`, eventlog.ErrTaken},
+		"too large":                 {`{"error":{"code":400,"err_code":10054}}`, eventlog.ErrRefused},
+		"the store failed":          {`{"error":{"code":503,"err_code":10077}}`, eventlog.ErrUnknown},
+		"an error and a sequence":   {`{"stream":"EVT_test_patient","seq":1,"error":{"code":503,"err_code":10077}}`, eventlog.ErrUnknown},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, jetlog.Options{})
+			f.answering(t, func(m *nats.Msg) { _ = m.Respond([]byte(test.answer)) })
+			err := f.log.Append(0, []byte("a")).Err()
+			if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+		})
+	}
+}
+
+// Each append takes its own acknowledgement, in whatever order they come, and only the first one.
+func TestAcknowledgementsInAnyOrder(t *testing.T) {
+	f := newFixture(t, jetlog.Options{})
+	const n = 50
+	var mu sync.Mutex // guards asked
+	var asked []*nats.Msg
+	f.answering(t, func(m *nats.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		if asked = append(asked, m); len(asked) < n {
+			return
+		}
+		for i := n - 1; i >= 0; i-- {
+			sequence := int(asked[i].Data[0]) + 1
+			if i%7 == 3 {
+				sequence++ // a lie
+			}
+			_ = asked[i].Respond(fmt.Appendf(nil, `{"stream":"EVT_test_patient","seq":%d}`, sequence))
+			_ = asked[i].Respond([]byte(`{"error":{"code":400,"err_code":10071}}`)) // too late
+		}
+	})
+	var pending []eventlog.Pending
+	for i := range n {
+		pending = append(pending, f.log.Append(uint64(i), []byte{byte(i)}))
+	}
+	for i, p := range pending {
+		if err := p.Err(); (i%7 == 3) != errors.Is(err, eventlog.ErrUnknown) || i%7 != 3 && err != nil {
+			t.Errorf("append %d: got %v", i, err)
+		}
+	}
+}
+
+// A connection that is lost settles what waits at once, long before the timeout.
+func TestALostConnectionIsUnknown(t *testing.T) {
+	for name, lose := range map[string]func(f fixture){
+		"the server stops":         func(f fixture) { f.server.Stop() },
+		"the connection is closed": func(f fixture) { f.admin.Conn().Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, jetlog.Options{AckTimeout: time.Hour})
+			f.answering(t, func(*nats.Msg) {})
+			p := f.log.Append(0, []byte("a"))
+			if err := f.admin.Conn().Flush(); err != nil {
+				t.Fatal(err)
+			}
+			lose(f)
+			select {
+			case <-p.Done():
+			case <-time.After(30 * time.Second):
+				t.Fatal("got no outcome within 30 s")
+			}
+			if err := p.Err(); !errors.Is(err, eventlog.ErrUnknown) {
+				t.Errorf("got %v, want ErrUnknown", err)
+			}
+		})
+	}
+}
+
+// Appends give up one after the other, each at its own time.
+func TestEachAppendGivesUpByItself(t *testing.T) {
+	const patience = 300 * time.Millisecond
+	f := newFixture(t, jetlog.Options{AckTimeout: patience})
+	f.answering(t, func(*nats.Msg) {})
+	for range 2 { // the second time the timer runs anew
+		first := f.log.Append(0, []byte("a"))
+		timer := time.NewTimer(patience / 2)
+		select {
+		case <-first.Done():
+			t.Fatal("the first append gave up too early")
+		case <-timer.C:
+		}
+		began := time.Now()
+		second := f.log.Append(1, []byte("b"))
+		if err := first.Err(); !errors.Is(err, eventlog.ErrUnknown) {
+			t.Errorf("first: got %v, want ErrUnknown", err)
+		}
+		if err := second.Err(); !errors.Is(err, eventlog.ErrUnknown) {
+			t.Errorf("second: got %v, want ErrUnknown", err)
+		}
+		if took := time.Since(began); took < patience {
+			t.Errorf("the second append gave up after %v, want %v", took, patience)
 		}
 	}
 }

@@ -30,6 +30,16 @@ func configOf(settings []streams.Setting) (config jetstream.StreamConfig, err er
 	return config, nil
 }
 
+// nameIn is the name of the stream that the settings describe.
+func nameIn(settings []streams.Setting) string {
+	for _, s := range settings {
+		if name, ok := s.Value.(string); ok && s.Name == "name" {
+			return name
+		}
+	}
+	return ""
+}
+
 // checkSettings compares a stream with the settings it must have; the error names each difference. A newer topology is told first, as its settings may differ rightly.
 func checkSettings(config jetstream.StreamConfig, settings []streams.Setting) error {
 	if err := checkTopology(config.Metadata[streams.TopologyKey]); err != nil {

@@ -1,0 +1,102 @@
+package jetlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// Bucket keeps values under keys, each changed by compare-and-set on its revision. Safe for concurrent use. A value has at most what the server's
+// max_payload leaves; a key is of A-Z a-z 0-9 _ -.
+type Bucket struct {
+	store *Store
+	kv    jetstream.KeyValue
+	name  string
+}
+
+// Staged is the bucket of staged commits; it is made if it does not exist.
+func (s *Store) Staged(ctx context.Context) (*Bucket, error) {
+	settings, err := streams.StagedSettings(s.site, s.options.Replicas)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of staged commits: %w", err)
+	}
+	b, err := s.bucket(ctx, settings)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of staged commits: %w", err)
+	}
+	return b, nil
+}
+
+func (s *Store) bucket(ctx context.Context, settings []streams.Setting) (*Bucket, error) {
+	if _, err := s.ensureStream(ctx, settings); err != nil {
+		return nil, err
+	}
+	b := &Bucket{store: s, name: strings.TrimPrefix(nameIn(settings), "KV_")}
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		b.kv, err = s.read.KeyValue(ctx, b.name)
+		return err
+	})
+	return b, err
+}
+
+// Get gives the value of a key and its revision; revision 0: there is none. The error is ErrUnavailable of eventlog, or the context's.
+func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	err = b.store.try(ctx, func(ctx context.Context) error {
+		entry, err := b.kv.Get(ctx, key)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
+			value, revision = nil, 0
+			return nil
+		case err != nil:
+			return err
+		}
+		value, revision = entry.Value(), entry.Revision()
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read a key of %s: %w", b.name, err)
+	}
+	return value, revision, nil
+}
+
+// Put changes the value of a key that has this revision, 0 meaning none. The error is one of eventlog: ErrTaken (another revision; nothing was stored),
+// ErrRefused (too large), else ErrUnknown: reading tells.
+func (b *Bucket) Put(ctx context.Context, key string, value []byte, revision uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, b.store.options.AckTimeout)
+	defer cancel()
+	var err error
+	if revision == 0 {
+		_, err = b.kv.Create(ctx, key, value)
+	} else {
+		_, err = b.kv.Update(ctx, key, value, revision)
+	}
+	return b.changed("write", err)
+}
+
+// Delete takes back a key that has this revision. Errors are as of Put.
+func (b *Bucket) Delete(ctx context.Context, key string, revision uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, b.store.options.AckTimeout)
+	defer cancel()
+	return b.changed("take back", b.kv.Purge(ctx, key, jetstream.LastRevision(revision)))
+}
+
+func (b *Bucket) changed(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+		err = fmt.Errorf("%w: %w", eventlog.ErrTaken, err)
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrInvalidKey):
+		err = fmt.Errorf("%w: %w", eventlog.ErrRefused, err)
+	default:
+		err = appendOutcome(err)
+	}
+	return fmt.Errorf("%s a key of %s: %w", what, b.name, err)
+}

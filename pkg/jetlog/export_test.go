@@ -1,0 +1,11 @@
+package jetlog
+
+import "github.com/nats-io/nats.go"
+
+// Acknowledge gives the outcome of an append to a log whose stream lies in a domain, when a message comes as its acknowledgement.
+func Acknowledge(stream, domain string, expected uint64, m *nats.Msg) error {
+	l := &log{store: &Store{}, name: "patient", streamName: stream, domain: domain, wanted: wantedAck(stream, domain)}
+	p := &pending{log: l, expected: expected, done: make(chan struct{})}
+	p.acknowledged(m)
+	return p.Err()
+}
