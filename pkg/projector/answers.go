@@ -1,5 +1,7 @@
 package projector
 
+import "github.com/eventfuldb/eventful/pkg/event"
+
 // The answers of docs/spec/commands.md, section 7. Times are RFC 3339 in UTC with up to nine fractional digits; hashes, roots and ids are
 // lower-case hexadecimal; positions are in their text form.
 
@@ -19,20 +21,23 @@ type State struct {
 
 // Event is one event as history shows it.
 type Event struct {
-	Version       uint64             `json:"version"`
-	Event         string             `json:"event"`
-	Fields        map[string]*string `json:"fields"` // nil for a field that the event unsets
-	Actor         string             `json:"actor"`
-	Token         string             `json:"token"`
-	Issuer        string             `json:"issuer"`
-	OccurredAt    string             `json:"occurred-at,omitempty"`
-	Time          string             `json:"time"`
-	Hash          string             `json:"hash"`
-	Position      string             `json:"position"`
-	Commit        string             `json:"commit"`
-	Command       string             `json:"command"`
-	SchemaVersion uint64             `json:"schema-version"`
+	Version       uint64 `json:"version"`
+	Event         string `json:"event"`
+	Fields        Fields `json:"fields"`
+	Actor         string `json:"actor"`
+	Token         string `json:"token"`
+	Issuer        string `json:"issuer"`
+	OccurredAt    string `json:"occurred-at,omitempty"`
+	Time          string `json:"time"`
+	Hash          string `json:"hash"`
+	Position      string `json:"position"`
+	Commit        string `json:"commit"`
+	Command       string `json:"command"`
+	SchemaVersion uint64 `json:"schema-version"`
 }
+
+// Fields are those of an event in ascending order of names; in JSON they are an object, with null for a field that the event unsets.
+type Fields []event.Field
 
 // History is one page of an aggregate's events. Cursor is the version to go on from, in decimal; empty on the last page.
 type History struct {
@@ -86,7 +91,7 @@ type Export struct {
 // LogStatus is how far the index of one log has come.
 type LogStatus struct {
 	Log       string `json:"log"`
-	State     string `json:"state"`      // "starting", "following", "retrying", "stopped" (a newer format; ends with the program)
+	State     string `json:"state"`      // "starting", "following", "retrying", "paused" (no room on the disk), "stopped" (a newer format; ends with the program)
 	Indexed   uint64 `json:"indexed"`    // last sequence in the index
 	Last      uint64 `json:"last"`       // last sequence of the log when it was last asked
 	LagEvents uint64 `json:"lag-events"` // events stored and not yet in the index, when it was last asked

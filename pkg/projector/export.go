@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/eventfuldb/eventful/pkg/event"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // Export gives an aggregate's commits as they are stored, beginning with the one that holds version from (0 is 1), up to about 512 KiB; Cursor
@@ -15,14 +14,14 @@ func (p *Projector) Export(ctx context.Context, a event.AggregateID, from event.
 	if err != nil {
 		return Export{}, err
 	}
-	page := exportPage{next: max(from, 1), out: Export{Site: p.config.Site, Log: x.name, Type: a.Type, ID: a.ID, Commits: []ExportedCommit{}}}
-	err = x.view(func(store *statestore.Store) error {
-		newest, err := readSummary(store, a)
+	page := exportPage{log: x.name, next: max(from, 1), out: Export{Site: p.config.Site, Log: x.name, Type: a.Type, ID: a.ID, Commits: []ExportedCommit{}}}
+	err = x.view(func(r *reading) error {
+		newest, err := r.newest(a)
 		if err != nil {
 			return err
 		}
-		page.newest, page.root = newest.version, newest.root
-		return p.commits(ctx, store, x.name, a, page.next, page.add)
+		page.newest, page.root = newest.Last(), newest.Root
+		return r.commits(ctx, a, page.next, page.add)
 	})
 	if err != nil {
 		return Export{}, err
@@ -35,6 +34,7 @@ func (p *Projector) Export(ctx context.Context, a event.AggregateID, from event.
 }
 
 type exportPage struct {
+	log    string
 	out    Export
 	next   event.Version
 	newest event.Version // moves on with what is read: a commit may have come after the summary was read
@@ -48,7 +48,7 @@ const (
 	leafText      = 67
 )
 
-func (e *exportPage) add(at event.Position, c *event.Commit) (bool, error) {
+func (e *exportPage) add(c located) (bool, error) {
 	if c.Last() < e.next {
 		return true, nil // from lies behind the newest version
 	}
@@ -61,10 +61,10 @@ func (e *exportPage) add(at event.Position, c *event.Commit) (bool, error) {
 		return false, nil
 	}
 	leaves := make([]string, len(c.Events))
-	for i, h := range c.Leaves() {
+	for i, h := range c.leaves {
 		leaves[i] = h.String()
 	}
-	e.out.Commits = append(e.out.Commits, ExportedCommit{Position: at.String(), Commit: raw, Leaves: leaves})
+	e.out.Commits = append(e.out.Commits, ExportedCommit{Position: (event.Position{Log: e.log, Sequence: c.at.Sequence, Index: c.at.Index, Block: c.at.Block}).String(), Commit: raw, Leaves: leaves})
 	e.size += size
 	e.next = c.Last() + 1
 	if c.Last() > e.newest {

@@ -1,14 +1,99 @@
 package projector
 
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+
+	"github.com/eventfuldb/eventful/pkg/indexstore"
+)
+
 var ErrContent = errContent
 
-// RewriteSummary, RewritePlace, RewriteHashValue and RewriteCursor read a value and write it again.
-func RewriteSummary(b []byte) ([]byte, error) {
-	s, err := parseSummary(b)
+// IndexDigest is the SHA-256 over what an index says, whatever way it is laid out: every aggregate with its commits and where they lie, where each
+// leaf hash leads, the blocks that counted, and the place. The index must not be in use.
+func IndexDigest(dir string, key []byte, site, log string) (digest [32]byte, err error) {
+	x := newIndex(log, nil)
+	at, err := x.open(indexstore.Config{Dir: dir, Key: key, Identity: identity(site, log)})
 	if err != nil {
-		return nil, err
+		return digest, err
 	}
-	return s.encode(), nil
+	d := digester{sha256.New()}
+	d.put(at.encode())
+	err = x.read(d.index)
+	if closing := x.close(); err == nil {
+		err = closing
+	}
+	return [32]byte(d.Sum(nil)), err
+}
+
+type digester struct{ hash.Hash }
+
+func (d digester) put(b []byte) {
+	d.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
+	d.Write(b)
+}
+
+func (d digester) commit(c located) error {
+	raw, err := c.Encode()
+	d.put(raw)
+	d.put(appendLink(nil, c.at))
+	for _, leaf := range c.leaves {
+		d.put(leaf[:])
+	}
+	return err
+}
+
+func (d digester) index(r *reading) error {
+	var failure error
+	entries := func(kind byte, fn func(key, value []byte) error) {
+		if failure == nil {
+			err := r.store.Scan([]byte{kind}, nil, func(key, value []byte) bool {
+				failure = fn(key, value)
+				return failure == nil
+			})
+			if failure == nil {
+				failure = err
+			}
+		}
+	}
+	entries(keyNewest, func(key, _ []byte) error {
+		d.put(key)
+		newest, err := r.newest(aggregateOf(key))
+		if err != nil {
+			return err
+		}
+		if err := d.commit(newest); err != nil {
+			return err
+		}
+		return r.each(aggregateOf(key), 0, func(c located) (bool, error) { return true, d.commit(c) })
+	})
+	entries(keyHash, func(key, value []byte) error {
+		m, err := r.resolve(value)
+		d.put(append(key, m.hash[:]...))
+		d.put([]byte(m.aggregate.String()))
+		d.put(binary.BigEndian.AppendUint64(nil, uint64(m.version)))
+		return err
+	})
+	entries(keyBlock, func(key, value []byte) error {
+		for first := binary.BigEndian.Uint64(key[1:]); len(value) > 0; {
+			distance, n := binary.Uvarint(value)
+			d.put(binary.BigEndian.AppendUint64(nil, first+distance))
+			d.put(value[n : n+16])
+			value = value[n+16:]
+		}
+		return nil
+	})
+	return failure
+}
+
+// RewritePlace, RewriteRecord and RewriteCursor read a value and write it again.
+func RewriteRecord(b []byte) (out []byte, err error) {
+	commits, err := parseRecord(b)
+	for i := range commits {
+		out = appendRecorded(out, &commits[i])
+	}
+	return out, err
 }
 
 func RewritePlace(b []byte) ([]byte, error) {
@@ -17,14 +102,6 @@ func RewritePlace(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return p.encode(), nil
-}
-
-func RewriteHashValue(b []byte) ([]byte, error) {
-	a, v, err := parseHashValue(b)
-	if err != nil {
-		return nil, err
-	}
-	return hashValue(a, v), nil
 }
 
 func RewriteCursor(s string) (string, error) {

@@ -1,7 +1,9 @@
 package projector
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,7 +12,6 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // minPrefix is the least number of hexadecimal digits that name an event (docs/spec/log.md, section 4).
@@ -31,8 +32,8 @@ func (p *Projector) EventByHash(ctx context.Context, prefix string) (NamedEvent,
 	}
 	var found []hashMatch
 	for _, x := range p.all() {
-		err := x.view(func(store *statestore.Store) error {
-			matches, err := byPrefix(store, prefix, maxCandidates+1-len(found))
+		err := x.view(func(r *reading) error {
+			matches, err := r.byPrefix(prefix, maxCandidates+1-len(found))
 			for i := range matches {
 				matches[i].x = x
 			}
@@ -79,50 +80,104 @@ type hashMatch struct {
 	version   event.Version
 }
 
-// byPrefix gives at most limit events whose hash begins with a prefix. An odd number of digits takes a look for each digit that may follow.
-func byPrefix(store *statestore.Store, prefix string, limit int) (out []hashMatch, err error) {
-	whole := []string{prefix}
-	if len(prefix)%2 == 1 {
-		whole = whole[:0]
-		for _, digit := range "0123456789abcdef" {
-			whole = append(whole, prefix+string(digit))
-		}
+// hexPrefix is the start of a hash: whole bytes, and a half one where the number of digits is odd.
+type hexPrefix struct {
+	bytes []byte
+	half  byte // in the upper four bits
+	odd   bool
+}
+
+func parsePrefix(digits string) (p hexPrefix, err error) {
+	whole := digits
+	if p.odd = len(digits)%2 == 1; p.odd {
+		whole = digits + "0"
 	}
-	for _, w := range whole {
-		start, err := hex.DecodeString(w)
-		if err != nil {
-			return nil, fmt.Errorf("decode hash: %w", err)
+	if p.bytes, err = hex.DecodeString(whole); err != nil {
+		return p, fmt.Errorf("decode hash: %w", err)
+	}
+	if p.odd {
+		n := len(p.bytes) - 1
+		p.half, p.bytes = p.bytes[n], p.bytes[:n]
+	}
+	return p, nil
+}
+
+func (p *hexPrefix) begins(hash []byte) bool {
+	return bytes.HasPrefix(hash, p.bytes) && (!p.odd || hash[len(p.bytes)]&0xf0 == p.half)
+}
+
+// byPrefix gives at most limit events whose hash begins with a prefix.
+func (r *reading) byPrefix(digits string, limit int) ([]hashMatch, error) {
+	prefix, err := parsePrefix(digits)
+	if err != nil {
+		return nil, err
+	}
+	out := r.tail.byPrefix(prefix, limit)
+	key := append([]byte{keyHash}, prefix.bytes[:min(len(prefix.bytes), hashBytes)]...)
+	from, half := key, prefix.odd && len(prefix.bytes) < hashBytes
+	if half {
+		from = append(bytes.Clone(key), prefix.half)
+	}
+	var failure error
+	err = r.store.Scan(key, from, func(k, value []byte) bool {
+		if len(out) == limit || half && k[len(key)]&0xf0 != prefix.half {
+			return false
 		}
-		var failure error
-		err = store.Scan(append([]byte{keyHash}, start...), nil, func(key, value []byte) bool {
-			if len(out) == limit {
-				return false
-			}
-			m := hashMatch{}
-			copy(m.hash[:], key[1:])
-			if m.aggregate, m.version, failure = parseHashValue(value); failure != nil {
-				return false
-			}
+		var m hashMatch
+		if m, failure = r.resolve(value); failure == nil && prefix.begins(m.hash[:]) && !known(out, m.hash) {
 			out = append(out, m)
-			return true
-		})
-		if err := errors.Join(err, failure); err != nil {
-			return nil, fmt.Errorf("look up hash: %w", err)
 		}
+		return failure == nil
+	})
+	if err := errors.Join(err, failure); err != nil {
+		return nil, fmt.Errorf("look up hash: %w", err)
 	}
 	return out, nil
+}
+
+func known(matches []hashMatch, hash event.Hash) bool {
+	return slices.ContainsFunc(matches, func(m hashMatch) bool { return m.hash == hash })
+}
+
+// resolve reads the event that the value of a hash leads to.
+func (r *reading) resolve(value []byte) (m hashMatch, err error) {
+	version, n := binary.Uvarint(value)
+	if n <= 0 {
+		return m, fmt.Errorf("index entry of a hash: %w", errContent)
+	}
+	at, err := locationOf(value[n:])
+	if err != nil {
+		return m, err
+	}
+	commits, err := r.raw(at)
+	if err != nil {
+		return m, err
+	}
+	m.version = event.Version(version)
+	for i := len(commits) - 1; i >= 0; i-- {
+		c := &commits[i]
+		if n := uint64(m.version - c.first); c.first <= m.version && n < uint64(len(c.leaves)) {
+			decoded, err := decodeOne(*c)
+			if err != nil {
+				return m, err
+			}
+			m.aggregate, m.hash = decoded.Aggregate, c.leaves[n]
+			return m, nil
+		}
+	}
+	return m, fmt.Errorf("index entry of a hash leads to a record without version %d: %w", version, errContent)
 }
 
 // event reads the event that a hash leads to.
 func (p *Projector) event(ctx context.Context, m hashMatch) (NamedEvent, error) {
 	out := NamedEvent{Type: m.aggregate.Type, ID: m.aggregate.ID}
-	err := m.x.view(func(store *statestore.Store) error {
-		return p.commits(ctx, store, m.x.name, m.aggregate, m.version, func(at event.Position, c *event.Commit) (bool, error) {
+	err := m.x.view(func(r *reading) error {
+		return r.commits(ctx, m.aggregate, m.version, func(c located) (bool, error) {
 			i := int(m.version - c.First)
 			if m.version < c.First || i >= len(c.Events) || c.Leaf(i) != m.hash {
 				return false, fmt.Errorf("hash %s leads to another event: %w", m.hash, errContent)
 			}
-			e, _, err := toEvent(at, c, i)
+			e, err := toEvent(m.x.name, c, i)
 			out.Event = e
 			return false, err
 		})
@@ -145,17 +200,16 @@ func (p *Projector) Resolve(_ context.Context, id string) (Candidates, error) {
 		return out, problem.New(problem.Malformed, "%v", err)
 	}
 	for _, x := range p.all() {
-		err := x.view(func(store *statestore.Store) error {
+		err := x.view(func(r *reading) error {
 			for _, t := range x.listed(nil) {
 				a := event.AggregateID{Type: t, ID: id}
-				_, err := readSummary(store, a)
-				if errors.Is(err, &problem.Problem{Code: problem.NotFound}) {
-					continue
-				}
+				found, err := r.exists(a)
 				if err != nil {
 					return err
 				}
-				out.Candidates = append(out.Candidates, a.String())
+				if found {
+					out.Candidates = append(out.Candidates, a.String())
+				}
 			}
 			return nil
 		})

@@ -5,28 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
-	"github.com/eventfuldb/eventful/pkg/statestore"
+	"github.com/eventfuldb/eventful/pkg/indexstore"
 )
 
 // errMismatch: the log does not hold what the index was built from; the index is dropped and rebuilt.
 var errMismatch = errors.New("index does not fit its log")
 
-// readAhead is the number of decoded blocks that wait to be written to the index.
-const readAhead = 32
-
-// follower keeps one index up to its log. It is one goroutine, with a second one that reads ahead.
+// follower keeps one index up to its log. It is one goroutine that watches, and one that reads.
 type follower struct {
 	p   *Projector
 	x   *index
 	dir string
 	log zerolog.Logger
-	at  place // what the store holds
 }
 
 // run follows until ctx ends or the log turns out to be of a newer format.
@@ -61,7 +58,7 @@ func (f *follower) run(ctx context.Context) {
 
 // lost reports whether the index must be dropped.
 func (f *follower) lost(err error) bool {
-	return errors.Is(err, errMismatch) || errors.Is(err, errContent) || errors.Is(err, statestore.ErrDoubted)
+	return errors.Is(err, errMismatch) || errors.Is(err, errContent) || errors.Is(err, indexstore.ErrDoubted)
 }
 
 // once opens the index, holds its position against the log, and follows the log until an error.
@@ -71,11 +68,11 @@ func (f *follower) once(ctx context.Context) error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	f.x.setSource(source)
-	f.at, err = f.x.open(statestore.Config{Dir: f.dir, Key: f.p.config.Key, Identity: identity(f.p.config.Site, f.x.name)})
+	at, err := f.x.open(indexstore.Config{Dir: f.dir, Key: f.p.config.Key, Identity: identity(f.p.config.Site, f.x.name), Room: f.p.config.Room})
 	if err != nil {
 		return err
 	}
-	last, err := f.fits(ctx, source, f.at)
+	last, err := f.fits(ctx, source, at)
 	if err != nil {
 		return err
 	}
@@ -85,8 +82,8 @@ func (f *follower) once(ctx context.Context) error {
 		}
 	}
 	began := f.p.config.Now()
-	f.log.Info().Uint64("sequence", f.at.chain.Sequence).Uint64("last", last).Msg("log is followed")
-	f.x.progress.begin(f.at, last)
+	f.log.Info().Uint64("sequence", at.chain.Sequence).Uint64("last", last).Msg("log is followed")
+	f.x.progress.begin(at, last)
 	f.p.Notify()
 	err = f.follow(ctx, source)
 	f.log.Debug().Dur("after", f.p.config.Now().Sub(began)).Msg("following ended")
@@ -129,173 +126,147 @@ func (f *follower) fits(ctx context.Context, source eventlog.Log, at place) (las
 	return last, nil
 }
 
-// follow writes what comes. One block alone is written at once; when behind, many blocks go into one batch.
+// follow reads the log until an error, and watches meanwhile.
 func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
 	ctx, cancel := context.WithCancel(ctx)
-	items := make(chan item, readAhead)
 	var reading sync.WaitGroup
-	reading.Go(func() { pump(ctx, source, f.at.chain, items) })
+	ended := make(chan error, 1)
+	reading.Go(func() { ended <- f.read(ctx, source) })
 	defer reading.Wait()
 	defer cancel()
-	busy := false
 	for {
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case err := <-ended:
+			return err
 		case <-f.x.doubted:
 			return fmt.Errorf("a query found it: %w", errContent)
 		case <-f.x.woken:
 			if err := f.survey(ctx, source); err != nil {
 				return err
 			}
-		case first := <-items:
-			b, err := collect(first, items, busy)
-			busy = b.events >= busyEvents
-			if werr := f.write(ctx, source, b); werr != nil {
-				return werr
-			}
-			if err != nil {
-				return err
-			}
 		}
 	}
 }
 
-// Under load a batch waits a little for more, so that summaries and the position are written once for many blocks.
-const (
-	busyEvents = 32 // of the batch before
-	gatherFor  = 5 * time.Millisecond
-)
-
-// collect takes what is there, and when it is busy what comes within gatherFor, up to a full batch. The error is the reader's, behind what is in the batch.
-func collect(first item, items <-chan item, busy bool) (*batch, error) {
-	b := &batch{}
-	enough := make(<-chan time.Time)
-	if busy {
-		timer := time.NewTimer(gatherFor)
-		defer timer.Stop()
-		enough = timer.C
-	}
-	for next := first; ; {
-		if next.err != nil {
-			return b, next.err
-		}
-		b.add(next)
-		if b.full() {
-			return b, nil
-		}
-		select {
-		case next = <-items:
-			continue
-		default:
-		}
-		if !busy {
-			return b, nil
-		}
-		select {
-		case next = <-items:
-		case <-enough:
-			return b, nil
+// read takes one message after the other into the index; it is the only reader of the log, and everything is decoded once.
+func (f *follower) read(ctx context.Context, source eventlog.Log) error {
+	if f.x.tail.full() { // an earlier flush failed
+		if err := f.flush(ctx); err != nil {
+			return err
 		}
 	}
-}
-
-// pump reads and decodes; it is the only reader of the log, and everything is decoded once.
-func pump(ctx context.Context, source eventlog.Log, from event.Chain, items chan<- item) {
-	send := func(i item) bool {
-		select {
-		case items <- i:
-			return i.err == nil
-		case <-ctx.Done():
-			return false
-		}
-	}
-	r, err := eventlog.Read(ctx, source, from)
+	r, err := eventlog.Read(ctx, source, f.x.at.chain)
 	if err != nil {
-		send(item{err: err})
-		return
+		return err
 	}
 	defer r.Stop()
+	f.x.setHurry(r.Hurry)
+	defer f.x.setHurry(nil)
 	for {
 		found, err := r.Next(ctx)
-		next := item{Found: found, chain: r.Chain(), err: err}
-		if err == nil && next.Standing == event.Counts {
-			next.encode()
+		if err != nil {
+			return err
 		}
-		if !send(next) {
-			return
+		if err := f.take(ctx, source, &found, r.Chain()); err != nil {
+			return err
 		}
 	}
 }
 
-// write stores a batch and tells those who wait. A crash before the store's Update leaves the index where it was, behind it the index is complete.
-func (f *follower) write(ctx context.Context, source eventlog.Log, b *batch) error {
-	if len(b.items) == 0 {
-		return nil
-	}
-	if err := f.look(ctx, source, b); err != nil {
+// take puts one judged message into the index and tells those who wait. What is in memory alone is read from the log again after a crash.
+func (f *follower) take(ctx context.Context, source eventlog.Log, found *eventlog.Found, behind event.Chain) error {
+	at := place{chain: behind, counted: f.x.at.counted}
+	events := 0
+	if err := f.look(ctx, source, found, at); err != nil {
 		return err
 	}
-	at, err := b.write(f.x.store, f.at.counted) // only this goroutine changes the store of its index
-	if err != nil {
-		return err
-	}
-	f.at = at
-	f.x.addTypes(b.types(f.x.has))
-	if f.x.name == event.Reserved {
-		for i := range b.items {
-			f.p.schemas.learnBlock(&b.items[i], f.log)
+	if found.Standing == event.Counts {
+		at.counted = found.Sequence
+		for _, c := range found.Commits {
+			events += len(c.Events)
+		}
+		f.x.add(found)
+		if f.x.name == event.Reserved {
+			f.p.schemas.learnBlock(found, f.log)
 		}
 	}
+	f.x.at = at
 	settled := f.x.progress.settled()
 	f.x.progress.moved(at)
-	f.p.metrics.indexed(f.x.name, b.events)
+	f.p.metrics.indexed(f.x.name, events)
 	if !settled && f.x.progress.settled() {
 		f.p.Notify()
+	}
+	if f.x.tail.full() {
+		return f.flush(ctx)
 	}
 	return nil
 }
 
+// roomPause is the time between two tries to write to a disk that has no room.
+const roomPause = 200 * time.Millisecond
+
+// flush moves what is in memory into the store, and waits for room for it: the log is not read on meanwhile, and queries are answered.
+func (f *follower) flush(ctx context.Context) error {
+	tick := time.NewTicker(roomPause)
+	defer tick.Stop()
+	for paused := false; ; paused = true {
+		err := f.p.config.Room()
+		if err == nil {
+			err = f.x.flush()
+		}
+		switch full := errors.Is(err, syscall.ENOSPC); {
+		case !full && paused:
+			f.log.Info().Msg("index grows again")
+			f.x.progress.resumed()
+			return err
+		case !full:
+			return err
+		case !paused: // once: words take room too
+			f.log.Warn().Err(err).Msg("index does not grow: there is no room on its disk")
+			f.x.progress.failed(statePaused, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
 // look logs what does not count. A void block is also what a log looks like that lost its tail and used sequences again, so the position is held
 // against the log anew.
-func (f *follower) look(ctx context.Context, source eventlog.Log, b *batch) error {
-	at := f.at
-	for i := range b.items {
-		it := &b.items[i]
-		if it.Missing {
-			f.log.Error().Uint64("before", it.Sequence).Msg("damage: messages are missing")
-		}
-		switch it.Standing {
-		case event.Counts:
-			at.counted = it.Sequence
-		case event.Damaged:
-			f.log.Error().Err(it.Err).Uint64("sequence", it.Sequence).Msg("damage: message cannot be read")
-		case event.Void:
-			f.log.Warn().Uint64("sequence", it.Sequence).Stringer("block", it.Block.ID).Msg("void block left out")
-			at.chain = it.chain
-			if _, err := f.fits(ctx, source, at); err != nil {
-				return err
-			}
-		}
+func (f *follower) look(ctx context.Context, source eventlog.Log, found *eventlog.Found, at place) error {
+	if found.Missing {
+		f.log.Error().Uint64("before", found.Sequence).Msg("damage: messages are missing")
+	}
+	switch found.Standing {
+	case event.Damaged:
+		f.log.Error().Err(found.Err).Uint64("sequence", found.Sequence).Msg("damage: message cannot be read")
+	case event.Void:
+		f.log.Warn().Uint64("sequence", found.Sequence).Stringer("block", found.Block.ID).Msg("void block left out")
+		_, err := f.fits(ctx, source, at)
+		return err
 	}
 	return nil
 }
 
 // survey asks the log how far it is, for Status and metrics, and notices a lost tail.
 func (f *follower) survey(ctx context.Context, source eventlog.Log) error {
+	at, _, _ := f.x.progress.now()
 	_, last, err := source.Bounds(ctx)
 	if err != nil {
 		return fmt.Errorf("read the bounds of the log: %w", err)
 	}
-	if last < f.at.chain.Sequence {
-		return fmt.Errorf("the log ends at %d, the index stands at %d: %w", last, f.at.chain.Sequence, errMismatch)
+	if last < at.chain.Sequence {
+		return fmt.Errorf("the log ends at %d, the index stands at %d: %w", last, at.chain.Sequence, errMismatch)
 	}
 	lag := uint64(0)
-	if last > f.at.chain.Sequence {
+	if last > at.chain.Sequence {
 		m, err := source.Get(ctx, last)
 		if err == nil {
-			if b, err := event.DecodeHeader(m.Data); err == nil && b.TreeSize > f.at.chain.TreeSize {
-				lag = b.TreeSize - f.at.chain.TreeSize
+			if b, err := event.DecodeHeader(m.Data); err == nil && b.TreeSize > at.chain.TreeSize {
+				lag = b.TreeSize - at.chain.TreeSize
 			}
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // Get gives an aggregate as it was at a version; 0 is the newest. not_found if there is no such aggregate or version. A deleted aggregate is
@@ -18,28 +17,28 @@ func (p *Projector) Get(ctx context.Context, a event.AggregateID, version event.
 	}
 	var out State
 	err = p.withSchemas(ctx, func() error {
-		return x.view(func(store *statestore.Store) (err error) {
-			out, err = p.state(ctx, store, x.name, a, version)
+		return x.view(func(r *reading) (err error) {
+			out, err = p.state(ctx, r, a, version)
 			return err
 		})
 	})
 	return out, err
 }
 
-func (p *Projector) state(ctx context.Context, store *statestore.Store, log string, a event.AggregateID, version event.Version) (State, error) {
-	newest, err := readSummary(store, a)
+func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, version event.Version) (State, error) {
+	newest, err := r.newest(a)
 	if err != nil {
 		return State{}, err
 	}
 	if version == 0 {
-		version = newest.version
+		version = newest.Last()
 	}
-	if version > newest.version {
-		return State{}, problem.New(problem.NotFound, "aggregate %s has no version %d", a, version).WithHint("its newest version is %d", newest.version)
+	if version > newest.Last() {
+		return State{}, problem.New(problem.NotFound, "aggregate %s has no version %d", a, version).WithHint("its newest version is %d", newest.Last())
 	}
 	var state aggregate.State
-	var last *event.Commit
-	err = p.commits(ctx, store, log, a, 1, func(_ event.Position, c *event.Commit) (bool, error) {
+	var last located
+	err = r.commits(ctx, a, 1, func(c located) (bool, error) {
 		last = c
 		for i := range c.Events {
 			if state.Version == version {
@@ -56,15 +55,15 @@ func (p *Projector) state(ctx context.Context, store *statestore.Store, log stri
 	if err != nil {
 		return State{}, err
 	}
-	if last == nil || state.Version != version || last.First > version {
+	if last.Commit == nil || state.Version != version || last.First > version {
 		return State{}, gap(a, version)
 	}
-	root, err := p.rootAt(ctx, store, log, a, version, last)
+	root, err := rootAt(ctx, r, a, version, last.Commit)
 	if err != nil {
 		return State{}, err
 	}
 	i := int(version - last.First)
-	return State{Type: a.Type, ID: a.ID, Version: uint64(version), Fields: state.Fields, Deleted: state.Deleted, Root: root.String(), Hash: last.Leaf(i).String(),
+	return State{Type: a.Type, ID: a.ID, Version: uint64(version), Fields: state.Fields, Deleted: state.Deleted, Root: root.String(), Hash: last.leaves[i].String(),
 		Time: timeText(last.Time), OccurredAt: optionalTimeText(last.Events[i].OccurredAt), Actor: last.Actor}, nil
 }
 
@@ -74,14 +73,13 @@ func gap(a event.AggregateID, version event.Version) *problem.Problem {
 }
 
 // rootAt is the root of the aggregate tree at a version: the one its commit states, or recomputed where the version stands inside a commit.
-func (p *Projector) rootAt(ctx context.Context, store *statestore.Store, log string, a event.AggregateID, version event.Version, last *event.Commit) (event.Hash, error) {
+func rootAt(ctx context.Context, r *reading, a event.AggregateID, version event.Version, last *event.Commit) (event.Hash, error) {
 	if last.Last() == version {
 		return last.Root, nil
 	}
 	var tree event.Tree
-	err := p.commits(ctx, store, log, a, 1, func(_ event.Position, c *event.Commit) (bool, error) {
-		leaves := c.Leaves()
-		tree = tree.Append(leaves[:min(uint64(len(leaves)), uint64(version)-tree.Size())]...)
+	err := r.commits(ctx, a, 1, func(c located) (bool, error) {
+		tree = tree.Append(c.leaves[:min(uint64(len(c.leaves)), uint64(version)-tree.Size())]...)
 		return tree.Size() < uint64(version), nil
 	})
 	return tree.Root(), err

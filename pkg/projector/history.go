@@ -2,10 +2,11 @@ package projector
 
 import (
 	"context"
+	"encoding/hex"
 	"strconv"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // History gives an aggregate's events from a version on (0 is 1), at most take of them (100 if it is less than 1, 1000 at most) and about
@@ -15,74 +16,113 @@ func (p *Projector) History(ctx context.Context, a event.AggregateID, from event
 	if err != nil {
 		return History{}, err
 	}
-	page := historyPage{next: max(from, 1), take: clampTake(take), out: History{Events: []Event{}}}
-	err = x.view(func(store *statestore.Store) error {
-		newest, err := readSummary(store, a)
-		if err != nil {
+	page := historyPage{log: x.name, next: max(from, 1), take: clampTake(take), out: History{Events: []Event{}}}
+	err = x.view(func(r *reading) error {
+		if err := r.commits(ctx, a, page.next, page.add); err != nil {
 			return err
 		}
-		if err := p.commits(ctx, store, x.name, a, page.next, page.add); err != nil {
-			return err
-		}
-		if page.next <= newest.version {
+		if page.more {
 			page.out.Cursor = strconv.FormatUint(uint64(page.next), 10)
 		}
-		return nil
+		if page.seen {
+			return nil
+		}
+		return noAggregate(a)
 	})
 	return page.out, err
 }
 
 type historyPage struct {
+	log  string
 	out  History
 	next event.Version
 	take int
-	size int
+
+	worst, size int // of the events in JSON: at most, and of the first sized of them about
+	sized       int
+	seen        bool // there is such an aggregate
+	more        bool // there are events behind the page
 }
 
-func (h *historyPage) add(at event.Position, c *event.Commit) (bool, error) {
+func (h *historyPage) add(c located) (bool, error) {
+	h.seen = true
 	for i := range c.Events {
 		if c.First+event.Version(i) < h.next {
 			continue
 		}
-		e, size, err := toEvent(at, c, i)
+		if h.more = len(h.out.Events) == h.take; h.more {
+			return false, nil
+		}
+		e, err := toEvent(h.log, c, i)
 		if err != nil {
 			return false, err
 		}
-		if len(h.out.Events) > 0 && h.size+size > pageBytes {
+		if h.more = !h.fits(&e, len(c.Events[i].Payload)); h.more {
 			return false, nil
 		}
 		h.out.Events = append(h.out.Events, e)
-		h.size += size
 		h.next = c.First + event.Version(i) + 1
-		if len(h.out.Events) == h.take {
-			return false, nil
-		}
 	}
 	return true, nil
 }
 
-// eventBytes is what an event takes in JSON besides its texts.
-const eventBytes = 500
+// fits reports whether an event has a place on the page, and counts it. As long as the page is small even at the worst, sizes are only estimated.
+func (h *historyPage) fits(e *Event, payload int) bool {
+	if h.worst += maxEventBytes + 6*payload; h.worst <= pageBytes {
+		return true
+	}
+	for ; h.sized < len(h.out.Events); h.sized++ {
+		h.size += h.out.Events[h.sized].size()
+	}
+	return len(h.out.Events) == 0 || h.size+e.size() <= pageBytes
+}
 
-// toEvent gives a commit's i-th event, and the size of its JSON.
-func toEvent(at event.Position, c *event.Commit, i int) (Event, int, error) {
+// eventBytes is what an event takes in JSON besides its texts, maxEventBytes what it takes besides its fields at most.
+const (
+	eventBytes    = 500
+	maxEventBytes = eventBytes + 6*(event.MaxActorLen+2*event.MaxTokenIDLen+event.MaxCommandIDLen)
+)
+
+// size is about the size of an event's JSON, not less.
+func (e *Event) size() int {
+	size := eventBytes + jsonSize(e.Actor) + jsonSize(e.Token) + jsonSize(e.Issuer) + jsonSize(e.Command)
+	for _, f := range e.Fields {
+		size += len(f.Name) + 8 + jsonSize(f.Value)
+	}
+	return size
+}
+
+// toEvent gives a commit's i-th event.
+func toEvent(log string, c located, i int) (Event, error) {
 	e := &c.Events[i]
 	fields, err := event.DecodePayload(e.Payload)
 	if err != nil {
-		return Event{}, 0, err
+		return Event{}, err
 	}
-	out := Event{Version: uint64(c.First) + uint64(i), Event: e.Type, Fields: make(map[string]*string, len(fields)), Actor: c.Actor, Token: c.TokenID, Issuer: c.Issuer,
-		OccurredAt: optionalTimeText(e.OccurredAt), Time: timeText(c.Time), Hash: c.Leaf(i).String(), Position: at.String(), Commit: c.ID.String(),
+	out := Event{Version: uint64(c.First) + uint64(i), Event: e.Type, Fields: fields, Actor: c.Actor, Token: c.TokenID, Issuer: c.Issuer,
 		Command: c.CommandID, SchemaVersion: e.SchemaVersion}
-	size := eventBytes + jsonSize(c.Actor) + jsonSize(c.TokenID) + jsonSize(c.Issuer) + jsonSize(c.CommandID)
-	for _, f := range fields {
-		size += len(f.Name) + 8
-		if !f.Set {
-			out.Fields[f.Name] = nil
-			continue
-		}
-		out.Fields[f.Name] = &f.Value
-		size += jsonSize(f.Value)
+	out.texts(log, c, i)
+	return out, nil
+}
+
+// texts sets what is made from numbers and hashes; the texts share one string.
+func (e *Event) texts(log string, c located, i int) {
+	var room [320]byte
+	b := (event.Position{Log: log, Sequence: c.at.Sequence, Index: c.at.Index, Block: c.at.Block}).AppendTo(room[:0])
+	position := len(b)
+	b = hex.AppendEncode(b, c.ID[:])
+	id := len(b)
+	b = c.leaves[i].AppendTo(b)
+	hash := len(b)
+	b = appendTime(b, c.Time)
+	written := len(b)
+	if occurred := c.Events[i].OccurredAt; occurred != nil {
+		b = appendTime(b, *occurred)
 	}
-	return out, size, nil
+	all := string(b)
+	e.Position, e.Commit, e.Hash, e.Time, e.OccurredAt = all[:position], all[position:id], all[id:hash], all[hash:written], all[written:]
+}
+
+func appendTime(b []byte, t event.Time) []byte {
+	return time.Unix(0, int64(t)).UTC().AppendFormat(b, time.RFC3339Nano)
 }

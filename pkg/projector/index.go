@@ -3,13 +3,12 @@ package projector
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/indexstore"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // errContent: an entry of the index does not read as this program writes it; the index is dropped and rebuilt.
@@ -18,18 +17,22 @@ var errContent = errors.New("index entry cannot be read")
 // index is the index of one log. Its follower writes it, queries read it.
 type index struct {
 	name     string
+	held     *held
 	progress progress
 	woken    chan struct{} // asks the follower to look at its log again, and to try again what failed
 	doubted  chan struct{} // a query found an entry that cannot be read
+	at       place         // behind what tail holds; the follower's alone
 
-	mu    sync.RWMutex        // guards what follows; held for reading while a query uses store
-	store *statestore.Store   // nil while there is none
-	types map[string]struct{} // aggregate types in store
+	mu    sync.RWMutex        // guards what follows
+	store *indexstore.Store   // nil while there is none
+	tail  *tail               // what is not in store yet
+	types map[string]struct{} // aggregate types in store and tail
 	log   eventlog.Log        // nil until it was opened
+	haste func()              // of the reader of log; nil while there is none
 }
 
-func newIndex(name string) *index {
-	x := &index{name: name, woken: make(chan struct{}, 1), doubted: make(chan struct{}, 1)}
+func newIndex(name string, held *held) *index {
+	x := &index{name: name, held: held, woken: make(chan struct{}, 1), doubted: make(chan struct{}, 1)}
 	x.progress.init()
 	return x
 }
@@ -57,60 +60,89 @@ func (x *index) setSource(log eventlog.Log) {
 	x.log = log
 }
 
-// open opens the store and reads which types it holds; a store that is doubted gives an error that wraps statestore.ErrDoubted.
-func (x *index) open(c statestore.Config) (place, error) {
+func (x *index) setHurry(haste func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.store == nil {
-		store, err := statestore.Open(c)
-		if err != nil {
-			return place{}, fmt.Errorf("open index: %w", err)
-		}
-		x.store = store
-	}
-	at, err := readPlace(x.store)
-	if err != nil {
-		return place{}, err
-	}
-	x.types, err = readTypes(x.store)
-	return at, err
+	x.haste = haste
 }
 
-func readPlace(store *statestore.Store) (place, error) {
-	raw, err := store.Get(positionKey)
-	if errors.Is(err, statestore.ErrNotFound) {
+// hurry makes the follower take up at once what is stored by now: somebody waits for it.
+func (x *index) hurry() {
+	x.mu.RLock()
+	haste := x.haste
+	x.mu.RUnlock()
+	if haste != nil {
+		haste()
+	}
+}
+
+// open opens the store and reads which types it holds, unless that was done before; a store that is doubted gives an error that wraps
+// indexstore.ErrDoubted. It gives where the index stands.
+func (x *index) open(c indexstore.Config) (place, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.store != nil {
+		return x.at, nil
+	}
+	store, err := indexstore.Open(c)
+	if err != nil {
+		return place{}, fmt.Errorf("open index: %w", err)
+	}
+	at, err := readPlace(store)
+	var types map[string]struct{}
+	if err == nil {
+		types, err = readTypes(store)
+	}
+	if err != nil {
+		return place{}, errors.Join(err, store.Close())
+	}
+	x.store, x.tail, x.types, x.at = store, newTail(), types, at
+	return at, nil
+}
+
+func readPlace(store *indexstore.Store) (place, error) {
+	note := store.Note()
+	if note == nil {
 		return place{}, nil
 	}
-	if err != nil {
-		return place{}, fmt.Errorf("read position of the index: %w", err)
-	}
-	return parsePlace(raw)
+	return parsePlace(note)
 }
 
-// readTypes jumps from type to type; it does not read the aggregates between.
-func readTypes(store *statestore.Store) (map[string]struct{}, error) {
-	types := map[string]struct{}{}
-	var after []byte
-	for {
-		found := ""
-		err := store.Scan([]byte{keyAggregate}, after, func(key, _ []byte) bool {
-			found, _, _ = strings.Cut(string(key[1:]), "\x00")
-			return false
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read types of the index: %w", err)
-		}
-		if found == "" {
-			return types, nil
-		}
-		types[found] = struct{}{}
-		after = afterType(found)
+func readTypes(store *indexstore.Store) (map[string]struct{}, error) {
+	view, err := store.View()
+	if err != nil {
+		return nil, err
 	}
+	defer view.Close()
+	r := reading{tail: newTail(), store: view}
+	return r.types()
+}
+
+// add takes a block that counts into the index.
+func (x *index) add(found *eventlog.Found) {
+	x.tail.add(found.Sequence, found.Block, found.Commits, func(a event.AggregateID) {
+		if !x.has(a.Type) {
+			x.mu.Lock()
+			x.types[a.Type] = struct{}{}
+			x.mu.Unlock()
+		}
+	})
+}
+
+// flush moves the tail into the store. Queries see every event all the while: in the tail that they hold, or in the store, or in both.
+func (x *index) flush() error {
+	if err := x.tail.flush(x.store, x.at); err != nil {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.tail = newTail()
+	return nil
 }
 
 // drop closes the store and deletes its folder; the next open begins with an empty one.
 func (x *index) drop(dir string) error {
-	if err := x.close(); err != nil && !errors.Is(err, statestore.ErrDoubted) {
+	if err := x.shut(false); err != nil && !errors.Is(err, indexstore.ErrDoubted) {
 		return err
 	}
 	x.progress.reset()
@@ -118,36 +150,30 @@ func (x *index) drop(dir string) error {
 	case <-x.doubted: // it was about what is dropped now
 	default:
 	}
-	if err := statestore.Remove(dir); err != nil {
+	if err := indexstore.Remove(dir); err != nil {
 		return fmt.Errorf("drop index: %w", err)
 	}
 	return nil
 }
 
-func (x *index) close() error {
+// close stores what is in memory and closes the store.
+func (x *index) close() error { return x.shut(true) }
+
+func (x *index) shut(keep bool) (err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.store == nil {
 		return nil
 	}
-	err := x.store.Close()
-	x.store, x.types = nil, nil
+	if keep && !x.tail.empty() {
+		err = x.tail.flush(x.store, x.at)
+	}
+	err = errors.Join(err, x.store.Close())
+	x.store, x.tail, x.types = nil, nil, nil
 	if err != nil {
 		return fmt.Errorf("close index: %w", err)
 	}
 	return nil
-}
-
-// addTypes notes the types of commits that are now in the store.
-func (x *index) addTypes(types map[string]struct{}) {
-	if len(types) == 0 {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for t := range types {
-		x.types[t] = struct{}{}
-	}
 }
 
 func (x *index) has(aggregateType string) bool {
@@ -157,109 +183,32 @@ func (x *index) has(aggregateType string) bool {
 	return ok
 }
 
-// view runs a query on the store. It refuses while the index is being built, and turns a doubted store into a rebuild.
-func (x *index) view(fn func(*statestore.Store) error) error {
+// view runs a query on the index. It refuses while the index is being built, and turns a doubted one into a rebuild.
+func (x *index) view(fn func(*reading) error) error {
 	if err := x.progress.complete(x.name); err != nil {
 		return err
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if x.store == nil {
-		return problem.New(problem.Unavailable, "the index of log %s is not open", x.name).WithHint("try again in a moment")
-	}
-	err := fn(x.store)
-	if errors.Is(err, errContent) || errors.Is(err, statestore.ErrDoubted) {
+	err := x.read(fn)
+	if errors.Is(err, errContent) || errors.Is(err, indexstore.ErrDoubted) {
 		poke(x.doubted)
 		return problem.New(problem.Unavailable, "the index of log %s is doubted and will be rebuilt: %v", x.name, err).WithHint("try again when `status` shows it as following")
 	}
 	return err
 }
 
-// item is one judged message on its way into the index. err is the reader's last word.
-type item struct {
-	eventlog.Found
-	chain   event.Chain // behind the message
-	entries []entry     // of a block that counts
-	err     error
-}
-
-// entry is one key of the index with its value.
-type entry struct{ key, value []byte }
-
-// batch collects what one Update stores.
-type batch struct {
-	items  []item
-	events int
-	bytes  int
-}
-
-// Limits of a batch, well below those of the store; a block may exceed them alone.
-const (
-	batchEvents = 4096
-	batchBytes  = 1 << 20
-)
-
-func (b *batch) add(i item) {
-	b.items = append(b.items, i)
-	if i.Standing != event.Counts {
-		return
+// read runs a query on the index as it is.
+func (x *index) read(fn func(*reading) error) error {
+	x.mu.RLock()
+	tail, store := x.tail, x.store
+	var view *indexstore.View
+	var err error
+	if store != nil {
+		view, err = store.View() // behind tail, see reading
 	}
-	for k, c := range i.Commits {
-		b.events += len(c.Events)
-		b.bytes += len(i.Block.Records[k].Raw)
+	x.mu.RUnlock()
+	if store == nil || err != nil {
+		return problem.New(problem.Unavailable, "the index of log %s is not open", x.name).WithHint("try again in a moment")
 	}
-}
-
-func (b *batch) full() bool { return b.events >= batchEvents || b.bytes >= batchBytes }
-
-// write puts blocks that count, and the position behind all items, into one Update. It gives where the index then stands.
-func (b *batch) write(store *statestore.Store, counted uint64) (place, error) {
-	at := place{counted: counted, chain: b.items[len(b.items)-1].chain}
-	err := store.Update(func(w *statestore.Batch) error {
-		for i := range b.items {
-			if it := &b.items[i]; it.Standing == event.Counts {
-				at.counted = it.Sequence
-				for _, e := range it.entries {
-					w.Set(e.key, e.value)
-				}
-			}
-		}
-		w.Set(positionKey, at.encode())
-		return nil
-	})
-	if err != nil {
-		return place{}, fmt.Errorf("write index: %w", err)
-	}
-	return at, nil
-}
-
-// encode makes the entries of a block that counts. The reading goroutine does it, so that the writing one has little left but to store.
-func (it *item) encode() {
-	id := it.Block.ID
-	it.entries = append(make([]entry, 0, 1+3*len(it.Commits)), entry{blockKey(it.Sequence), id[:]})
-	for i, c := range it.Commits {
-		raw := it.Block.Records[i].Raw
-		at := event.Link{Sequence: it.Sequence, Index: uint32(i), Block: id}
-		value := append(appendLink(make([]byte, 0, linkBytes+len(raw)), at), raw...)
-		s := summaryOf(c, at)
-		it.entries = append(it.entries, entry{commitKey(c.Aggregate, c.First), value}, entry{aggregateKey(c.Aggregate), s.encode()})
-		for k := range c.Events {
-			it.entries = append(it.entries, entry{hashKey(c.Leaf(k)), hashValue(c.Aggregate, c.First+event.Version(k))})
-		}
-	}
-}
-
-func (b *batch) types(known func(string) bool) map[string]struct{} {
-	types := map[string]struct{}{}
-	for i := range b.items {
-		if b.items[i].Standing != event.Counts {
-			continue
-		}
-		for _, c := range b.items[i].Commits {
-			if _, ok := types[c.Aggregate.Type]; !ok && !known(c.Aggregate.Type) {
-				types[c.Aggregate.Type] = struct{}{}
-			}
-		}
-	}
-	return types
+	defer view.Close()
+	return fn(&reading{log: x.name, tail: tail, from: store, store: view, held: x.held})
 }

@@ -8,25 +8,25 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 )
 
-// The keys of an index. Names and ids hold no zero byte, so a zero byte ends them, and keys stand in the order of type, id, version.
+// The keys of an index. Names and ids hold no zero byte, so a zero byte ends them, and keys stand in the order of type, id, version. A record
+// holds commits of one aggregate that came one after the other; where it lies is the value, or the end of it.
 //
-//	p                            the chain behind the last message, and the sequence of the last block that counted
-//	b u64 sequence               block id, of every block that counted
-//	c type 0 id 0 u64 version    position and bytes of the commit that begins at that version
-//	a type 0 id                  summary of the aggregate
-//	h leaf hash                  type 0 id 0 u64 version
+//	a type 0 id 0 u64 version    record of the commits from that version on
+//	b u64 sequence               ids of the blocks that counted, from that sequence on: distance (uvarint) and id, for each
+//	h start of a leaf hash       version (uvarint), record
+//	n type 0 id                  record that ends with the newest commit
 const (
-	keyPosition  = 'p'
-	keyBlock     = 'b'
-	keyCommit    = 'c'
-	keyAggregate = 'a'
-	keyHash      = 'h'
+	keyCommit = 'a'
+	keyBlock  = 'b'
+	keyHash   = 'h'
+	keyNewest = 'n'
 )
 
-// contentVersion is the version of this layout; another one is dropped and rebuilt.
-const contentVersion = 1
+// hashBytes is how much of a leaf hash stands in its key. Salts are random, so that no two events ever agree in so much.
+const hashBytes = 12
 
-var positionKey = []byte{keyPosition}
+// contentVersion is the version of this layout; another one is dropped and rebuilt.
+const contentVersion = 3
 
 func identity(site, log string) string {
 	return fmt.Sprintf("%s/%s/index/%d", site, log, contentVersion)
@@ -56,39 +56,40 @@ func commitKey(a event.AggregateID, first event.Version) []byte {
 	return binary.BigEndian.AppendUint64(commitPrefix(a), uint64(first))
 }
 
-func firstOf(commitKey []byte) event.Version {
-	return event.Version(binary.BigEndian.Uint64(commitKey[len(commitKey)-8:]))
-}
+func newestKey(a event.AggregateID) []byte { return named(keyNewest, a) }
 
-func aggregateKey(a event.AggregateID) []byte { return named(keyAggregate, a) }
-
-// typePrefix begins the summaries of one type; afterType lies behind all of them.
+// typePrefix begins the keys of the newest commits of one type; afterType lies behind all of them.
 func typePrefix(aggregateType string) []byte {
-	return append(append([]byte{keyAggregate}, aggregateType...), 0)
+	return append(append([]byte{keyNewest}, aggregateType...), 0)
 }
 
 func afterType(aggregateType string) []byte {
-	return append(append([]byte{keyAggregate}, aggregateType...), 1)
+	return append(append([]byte{keyNewest}, aggregateType...), 1)
 }
 
-func aggregateOf(aggregateKey []byte) event.AggregateID {
-	t, id, _ := strings.Cut(string(aggregateKey[1:]), "\x00")
+func aggregateOf(newestKey []byte) event.AggregateID {
+	t, id, _ := strings.Cut(string(newestKey[1:]), "\x00")
 	return event.AggregateID{Type: t, ID: id}
 }
 
-func hashKey(h event.Hash) []byte { return append([]byte{keyHash}, h[:]...) }
-
-func hashValue(a event.AggregateID, v event.Version) []byte {
-	b := appendName(make([]byte, 0, len(a.Type)+len(a.ID)+maxName), a)
-	return binary.BigEndian.AppendUint64(append(b, 0), uint64(v))
-}
-
-func parseHashValue(b []byte) (a event.AggregateID, v event.Version, err error) {
-	if len(b) < 9 {
-		return a, 0, fmt.Errorf("index entry of a hash has %d bytes: %w", len(b), errContent)
+// blockOf finds the id of the block at a sequence in an entry of blocks.
+func blockOf(key, value []byte, sequence uint64) (id event.ID16, found bool, err error) {
+	if len(key) != 9 {
+		return id, false, fmt.Errorf("key of block ids has %d bytes: %w", len(key), errContent)
 	}
-	t, id, _ := strings.Cut(string(b[:len(b)-9]), "\x00")
-	return event.AggregateID{Type: t, ID: id}, event.Version(binary.BigEndian.Uint64(b[len(b)-8:])), nil
+	first := binary.BigEndian.Uint64(key[1:])
+	for len(value) > 0 {
+		distance, n := binary.Uvarint(value)
+		if n <= 0 || len(value)-n < len(id) {
+			return id, false, fmt.Errorf("entry of block ids is cut: %w", errContent)
+		}
+		if first+distance == sequence {
+			copy(id[:], value[n:])
+			return id, true, nil
+		}
+		value = value[n+len(id):]
+	}
+	return id, false, nil
 }
 
 const linkBytes = 8 + 4 + 16
@@ -107,46 +108,6 @@ func cutLink(b []byte) (l event.Link, rest []byte, err error) {
 	l.Sequence, l.Index = binary.BigEndian.Uint64(b), binary.BigEndian.Uint32(b[8:])
 	copy(l.Block[:], b[12:])
 	return l, b[linkBytes:], nil
-}
-
-// summary is what the index keeps of an aggregate besides its commits.
-type summary struct {
-	version event.Version
-	root    event.Hash
-	at      event.Link
-	time    event.Time
-	schema  event.Hash // of the newest event
-	event   string     // type of the newest event
-}
-
-const summaryBytes = 8 + 32 + linkBytes + 8 + 32
-
-func summaryOf(c *event.Commit, at event.Link) summary {
-	newest := &c.Events[len(c.Events)-1]
-	return summary{version: c.Last(), root: c.Root, at: at, time: c.Time, schema: newest.SchemaDigest, event: newest.Type}
-}
-
-func (s *summary) encode() []byte {
-	b := make([]byte, 0, summaryBytes+len(s.event))
-	b = binary.BigEndian.AppendUint64(b, uint64(s.version))
-	b = append(b, s.root[:]...)
-	b = appendLink(b, s.at)
-	b = binary.BigEndian.AppendUint64(b, uint64(s.time))
-	b = append(b, s.schema[:]...)
-	return append(b, s.event...)
-}
-
-func parseSummary(b []byte) (s summary, err error) {
-	if len(b) < summaryBytes {
-		return s, fmt.Errorf("summary has %d bytes: %w", len(b), errContent)
-	}
-	s.version = event.Version(binary.BigEndian.Uint64(b))
-	copy(s.root[:], b[8:])
-	s.at, b, err = cutLink(b[40:])
-	s.time = event.Time(binary.BigEndian.Uint64(b))
-	copy(s.schema[:], b[8:])
-	s.event = string(b[40:])
-	return s, err
 }
 
 // place is where an index stands in its log.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // List gives aggregates by log, type and id in ascending byte order: of the given types, or of all but EventfulDB's own if there are none. At most
@@ -41,33 +40,38 @@ func (p *Projector) List(ctx context.Context, types []string, cursor string, tak
 
 // listLog adds the aggregates of one log to a page.
 func (p *Projector) listLog(x *index, types []string, from listCursor, page *listPage) error {
-	return x.view(func(store *statestore.Store) error {
+	return x.view(func(r *reading) error {
 		for _, t := range x.listed(types) {
-			var after []byte
+			after := ""
 			switch {
 			case x.name == from.log && t < from.aggregate.Type:
 				continue
 			case x.name == from.log && t == from.aggregate.Type:
-				after = aggregateKey(from.aggregate)
+				after = from.aggregate.ID
 			}
-			var failure error
-			err := store.Scan(typePrefix(t), after, func(key, value []byte) bool {
-				failure = page.add(p.schemas, x.name, aggregateOf(key), value)
-				return failure == nil && !page.full
-			})
+			ids, err := r.ids(t, after, page.take+1-len(page.out.Aggregates))
 			if err != nil {
 				return fmt.Errorf("list %s: %w", t, err)
 			}
-			if failure != nil || page.full {
-				return failure
+			for _, id := range ids {
+				a := event.AggregateID{Type: t, ID: id}
+				c, err := r.newest(a)
+				if err == nil {
+					err = page.add(p.schemas, x.name, a, c.Commit)
+				}
+				if err != nil || page.full {
+					return err
+				}
 			}
 		}
 		return nil
 	})
 }
 
-// listed gives the types of the index that a list shows, in ascending order. The caller holds the index's lock.
+// listed gives the types of the index that a list shows, in ascending order.
 func (x *index) listed(wanted []string) []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
 	var out []string
 	for t := range x.types {
 		if slices.Contains(wanted, t) || len(wanted) == 0 && !event.IsReserved(t) {
@@ -89,21 +93,18 @@ type listPage struct {
 // summaryText is what an aggregate takes in JSON besides its id.
 const summaryText = 250
 
-func (l *listPage) add(schemas *schemas, log string, a event.AggregateID, value []byte) error {
+func (l *listPage) add(schemas *schemas, log string, a event.AggregateID, c *event.Commit) error {
 	size := summaryText + jsonSize(a.ID)
 	if len(l.out.Aggregates) == l.take || len(l.out.Aggregates) > 0 && l.size+size > pageBytes {
 		l.full, l.out.Cursor = true, l.last.String()
 		return nil
 	}
-	s, err := parseSummary(value)
+	newest := &c.Events[len(c.Events)-1]
+	deleted, err := schemas.deleting(a.Type, newest.Type, newest.SchemaDigest)
 	if err != nil {
 		return err
 	}
-	deleted, err := schemas.deleting(a.Type, s.event, s.schema)
-	if err != nil {
-		return err
-	}
-	l.out.Aggregates = append(l.out.Aggregates, Summary{Type: a.Type, ID: a.ID, Version: uint64(s.version), Root: s.root.String(), Deleted: deleted, Time: timeText(s.time)})
+	l.out.Aggregates = append(l.out.Aggregates, Summary{Type: a.Type, ID: a.ID, Version: uint64(c.Last()), Root: c.Root.String(), Deleted: deleted, Time: timeText(c.Time)})
 	l.size += size
 	l.last = listCursor{log, a}
 	return nil

@@ -220,3 +220,34 @@ func TestHeld(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkHistory reads aggregates of 20 events that lie spread over the log, with an answer's JSON.
+func BenchmarkHistory(b *testing.B) {
+	for _, held := range []int{0, 100_000} {
+		b.Run(fmt.Sprintf("held=%d", held), func(b *testing.B) {
+			h := newHarness(b)
+			h.limit = held
+			value := strings.Repeat("x", 180)
+			for n := 0; n < 40_000; n += 100 {
+				commits := make([]verifytest.Commit, 100)
+				for i := range commits {
+					commits[i] = one(fmt.Sprintf("P%06d", (n+i)%2000), "changed", text("amount", "1234.50"), text("owner", "somebody with a name"), text("text", value))
+				}
+				h.log(patient).Block(commits...)
+			}
+			p := h.start()
+			ctx := h.current()
+			var buffer []byte
+			b.ReportAllocs()
+			began := processor(b)
+			for n := 0; b.Loop(); n = (n + 1) % 200 {
+				page, err := p.History(ctx, of(fmt.Sprintf("P%06d", n)), 1, 0)
+				if err != nil || len(page.Events) != 20 {
+					b.Fatal(len(page.Events), err)
+				}
+				buffer = page.AppendJSON(buffer[:0])
+			}
+			b.ReportMetric(float64(processor(b)-began)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}

@@ -11,6 +11,7 @@ const (
 	stateStarting  = "starting"
 	stateFollowing = "following"
 	stateRetrying  = "retrying"
+	statePaused    = "paused" // there is no room
 	stateStopped   = "stopped"
 )
 
@@ -25,10 +26,10 @@ type progress struct {
 	target   uint64        // the index is complete from this sequence on
 	opened   bool          // target is known
 	finished bool          // target was reached since the index was last empty
-	changed  chan struct{} // closed and renewed whenever at or state changes
+	changed  chan struct{} // closed when at or state changes; nil while nobody waits
 }
 
-func (p *progress) init() { p.state, p.changed = stateStarting, make(chan struct{}) }
+func (p *progress) init() { p.state = stateStarting }
 
 // set changes the progress under its lock and tells those who wait.
 func (p *progress) set(change func()) {
@@ -36,8 +37,10 @@ func (p *progress) set(change func()) {
 	defer p.mu.Unlock()
 	change()
 	p.finished = p.finished || p.opened && p.at.chain.Sequence >= p.target
-	close(p.changed)
-	p.changed = make(chan struct{})
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
 }
 
 // begin is called when the store is open and its position fits the log, which now ends at last.
@@ -61,6 +64,11 @@ func (p *progress) moved(at place) {
 
 func (p *progress) surveyed(last, lag uint64) {
 	p.set(func() { p.last, p.lag = max(last, p.at.chain.Sequence), lag })
+}
+
+// resumed ends a pause.
+func (p *progress) resumed() {
+	p.set(func() { p.state, p.err = stateFollowing, nil })
 }
 
 func (p *progress) failed(state string, err error) {
@@ -98,6 +106,9 @@ func (p *progress) now() (at place, changed <-chan struct{}, stopped error) {
 	defer p.mu.Unlock()
 	if p.state == stateStopped {
 		stopped = p.err
+	}
+	if p.changed == nil {
+		p.changed = make(chan struct{})
 	}
 	return p.at, p.changed, stopped
 }

@@ -1,8 +1,8 @@
 // Package projector follows every log of a site, keeps an index of it, and answers queries from the index.
 //
-// There is one index for each log, in a folder of its own (statestore): commits clustered by aggregate and version, a summary of each
-// aggregate, and events by leaf hash. What a block adds and the position behind it are stored in one batch, so an index always
-// stands between two blocks. An index is a function of its log: one that does not fit the log (another block at its position, a lost tail,
+// There is one index for each log, in a folder of its own (indexstore): commits clustered by aggregate and version, the newest commit of each
+// aggregate, and events by leaf hash. What is new is held in memory, where queries see it at once, and flushed some MiB at a time together with the
+// position behind it, so an index always stands between two blocks; after a crash the rest is read from the log again. An index is a function of its log: one that does not fit the log (another block at its position, a lost tail,
 // a doubted folder) is dropped and rebuilt, to equal content. Void blocks are left out, damage is logged and read on, and a message of a
 // newer format stops that log's reader, which Status shows. No query reads a log; the cost of each depends on the aggregate or the page.
 // Queries refuse with unavailable while an index is being built, rather than answer from a part of it.
@@ -44,6 +44,9 @@ type Config struct {
 	Site string
 	// MemoryThreshold is the number of decoded events kept in memory at most, first in first out; 0 keeps none.
 	MemoryThreshold int
+	// Room is asked before an index grows on disk: an error that wraps syscall.ENOSPC lets its log wait until there is room. What is new waits in
+	// memory then, some MiB of it, and queries go on. It must not block; nil: there always is.
+	Room func() error
 	// Now is the clock, for log messages about how long a rebuild took; nil is time.Now.
 	Now func() time.Time
 	// Ticks makes the projector look for new logs and lost tails, and try again what failed; nil is once a second.
@@ -99,6 +102,9 @@ func New(c Config) (*Projector, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Room == nil {
+		c.Room = func() error { return nil }
 	}
 	m, err := newMetrics(c.Metrics)
 	if err != nil {
@@ -158,7 +164,7 @@ func (p *Projector) discover(ctx context.Context, followers *sync.WaitGroup) {
 		if err := event.CheckLog(name); err != nil {
 			continue // no log of ours, and no name of a folder
 		}
-		x := newIndex(name)
+		x := newIndex(name, p.held)
 		p.indexes[name] = x
 		close(p.grown)
 		p.grown = make(chan struct{})

@@ -2,6 +2,7 @@ package projector_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -101,8 +102,14 @@ func TestDropped(t *testing.T) {
 				h.logs[patient].Block(one("A", "crp", text("crp", "other")))
 			}
 		},
-		"damaged file":  func(h *harness) { scribble(h.t, filepath.Join(h.dir, patient, "db")) },
-		"folder gone":   func(h *harness) { _ = os.RemoveAll(h.dir) },
+		"damaged file": func(h *harness) { scribble(h.t, filepath.Join(h.dir, patient)) },
+		"folder gone":  func(h *harness) { _ = os.RemoveAll(h.dir) },
+		"the format before": func(h *harness) {
+			dir := filepath.Join(h.dir, patient)
+			if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Join(dir, "db"), 0o700), os.WriteFile(filepath.Join(dir, "state.json"), nil, 0o600)); err != nil {
+				h.t.Fatal(err)
+			}
+		},
 		"another index": func(h *harness) { _ = os.Rename(filepath.Join(h.dir, "bed"), filepath.Join(h.dir, patient)) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,6 +140,87 @@ func TestDropped(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDamagedMeanwhile damages the files under a projector that runs: the query that meets it is refused, the index is rebuilt, and answers right.
+func TestDamagedMeanwhile(t *testing.T) {
+	h := newHarness(t)
+	h.verifyAtEnd()
+	h.limit = 0
+	fill(h.log(patient), 300, 3)
+	h.start()
+	h.current()
+	h.stop() // now it is on disk
+	p := h.start()
+	ctx := h.current()
+	scribble(t, filepath.Join(h.dir, patient))
+	if got, err := p.Get(ctx, of("P000001"), 0); !unavailable(err) {
+		t.Errorf("got %+v, %v, want unavailable", got, err)
+	}
+	h.tick("index is rebuilt", func() bool { _, err := p.Get(ctx, of("P000001"), 0); return err == nil })
+	if got, err := p.Get(ctx, of("P000001"), 0); err != nil || got.Version != 100 {
+		t.Errorf("got %+v, %v, want version 100", got, err)
+	}
+	h.stop()
+	if grown, fresh := h.digest(patient), h.fresh(patient); grown != fresh {
+		t.Errorf("digest: got %x, want %x, that of a rebuilt one", grown, fresh)
+	}
+}
+
+// TestKilledAnywhere takes copies of the folder of an index while it grows, which is what a killed process leaves: each is brought up to the log, to
+// equal content.
+func TestKilledAnywhere(t *testing.T) {
+	h := newHarness(t)
+	h.verifyAtEnd()
+	b := h.log(patient)
+	p := h.start()
+	var copies []string
+	for range 3 {
+		fill(b, 8_000, 700)
+		for _, at := range []uint64{uint64(len(verifytest.Messages(t, h.raw[patient]))) - 50, uint64(len(verifytest.Messages(t, h.raw[patient])))} {
+			h.reach(p, at)
+			copies = append(copies, copyIndex(t, filepath.Join(h.dir, patient)))
+		}
+	}
+	h.stop()
+	want := h.fresh(patient)
+	for i, dir := range copies {
+		h.dir = dir
+		h.start()
+		h.current()
+		h.stop()
+		if got := h.digest(patient); got != want {
+			t.Errorf("killed at copy %d: got digest %x, want %x", i, got, want)
+		}
+	}
+}
+
+// copyIndex copies an index as it is, the manifest first: what it names stays, unless a merge takes it away, and then the copy is doubted and rebuilt.
+func copyIndex(t *testing.T, from string) string {
+	t.Helper()
+	to := t.TempDir()
+	if err := os.Mkdir(filepath.Join(to, patient), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"manifest", "*.r*"} {
+		files, err := filepath.Glob(filepath.Join(from, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			raw, err := os.ReadFile(f)
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(to, patient, filepath.Base(f)), raw, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return to
 }
 
 // TestSequencesAgain replaces the newest block while the projector runs, as a server does that lost its tail: the next block shows it.
@@ -195,12 +283,12 @@ func (h *harness) replay(blocks int) {
 	b.Resume(messages)
 }
 
-// scribble changes a byte in the middle of every table.
+// scribble changes a byte in the middle of every file of records and entries.
 func scribble(t testing.TB, dir string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	files, err := filepath.Glob(filepath.Join(dir, "*.r*"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("got tables %v, %v, want some", files, err)
+		t.Fatalf("got files %v, %v, want some", files, err)
 	}
 	for _, f := range files {
 		raw, err := os.ReadFile(f)

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
@@ -57,13 +59,10 @@ func (s *schemas) logOf(aggregateType string) (string, bool) {
 	return log, ok
 }
 
-func (s *schemas) learnBlock(it *item, log zerolog.Logger) {
-	if it.Standing != event.Counts {
-		return
-	}
-	for _, c := range it.Commits {
+func (s *schemas) learnBlock(found *eventlog.Found, log zerolog.Logger) {
+	for _, c := range found.Commits {
 		if err := s.learn(c); err != nil {
-			log.Error().Err(err).Uint64("sequence", it.Sequence).Msg("stored schema cannot be read")
+			log.Error().Err(err).Uint64("sequence", found.Sequence).Msg("stored schema cannot be read")
 		}
 	}
 }
@@ -111,37 +110,25 @@ func (s *schemas) learnEvent(c *event.Commit, i int) error {
 
 // readSchemas takes up every schema version in the index of the system log.
 func (x *index) readSchemas(s *schemas) error {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var failure error
-	prefix := append(append([]byte{keyCommit}, schema.SystemSchema...), 0)
-	err := x.store.Scan(prefix, nil, func(_, value []byte) bool {
-		var c *event.Commit
-		if _, c, failure = parseCommit(value); failure == nil {
-			failure = s.learn(c)
+	err := x.read(func(r *reading) error {
+		ids, err := r.ids(schema.SystemSchema, "", math.MaxInt)
+		if err != nil {
+			return err
 		}
-		return failure == nil
+		for _, id := range ids {
+			err := r.each(event.AggregateID{Type: schema.SystemSchema, ID: id}, 1, func(c located) (bool, error) {
+				return true, s.learn(c.Commit)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read schemas: %w", err)
 	}
-	if failure != nil {
-		return fmt.Errorf("read schemas: %w", failure)
-	}
 	return nil
-}
-
-// parseCommit reads the value of a commit's key. The commit does not share the value's memory.
-func parseCommit(value []byte) (event.Link, *event.Commit, error) {
-	at, raw, err := cutLink(value)
-	if err != nil {
-		return at, nil, err
-	}
-	c, err := event.DecodeCommit(append([]byte(nil), raw...))
-	if err != nil {
-		return at, nil, fmt.Errorf("%w: %w", err, errContent)
-	}
-	return at, c, nil
 }
 
 // withSchemas runs a query again, once, if it met a schema that the index of the system log did not hold yet.

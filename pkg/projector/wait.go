@@ -8,7 +8,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // WaitFor waits until the index holds a position, so that a reader sees what it wrote. not_found: there is no such log, or another block lies
@@ -21,12 +20,12 @@ func (p *Projector) WaitFor(ctx context.Context, position event.Position) error 
 	if err != nil {
 		return err
 	}
-	return x.view(func(store *statestore.Store) error {
-		id, err := store.Get(blockKey(position.Sequence))
-		if err != nil && !errors.Is(err, statestore.ErrNotFound) {
+	return x.view(func(r *reading) error {
+		id, found, err := r.block(position.Sequence)
+		if err != nil {
 			return fmt.Errorf("read index: %w", err)
 		}
-		if err != nil || string(id) != string(position.Block[:]) {
+		if !found || id != position.Block {
 			return problem.New(problem.NotFound, "position %s: that block is not in the log", position).
 				WithHint("the log lost its tail after the position was given; read without it, and send what is missing again")
 		}
@@ -143,6 +142,7 @@ func (p *Projector) waitIndex(ctx context.Context, log string, sequence uint64) 
 		case stopped != nil:
 			return nil, problem.New(problem.Unavailable, "the reader of log %s stopped at %d, before %d: %v", log, at.chain.Sequence, sequence, stopped)
 		}
+		x.hurry()
 		select {
 		case <-changed:
 		case <-ctx.Done():

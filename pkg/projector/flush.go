@@ -1,0 +1,205 @@
+package projector
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/indexstore"
+)
+
+// recordBytes is the size up to which commits of one aggregate share a record; blockChunk the number of block ids that share an entry.
+const (
+	recordBytes = 16 << 10
+	blockChunk  = 64
+)
+
+// flush writes a tail into the store, in one batch together with the place behind it. A crash before its Commit leaves the store where it was: the
+// blocks are read from the log again. It only reads the tail, so queries go on meanwhile.
+func (t *tail) flush(store *indexstore.Store, at place) error {
+	b, err := store.Begin()
+	if err != nil {
+		return fmt.Errorf("write index: %w", err)
+	}
+	f := flusher{batch: b, tail: t, aggregates: t.sorted()}
+	for _, step := range []func() error{f.commits, f.blocks, f.hashes, f.newest} { // in the order of their keys
+		if err := step(); err != nil {
+			b.Abandon()
+			return fmt.Errorf("write index: %w", err)
+		}
+	}
+	if err := b.Commit(at.encode()); err != nil {
+		return fmt.Errorf("write index: %w", err)
+	}
+	return nil
+}
+
+// flusher is a flush under way.
+type flusher struct {
+	batch      *indexstore.Batch
+	tail       *tail
+	aggregates []*tailed
+	records    map[*tailed][]indexstore.Location // of each commit
+	key, value []byte
+}
+
+// commits writes the records, and the entries that lead from versions to them.
+func (f *flusher) commits() error {
+	f.records = make(map[*tailed][]indexstore.Location, len(f.aggregates))
+	all := make([]indexstore.Location, 0, len(f.tail.hashes)) // at most one commit an event
+	var record []byte
+	for _, of := range f.aggregates {
+		start := len(all)
+		var entries []firstRecord
+		for i := 0; i < len(of.commits); {
+			from := i
+			record = record[:0]
+			for ; i < len(of.commits) && (i == from || len(record)+len(of.commits[i].raw) <= recordBytes && of.commits[i].first > of.commits[i-1].first); i++ {
+				record = appendRecorded(record, &of.commits[i])
+			}
+			at, err := f.batch.Record(record)
+			if err != nil {
+				return err
+			}
+			for range i - from {
+				all = append(all, at)
+			}
+			entries = append(entries, firstRecord{of.commits[from].first, at})
+		}
+		f.records[of] = all[start:len(all):len(all)]
+		if err := f.versions(of, entries); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type firstRecord struct {
+	first event.Version
+	at    indexstore.Location
+}
+
+// versions writes one entry for each record of an aggregate. In a log that holds a version twice, behind damage, the later one counts.
+func (f *flusher) versions(of *tailed, entries []firstRecord) error {
+	slices.SortStableFunc(entries, func(a, b firstRecord) int {
+		return bytes.Compare(binary.BigEndian.AppendUint64(nil, uint64(a.first)), binary.BigEndian.AppendUint64(nil, uint64(b.first)))
+	})
+	f.key = append(appendName(append(f.key[:0], keyCommit), of.name), 0)
+	prefix := len(f.key)
+	for i, e := range entries {
+		if i+1 < len(entries) && entries[i+1].first == e.first {
+			continue
+		}
+		f.key = binary.BigEndian.AppendUint64(f.key[:prefix], uint64(e.first))
+		f.value = e.at.Append(f.value[:0])
+		if err := f.batch.Set(f.key, f.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *flusher) blocks() error {
+	for chunk := range slices.Chunk(f.tail.blocks, blockChunk) {
+		f.value = f.value[:0]
+		for _, b := range chunk {
+			f.value = append(binary.AppendUvarint(f.value, b.sequence-chunk[0].sequence), b.id[:]...)
+		}
+		if err := f.batch.Set(blockKey(chunk[0].sequence), f.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *flusher) hashes() error {
+	order := make([]hashOrder, len(f.tail.hashes))
+	for i := range order {
+		order[i] = hashOrder{binary.BigEndian.Uint64(f.tail.hashes[i].hash()[:]), i}
+	}
+	slices.SortFunc(order, func(a, b hashOrder) int {
+		switch {
+		case a.start < b.start:
+			return -1
+		case a.start > b.start:
+			return 1
+		}
+		return bytes.Compare(f.tail.hashes[a.i].hash()[8:], f.tail.hashes[b.i].hash()[8:])
+	})
+	for i, o := range order {
+		h := f.tail.hashes[o.i]
+		if i > 0 && *f.tail.hashes[order[i-1].i].hash() == *h.hash() {
+			continue // the same commit twice, behind damage
+		}
+		f.key = append(append(f.key[:0], keyHash), h.hash()[:hashBytes]...)
+		f.value = f.records[h.of][h.commit].Append(binary.AppendUvarint(f.value[:0], uint64(h.version())))
+		if err := f.batch.Set(f.key, f.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type hashOrder struct {
+	start uint64
+	i     int
+}
+
+func (f *flusher) newest() error {
+	for _, of := range f.aggregates {
+		at := f.records[of]
+		f.key = appendName(append(f.key[:0], keyNewest), of.name)
+		f.value = at[len(at)-1].Append(f.value[:0])
+		if err := f.batch.Set(f.key, f.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendRecorded appends a commit to a record: link, first version, number of leaf hashes and length of the commit (a uvarint each), leaf hashes,
+// commit.
+func appendRecorded(b []byte, c *tailCommit) []byte {
+	b = appendLink(b, c.at)
+	b = binary.AppendUvarint(b, uint64(c.first))
+	b = binary.AppendUvarint(b, uint64(len(c.leaves)))
+	b = binary.AppendUvarint(b, uint64(len(c.raw)))
+	for i := range c.leaves {
+		b = append(b, c.leaves[i][:]...)
+	}
+	return append(b, c.raw...)
+}
+
+// parseRecord reads the commits of a record; they share its memory.
+func parseRecord(b []byte) (out []tailCommit, err error) {
+	for len(b) > 0 {
+		var c tailCommit
+		if c.at, b, err = cutLink(b); err != nil {
+			return nil, err
+		}
+		var numbers [3]uint64
+		for i := range numbers {
+			v, n := binary.Uvarint(b)
+			if n <= 0 {
+				return nil, fmt.Errorf("record of commits: number: %w", errContent)
+			}
+			numbers[i], b = v, b[n:]
+		}
+		leaves, length := numbers[1], numbers[2]
+		if leaves > event.MaxCommitEvents || 32*leaves > uint64(len(b)) || length > uint64(len(b))-32*leaves {
+			return nil, fmt.Errorf("record of commits: length: %w", errContent)
+		}
+		c.first, c.leaves = event.Version(numbers[0]), make([]event.Hash, leaves)
+		for i := range c.leaves {
+			c.leaves[i], b = event.Hash(b[:32]), b[32:]
+		}
+		c.raw, b = b[:length:length], b[length:]
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("record without a commit: %w", errContent)
+	}
+	return out, nil
+}

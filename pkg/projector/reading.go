@@ -1,0 +1,282 @@
+package projector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/indexstore"
+	"github.com/eventfuldb/eventful/pkg/problem"
+)
+
+// reading is an index as a query sees it: a tail, and a view of the store that was taken after it. What was flushed in between stands in both, and
+// is given once.
+type reading struct {
+	log   string
+	tail  *tail
+	from  *indexstore.Store
+	store *indexstore.View
+	held  *held // nil: decode anew
+}
+
+// located is a commit with its place in the log and the leaf hashes of its events.
+type located struct {
+	*event.Commit
+	at     event.Link
+	leaves []event.Hash
+}
+
+func (r *reading) position(l event.Link) event.Position {
+	return event.Position{Log: r.log, Sequence: l.Sequence, Index: l.Index, Block: l.Block}
+}
+
+// each gives an aggregate's commits in order, beginning with the one that holds version from, until fn gives false or an error.
+func (r *reading) each(a event.AggregateID, from event.Version, fn func(located) (bool, error)) error {
+	recent := r.tail.of(a)
+	var last event.Link // of what was given out of the store
+	if len(recent) == 0 || recent[0].first > from {
+		more := true
+		err := r.stored(a, from, func(c located) (bool, error) {
+			if len(recent) > 0 && !before(c.at, recent[0].at) {
+				return false, nil // flushed meanwhile
+			}
+			var err error
+			last = c.at
+			more, err = fn(c)
+			return more, err
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	for i, raw := range recent {
+		if i+1 < len(recent) && recent[i+1].first <= from || !before(last, raw.at) {
+			continue
+		}
+		c, err := r.decodeRecent(raw)
+		if err != nil {
+			return err
+		}
+		if more, err := fn(c); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func before(a, b event.Link) bool {
+	return a.Sequence < b.Sequence || a.Sequence == b.Sequence && a.Index < b.Index
+}
+
+// stored is each for what the store holds.
+func (r *reading) stored(a event.AggregateID, from event.Version, fn func(located) (bool, error)) error {
+	prefix := commitPrefix(a)
+	begin := prefix
+	if from > 1 {
+		at, _, found, err := r.store.Floor(prefix, commitKey(a, from))
+		if err != nil {
+			return err
+		}
+		if found {
+			begin = at
+		}
+	}
+	var failure error
+	err := r.store.Scan(prefix, begin, func(_, value []byte) bool {
+		var commits []located
+		if commits, failure = r.record(a, value); failure != nil {
+			return false
+		}
+		more := true
+		for i := range commits {
+			if i+1 < len(commits) && commits[i+1].First <= from {
+				continue
+			}
+			if more, failure = fn(commits[i]); failure != nil || !more {
+				return false
+			}
+		}
+		return true
+	})
+	return errors.Join(failure, err)
+}
+
+// record gives the commits of the record that an entry's value leads to.
+func (r *reading) record(a event.AggregateID, value []byte) ([]located, error) {
+	at, err := locationOf(value)
+	if err != nil {
+		return nil, err
+	}
+	key := heldKey{store: r.from, a: at.File, b: at.Offset}
+	if commits := r.held.get(key); commits != nil {
+		return commits, nil
+	}
+	raws, err := r.raw(at)
+	if err != nil {
+		return nil, err
+	}
+	commits := make([]located, len(raws))
+	for i := range raws {
+		if commits[i], err = decode(a, raws[i]); err != nil {
+			return nil, err
+		}
+	}
+	r.held.put(key, commits)
+	return commits, nil
+}
+
+func locationOf(value []byte) (indexstore.Location, error) {
+	at, rest, err := indexstore.ParseLocation(value)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("entry has %d bytes too many: %w", len(rest), errContent)
+	}
+	return at, err
+}
+
+func (r *reading) raw(at indexstore.Location) ([]tailCommit, error) {
+	raw, err := r.store.Record(at)
+	if err != nil {
+		return nil, err
+	}
+	return parseRecord(raw)
+}
+
+// decodeRecent decodes a commit of the tail. It does not share the memory of its message, which is much larger.
+func (r *reading) decodeRecent(c tailCommit) (located, error) {
+	key := heldKey{store: r.from, recent: true, a: c.at.Sequence, b: uint64(c.at.Index)}
+	if commits := r.held.get(key); commits != nil {
+		return commits[0], nil
+	}
+	c.raw = bytes.Clone(c.raw)
+	commit, err := decodeOne(c)
+	if err == nil {
+		r.held.put(key, []located{commit})
+	}
+	return commit, err
+}
+
+// decode decodes a commit that should be of an aggregate. It shares the memory of raw.
+func decode(a event.AggregateID, raw tailCommit) (located, error) {
+	c, err := decodeOne(raw)
+	if err == nil && c.Aggregate != a {
+		err = fmt.Errorf("a commit of %s stands where one of %s should: %w", c.Aggregate, a, errContent)
+	}
+	return c, err
+}
+
+func decodeOne(raw tailCommit) (located, error) {
+	c, err := event.DecodeCommit(raw.raw)
+	if err != nil {
+		return located{}, fmt.Errorf("%w: %w", err, errContent)
+	}
+	if c.First != raw.first || len(c.Events) != len(raw.leaves) {
+		return located{}, fmt.Errorf("commit at %d with version %d and %d events, want %d and %d: %w", raw.at.Sequence, c.First, len(c.Events), raw.first, len(raw.leaves), errContent)
+	}
+	return located{c, raw.at, raw.leaves}, nil
+}
+
+// newest gives an aggregate's newest commit; not_found if there is no such aggregate.
+func (r *reading) newest(a event.AggregateID) (located, error) {
+	if recent := r.tail.of(a); len(recent) > 0 {
+		return r.decodeRecent(recent[len(recent)-1])
+	}
+	value, found, err := r.store.Get(newestKey(a))
+	if err != nil {
+		return located{}, fmt.Errorf("read newest commit of %s: %w", a, err)
+	}
+	if !found {
+		return located{}, noAggregate(a)
+	}
+	at, err := locationOf(value)
+	if err != nil {
+		return located{}, err
+	}
+	if commits := r.held.get(heldKey{store: r.from, a: at.File, b: at.Offset}); commits != nil {
+		return commits[len(commits)-1], nil
+	}
+	raws, err := r.raw(at)
+	if err != nil {
+		return located{}, fmt.Errorf("read newest commit of %s: %w", a, err)
+	}
+	return decode(a, raws[len(raws)-1])
+}
+
+// exists reports whether the index has an aggregate.
+func (r *reading) exists(a event.AggregateID) (bool, error) {
+	if len(r.tail.of(a)) > 0 {
+		return true, nil
+	}
+	_, found, err := r.store.Get(newestKey(a))
+	return found, err
+}
+
+// block gives the id of the block that counted at a sequence.
+func (r *reading) block(sequence uint64) (id event.ID16, found bool, err error) {
+	if id, found = r.tail.block(sequence); found {
+		return id, true, nil
+	}
+	key, value, found, err := r.store.Floor([]byte{keyBlock}, blockKey(sequence))
+	if err != nil || !found {
+		return id, false, err
+	}
+	return blockOf(key, value, sequence)
+}
+
+// ids gives at most limit ids of one type behind after, ascending.
+func (r *reading) ids(aggregateType, after string, limit int) ([]string, error) {
+	recent := r.tail.ids(aggregateType, after, limit)
+	var ids []string
+	prefix := typePrefix(aggregateType)
+	from := append(bytes.Clone(prefix), after...)
+	err := r.store.Scan(prefix, from, func(key, _ []byte) bool {
+		if id := string(key[len(prefix):]); id > after {
+			ids = append(ids, id)
+		}
+		return len(ids) < limit
+	})
+	ids = append(ids, recent...)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	return ids[:min(limit, len(ids))], err
+}
+
+// types gives the aggregate types in the store; it jumps from type to type and does not read the aggregates between.
+func (r *reading) types() (map[string]struct{}, error) {
+	types := map[string]struct{}{}
+	var from []byte
+	for {
+		found := ""
+		err := r.store.Scan([]byte{keyNewest}, from, func(key, _ []byte) bool {
+			found = aggregateOf(key).Type
+			return false
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read types of the index: %w", err)
+		}
+		if found == "" {
+			return types, nil
+		}
+		types[found] = struct{}{}
+		from = afterType(found)
+	}
+}
+
+// commits gives an aggregate's commits in order, beginning with the one that holds version from, until fn gives false or an error.
+func (r *reading) commits(ctx context.Context, a event.AggregateID, from event.Version, fn func(located) (bool, error)) error {
+	err := r.each(a, from, func(c located) (bool, error) {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		return fn(c)
+	})
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return problem.New(problem.Unavailable, "reading %s was given up: %v", a, err)
+	}
+	if err != nil {
+		return fmt.Errorf("read commits of %s: %w", a, err)
+	}
+	return nil
+}
