@@ -144,9 +144,12 @@ func (w *Writer) drafts(aggregateType string) ([]string, *problem.Problem) {
 	return names, nil
 }
 
-// Migrate puts drafts into force, each as its type's next schema version; an empty type means all. It returns when every log of this process decides
-// under them. A draft that changes nothing is dropped.
+// Migrate puts drafts into force, each as its type's next schema version; an empty type means all. It returns when every log is decided under them, whichever process
+// writes it. A draft that changes nothing is dropped.
 func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType string) ([]Migration, *problem.Problem) {
+	if p := w.cfg.Room(); p != nil { // before a log is made
+		return nil, p
+	}
 	drafts, p := w.drafts(aggregateType)
 	if p != nil {
 		return nil, p
@@ -162,10 +165,7 @@ func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType str
 		}
 		done = append(done, m)
 	}
-	if err := w.barrier(ctx); err != nil {
-		return done, problem.New(problem.UnknownOutcome, "the migration is stored, but not every log is known to decide under it yet: %v", err).WithHint("`eventful status` names the logs")
-	}
-	return done, nil
+	return done, w.Confirm(ctx, "the migration")
 }
 
 // migrate makes the log first: a crash behind that leaves an empty stream, which the next try uses.
@@ -181,16 +181,23 @@ func (w *Writer) migrate(ctx context.Context, c *token.Claims, name string) *pro
 	if err := w.openLog(ctx, log); err != nil {
 		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", log, err).WithHint("`eventful status` and the server's log say more")
 	}
-	store := func() *problem.Problem { return w.storeMigration(ctx, c, name, log, d) }
-	if unique := newlyUnique(w.sys.now.Load().schemas[name].current(), d); len(unique) > 0 {
-		return w.migrateUnique(ctx, c, w.engine(log), uniqueSet{name: unique}, store)
+	t := w.sys.now.Load().schemas[name]
+	if unique := newlyUnique(t.current(), d); len(unique) > 0 && t.current() != nil { // a new type has no events
+		f := freeze{Type: name, Version: uint64(len(t.Versions) + 1)}
+		return w.migrateUnique(ctx, c, log, f, uniqueSet{name: unique}, func(ctx context.Context, epoch uint64) *problem.Problem {
+			return w.storeMigration(ctx, c, name, log, d, epoch)
+		})
 	}
-	return store()
+	return w.storeMigration(ctx, c, name, log, d, 0)
 }
 
-// storeMigration records the draft as the type's next version, unless it was changed meanwhile or changes nothing.
-func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log string, d schema.Definition) *problem.Problem {
+// storeMigration records the draft as the type's next version, unless it was changed meanwhile or changes nothing. A freeze binds it to one epoch of the system
+// log, unless that is 0.
+func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log string, d schema.Definition, epoch uint64) *problem.Problem {
 	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		if epoch > 0 && w.system.chain.Epoch != epoch {
+			return nil, problem.New(problem.Unavailable, "the system log was taken over while %q was checked; nothing was stored", name).WithHint("migrate again")
+		}
 		t := w.sys.now.Load().schemas[name]
 		now, err := t.draft()
 		if err != nil || string(now.Canonical()) != string(d.Canonical()) {
@@ -218,7 +225,7 @@ func (w *Writer) Keys() []token.Key {
 	return out
 }
 
-// AddKey records a new auth key. The caller has checked that the operator signed for it.
+// AddKey records a new auth key. The caller has checked that the operator signed for it; behind Confirm its tokens are known wherever commands are decided.
 func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *problem.Problem {
 	c := &token.Claims{ID: "operator", Issuer: operator, IdentifierType: "operator", IdentifierID: operator}
 	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
@@ -227,10 +234,12 @@ func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *prob
 		}
 		return oneEvent(typeKey, k.ID, eventKeyAdded, k.Fields()), nil
 	})
-	if p == nil {
-		w.tokens.Forget()
-	}
 	return p
+}
+
+// notConfirmed: an act is stored, and some logs did not say in time that they decide under it.
+func notConfirmed(what string, err error) *problem.Problem {
+	return problem.New(problem.UnknownOutcome, "%s is stored, but these logs are not known to decide under it yet: %v", what, err).WithHint("`eventful status` names who writes each log")
 }
 
 // RecordToken records that a token was issued, by the auth key that signed it; the token itself is not stored.

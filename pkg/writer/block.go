@@ -12,11 +12,22 @@ type openBlock struct {
 	sequence uint64 // predicted: the place it is going to be stored at
 	items    []item
 	leaves   [][]event.Hash // of each item
+	hashes   []event.Hash   // all of them
+	encoded  []byte         // memory of the records
 	bytes    int
-	tree     event.Tree // log tree behind it
+	tree     event.Tree // log tree before it; behind it once it is sealed
 	waiting  []waiter
 	pending  eventlog.Pending
 	kept     map[string][]byte // the system log only (system.go)
+}
+
+// newBlock makes room for as many commits as are likely to come.
+func newBlock(sequence uint64, before event.Tree, likely int) *openBlock {
+	b := &openBlock{sequence: sequence, tree: before}
+	likely += likely / 8
+	b.Records, b.items, b.leaves = make([]event.Record, 0, likely), make([]item, 0, likely), make([][]event.Hash, 0, likely)
+	b.hashes, b.waiting = make([]event.Hash, 0, likely), make([]waiter, 0, likely)
+	return b
 }
 
 // waiter is a command whose answer leaves when its block is acknowledged: its commits are items[from:to].
@@ -39,7 +50,30 @@ func (b *openBlock) place(raw []byte, leaves []event.Hash, prev event.Link, it i
 	b.items = append(b.items, it)
 	b.leaves = append(b.leaves, leaves)
 	b.bytes += r.Size()
-	b.tree = b.tree.Append(leaves...)
+}
+
+// hash gives the leaves of a commit that is about to be placed.
+func (b *openBlock) hash(c *event.Commit) []event.Hash {
+	from := len(b.hashes)
+	b.hashes = c.AppendLeaves(b.hashes)
+	return b.hashes[from:len(b.hashes):len(b.hashes)]
+}
+
+// encode gives the bytes of a commit that is about to be placed. They lie in a chunk that the next ones share.
+func (b *openBlock) encode(c *event.Commit) ([]byte, error) {
+	if size := c.RoughSize(); cap(b.encoded)-len(b.encoded) < size {
+		b.encoded = make([]byte, 0, max(size, min(2*cap(b.encoded), event.MaxBlockBytes)))
+	}
+	from := len(b.encoded)
+	var err error
+	b.encoded, err = c.AppendEncoded(b.encoded)
+	return b.encoded[from:len(b.encoded):len(b.encoded)], err
+}
+
+// seal ends the block: its header says what the log's tree is behind it.
+func (b *openBlock) seal() {
+	b.tree = b.tree.Append(b.hashes...)
+	b.TreeSize, b.TreeRoot = b.tree.Size(), b.tree.Root()
 }
 
 func (b *openBlock) chain() event.Chain { return event.ChainAt(b.sequence, b.Header) }

@@ -2,7 +2,6 @@ package writer
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -17,43 +16,40 @@ const maxGrant = 4096
 
 // spent is what this log holds of the token, blocks under way included.
 func (e *engine) spent(tokenID string) (uint64, error) {
-	if d, ok := e.over.spent[tokenID]; ok {
-		return d.value, nil
+	if n, ok := e.over.spent.get(tokenID); ok {
+		return n, nil
 	}
 	return e.st.spent(tokenID)
 }
 
 // back is what of that the log has handed back.
 func (e *engine) back(tokenID string) (uint64, error) {
-	if d, ok := e.over.back[tokenID]; ok {
-		return d.value, nil
+	if n, ok := e.over.back.get(tokenID); ok {
+		return n, nil
 	}
 	return e.st.back(tokenID)
 }
 
 // withinBudget reports whether the command may spend its units here and now. If not, the command was dealt with: parked until the system log
-// has granted more, or refused. Commands of one token stay in order: behind a parked one all wait.
+// has granted more, or refused. Commands of one token stay in order: behind a parked one all wait (decide).
 func (e *engine) withinBudget(s *submission, spent, events uint64) bool {
 	here, left := e.sys.granted(s.claims, e.name)
-	list := e.parked[s.claims.ID]
-	if len(list) == 0 && spent+events <= here {
+	if spent+events <= here {
 		return true
 	}
-	if len(list) == 0 && e.hopeless(s.claims, spent+events-here, left) {
+	if e.hopeless(s.claims, spent+events-here, left) {
 		e.refuse(s, budgetSpent(s.claims, here+left-min(spent, here+left), events))
 		return false
 	}
-	e.parked[s.claims.ID] = append(list, s)
-	if len(list) == 0 {
-		need, claims := spent+events-here, s.claims
-		e.aside(func(ctx context.Context) {
-			p := e.grants(ctx, claims, e.name, need)
-			select {
-			case e.granted <- grantOutcome{claims.ID, need, p}:
-			case <-ctx.Done():
-			}
-		})
-	}
+	e.parked[s.claims.ID] = []*submission{s}
+	claims, u := s.claims, units{log: e.name, have: here, need: spent + events - here}
+	e.aside(func(ctx context.Context) {
+		p := e.grants(ctx, claims, u)
+		select {
+		case e.granted <- grantOutcome{claims.ID, u.need, p}:
+		case <-ctx.Done():
+		}
+	})
 	return false
 }
 
@@ -149,27 +145,3 @@ func oneEvent(aggregateType, id, eventType string, values map[string]string) []a
 }
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
-
-// barrier returns when every log of this process decides under the newest view. A log that is being recovered is waited for, one that is damaged decides nothing.
-func (w *Writer) barrier(ctx context.Context) error {
-	for _, e := range w.engines() {
-		for passed := false; !passed; {
-			if st := e.state(); st.err != nil {
-				break
-			}
-			done, refused := make(chan struct{}), make(chan struct{})
-			e.submit(&submission{barrier: done, reply: func(*Answer, *problem.Problem) { close(refused) }})
-			select {
-			case <-done:
-				passed = true
-			case <-refused:
-				if err := pause(ctx, retryAtLeast); err != nil {
-					return fmt.Errorf("wait for log %s: %w", e.name, err)
-				}
-			case <-ctx.Done():
-				return fmt.Errorf("wait for log %s: %w", e.name, ctx.Err())
-			}
-		}
-	}
-	return nil
-}

@@ -9,6 +9,9 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/lease"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // Config is all a Writer needs. Zero values of the fields marked "default" take the default.
@@ -22,13 +25,29 @@ type Config struct {
 	WindowAge      time.Duration // default 24 h of block time: how long they are
 	MaxBlock       int           // default 1,000,000 bytes: hard limit of a block's commits; the block itself is up to 16 KiB larger
 	Queue          int           // default 16,384 commands a log that wait to be decided; more are refused as unavailable
-	CacheBytes     int64         // default 32 MiB a log: Badger's caches
+	CacheBytes     int64         // default 32 MiB a log: opened pages of the state
 	CachedHeads    int           // default 65,536 a log: heads of aggregates kept in memory
+
+	// Lease shares the logs with other processes. Without a Table this Writer leads every log, and no other one of the site may run. Table and Member.ID are
+	// needed; Site, Handler and Log are the Writer's to set.
+	Lease lease.Config
+	Peers Peers                   // carries calls to the other processes; needed where there are any
+	Room  func() *problem.Problem // default: there always is; asked before every command and act: a problem refuses it. Must not block
 
 	Now     func() time.Time      // default time.Now
 	Log     zerolog.Logger        // facts in the past tense
 	Metrics prometheus.Registerer // default: none
 	Opened  func()                // default: none; called when a log was opened, and so perhaps made; must not block
+
+	fail func(log string, at statestore.Step) error // default: nil; a test's, for the states
+}
+
+// failing is what the state of a log asks before it does something; nil: nothing.
+func (c Config) failing(log string) func(statestore.Step) error {
+	if c.fail == nil {
+		return nil
+	}
+	return func(at statestore.Step) error { return c.fail(log, at) }
 }
 
 func (c Config) withDefaults() Config {
@@ -52,6 +71,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Room == nil {
+		c.Room = func() *problem.Problem { return nil }
 	}
 	if c.Opened == nil {
 		c.Opened = func() {}

@@ -3,7 +3,6 @@ package writer
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -29,8 +28,15 @@ func (e *engine) decide(s *submission) {
 		}
 		e.under = v
 	}
+	if !e.mayDecide(s) {
+		return
+	}
+	if s.refusal != nil {
+		s.reply(nil, s.refusal)
+		return
+	}
 	if s.barrier != nil {
-		close(s.barrier)
+		e.pass(s)
 		return
 	}
 	if s.act != nil {
@@ -48,13 +54,18 @@ func (e *engine) decide(s *submission) {
 			s.reply(nil, problem.Join(problems))
 			return
 		}
-		s.digest = s.command.Digest(s.claims.Actor())
+		s.actor = s.claims.Actor()
+		s.digest = s.command.Digest(s.actor)
 	}
 	if e.open != nil && e.open.System != e.under.position {
 		e.held = s // a block is decided under one position of the system log
 		return
 	}
 	if e.repeated(s) {
+		return
+	}
+	if list := e.parked[s.claims.ID]; len(list) > 0 && s.act == nil {
+		e.parked[s.claims.ID] = append(list, s) // what it expects may be what one of those leads to
 		return
 	}
 	plan, p, err := e.plan(s)
@@ -75,10 +86,12 @@ func (e *engine) doubt(s *submission, err error) {
 	e.broken = err
 }
 
-// plan runs every check of every change, so that all failing ones are told at once.
+// plan runs every check of every change, so that all failing ones are told at once. What it gives is valid until it is called again.
 func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 	s.conflicts = nil
-	plan := make([]planned, 0, len(s.command.Changes))
+	clear(e.plans) // holds nothing longer than it has to
+	plan := e.plans[:0]
+	defer func() { e.plans = plan }()
 	var problems []*problem.Problem
 	for _, c := range s.command.Changes {
 		sch := e.under.schemaOf(c.Aggregate.Type)
@@ -106,15 +119,12 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 }
 
 func (e *engine) head(a event.AggregateID) (head, error) {
-	if d, ok := e.over.heads[a]; ok {
-		return d.value, nil
-	}
-	if h, ok := e.over.recent.get(a); ok {
+	if h, ok := e.over.heads.get(a); ok {
 		return h, nil
 	}
 	h, err := e.st.head(a)
 	if err == nil && h.version > 0 {
-		e.over.recent.put(a, h)
+		e.over.heads.put(a, h, 0)
 	}
 	return h, err
 }
@@ -187,7 +197,7 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 	}
 	b := e.open
 	from := len(b.items)
-	tx := event.Transaction{ID: e.newID(), Count: uint64(len(plan))}
+	tx := event.Transaction{ID: e.random.next(), Count: uint64(len(plan))}
 	for i := range plan {
 		tx.Index = uint64(i)
 		if err := e.placeCommit(b, s, &plan[i], tx); err != nil {
@@ -201,58 +211,57 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 	for i := from; i < len(b.items); i++ {
 		it := b.items[i]
 		e.over.claim(it, b.sequence)
-		e.over.heads[it.commit.Aggregate] = dated[head]{it.after, b.sequence}
+		e.over.heads.put(it.commit.Aggregate, it.after, b.sequence)
 	}
 	e.ordinal++
-	e.over.commands[s.command.ID] = dated[place]{place{block: b, digest: s.digest, from: from, to: len(b.items)}, b.sequence}
+	e.over.commands[s.command.ID] = place{block: b, digest: s.digest, from: from, to: len(b.items)}
 	if !e.isSystem() {
-		e.over.spent[s.claims.ID] = dated[uint64]{spent, b.sequence}
+		e.over.spent.put(s.claims.ID, spent, b.sequence)
 		if s.handsBack > 0 {
-			e.over.back[s.claims.ID] = dated[uint64]{s.handedBack, b.sequence}
+			e.over.back.put(s.claims.ID, s.handedBack, b.sequence)
 		}
 	}
 	b.waiting = append(b.waiting, waiter{from: from, to: len(b.items), reply: s.reply})
 }
 
 func (e *engine) begin() {
-	e.open = &openBlock{sequence: e.chain.Sequence + 1, tree: e.tree}
+	e.open = newBlock(e.chain.Sequence+1, e.tree, e.usual)
 	e.open.Header = event.Header{
-		ID: e.newID(), Previous: e.chain.Block, Epoch: e.chain.Epoch, System: e.under.position, Time: e.blockTime(e.chain),
+		ID: e.random.next(), Previous: e.chain.Block, Epoch: e.chain.Epoch, System: e.under.position, Time: e.blockTime(e.chain),
 	}
 }
 
 func (e *engine) placeCommit(b *openBlock, s *submission, p *planned, tx event.Transaction) error {
 	c := &event.Commit{
 		ID: tx.ID, Site: e.cfg.Site, CommandID: s.command.ID, CommandDigest: s.digest, Aggregate: p.change.Aggregate, First: p.before.version + 1,
-		Actor: s.claims.Actor(), TokenID: s.claims.ID, Issuer: s.claims.Issuer,
+		Actor: s.actor, TokenID: s.claims.ID, Issuer: s.claims.Issuer,
 		Correlation: s.command.Correlation, Causation: s.command.Causation, Traceparent: s.command.Traceparent,
 		Transaction: tx, Time: b.Time, Events: p.events,
 	}
 	if tx.Count > 1 {
-		c.ID = e.newID()
+		c.ID = e.random.next()
 	}
 	for i := range c.Events {
-		c.Events[i].Salt = e.newID()
+		c.Events[i].Salt = e.random.next()
 	}
-	leaves := c.Leaves()
+	leaves := b.hash(c)
 	tree := p.before.tree.Append(leaves...)
 	c.Root = tree.Root()
-	raw, err := c.Encode()
+	raw, err := b.encode(c)
 	if err != nil {
 		return err
 	}
 	after := head{version: c.Last(), tree: tree, held: p.held, deleted: e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1])}
 	after.link = event.Link{Sequence: b.sequence, Index: uint32(len(b.items)), Block: b.ID}
-	b.place(raw, leaves, p.before.link, item{commit: c, after: after, claims: p.claims})
+	b.place(raw, leaves, p.before.link, item{commit: c, after: after, claims: p.claims, hash: s.hash})
 	return nil
 }
 
-// unplace takes back the commits from index from on; the block's log tree is counted anew.
+// unplace takes back the commits from index from on, and what a commit left that was not placed.
 func (e *engine) unplace(b *openBlock, from int) {
-	b.Records, b.items, b.leaves = b.Records[:from], b.items[:from], b.leaves[:from]
-	b.tree, b.bytes = e.tree, 0
+	b.Records, b.items, b.leaves, b.hashes, b.bytes = b.Records[:from], b.items[:from], b.leaves[:from], b.hashes[:0], 0
 	for i := range b.leaves {
-		b.tree = b.tree.Append(b.leaves[i]...)
+		b.hashes = append(b.hashes, b.leaves[i]...)
 		b.bytes += b.Records[i].Size()
 	}
 	if from == 0 {
@@ -267,13 +276,6 @@ func (e *engine) blockTime(before event.Chain) event.Time {
 		return before.Time + 1
 	}
 	return now
-}
-
-func (e *engine) newID() (id event.ID16) {
-	if _, err := io.ReadFull(e.random, id[:]); err != nil {
-		panic(fmt.Sprintf("writer: the system's randomness failed: %v", err)) // crypto/rand never fails on supported systems
-	}
-	return id
 }
 
 // aside runs fn beside the engine, which waits for it when it stops.

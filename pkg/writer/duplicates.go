@@ -3,7 +3,6 @@ package writer
 import (
 	"context"
 
-	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -29,20 +28,92 @@ func newlyUnique(old *schema.Schema, d schema.Definition) []string {
 	return fields
 }
 
-// migrateUnique stores a migration that makes fields unique while their log decides nothing, so that no duplicate can come between the check and the rule.
+// migrateUnique stores a migration that makes fields unique while its log decides nothing, so that no duplicate can come between the check and the rule.
 // Commands wait; reading the log takes about a second for 300,000 events.
-func (w *Writer) migrateUnique(ctx context.Context, c *token.Claims, e *engine, fields uniqueSet, store func() *problem.Problem) *problem.Problem {
-	_, p := w.act(ctx, e, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
-		duplicates, err := duplicatesOf(ctx, w.sys, e.log, fields)
-		if err != nil {
-			return nil, problem.New(problem.Unavailable, "log %s cannot be read for duplicates: %v", e.name, err)
-		}
-		if p := problem.Join(duplicates); p != nil {
-			return nil, p.WithHint("change the values that stand twice, then migrate again; `eventful schema:migrate --dry-run` lists them")
-		}
-		return nil, store()
+//
+// Side effects in order, and what a crash behind each leaves: (1) the log records that it is frozen: it decides again when it sees a later writer of the
+// system log. (2) The migration is stored: the log sees it. Where it is not stored, (3) the log records that it is thawed. Once (1) was asked for it goes on to the end
+// even if the caller has gone.
+func (w *Writer) migrateUnique(ctx context.Context, c *token.Claims, log string, f freeze, fields uniqueSet, store func(context.Context, uint64) *problem.Problem) *problem.Problem {
+	done := make(chan *problem.Problem, 1)
+	runs := w.beside(func(working context.Context) {
+		w.freezing.Lock() // a log is frozen for one migration at a time
+		defer w.freezing.Unlock()
+		done <- w.storeFrozen(working, c, log, f, fields, store)
 	})
+	if !runs {
+		return problem.New(problem.Unavailable, "the writer does not run")
+	}
+	select {
+	case p := <-done:
+		return p
+	case <-ctx.Done():
+		return problem.New(problem.UnknownOutcome, "the migration was not done in time: %v", ctx.Err()).WithHint("look at the type with `eventful schema:show %s`", f.Type)
+	}
+}
+
+func (w *Writer) storeFrozen(ctx context.Context, c *token.Claims, log string, f freeze, fields uniqueSet, store func(context.Context, uint64) *problem.Problem) *problem.Problem {
+	f.Epoch = w.system.state().chain.Epoch
+	_, p := w.ask(ctx, log, verbFreeze, call{Token: c, Freeze: &f, Sequence: w.sys.now.Load().position.Sequence})
+	if p == nil {
+		var r result
+		if r, p = w.ask(ctx, log, verbCheck, call{Freeze: &f, Unique: fields}); p == nil {
+			p = problem.Join(r.Found)
+			if p != nil {
+				p = p.WithHint("change the values that stand twice, then migrate again; `eventful schema:migrate --dry-run` lists them")
+			} else {
+				p = store(ctx, f.Epoch)
+			}
+		}
+	}
+	if p != nil && p.Code != problem.UnknownOutcome { // else this process stops, or a later writer of the system log ends the freeze
+		w.beside(func(ctx context.Context) {
+			if _, p := w.ask(ctx, log, verbThaw, call{Token: c, Freeze: &f}); p != nil && ctx.Err() == nil {
+				w.cfg.Log.Warn().Str("log", log).Str("problem", p.Detail).Msg("log stays frozen until the system log has another writer")
+			}
+		})
+	}
 	return p
+}
+
+// checking is a search for duplicates in a frozen log.
+type checking struct {
+	freeze freeze
+	done   chan struct{}
+	found  []*problem.Problem // read after done
+	err    error
+}
+
+// checkPatience is how long one call of a check waits before it has to be asked again.
+const checkPatience = attemptPatience / 3
+
+// check lists the duplicates in a frozen log. The search goes on from call to call.
+func (w *Writer) check(ctx context.Context, e *engine, f freeze, fields uniqueSet) result {
+	w.checking.Lock()
+	k := w.checks[e.name]
+	if k == nil || k.freeze != f {
+		k = &checking{freeze: f, done: make(chan struct{})}
+		w.checks[e.name] = k
+		w.beside(func(ctx context.Context) {
+			defer close(k.done)
+			k.found, k.err = duplicatesOf(ctx, w.sys, e.log, fields)
+		})
+	}
+	w.checking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	select {
+	case <-k.done:
+	case <-ctx.Done():
+		return result{Again: true}
+	}
+	w.checking.Lock()
+	defer w.checking.Unlock()
+	delete(w.checks, e.name)
+	if k.err != nil {
+		return result{Problem: problem.New(problem.Damaged, "log %s cannot be read for duplicates: %v", e.name, k.err)}
+	}
+	return result{Found: k.found}
 }
 
 // duplicatesOf lists the values of fields that more than one aggregate of a log holds now. Values themselves are not told.

@@ -1,10 +1,7 @@
 package writer
 
 import (
-	"bufio"
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -14,16 +11,17 @@ import (
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/lease"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
 
 const (
-	maxInFlight  = 2   // one block is written while the next one waits at the server; sound because sequences are predicted and fenced
-	maxUnapplied = 512 // acknowledged blocks that the stored state may lag behind
+	maxInFlight   = 2   // one block is written while the next one waits at the server; sound because sequences are predicted and fenced
+	maxUnanswered = 512 // acknowledged blocks whose answers may wait to be sent
 )
 
-// engine writes one log. One goroutine, that of run, owns everything but the channels and status.
+// engine writes one log, or follows it while another process does. One goroutine, that of run, owns everything but the channels, status and orders.
 //
 // The order of its side effects, and what a crash behind each leaves: (1) append a block: stored or not, no answer left; recovery reads it. (2) acknowledge: the
 // block is on disk. (3) answer: the sender knows; the state may lag, the log does not. (4) apply to the stored state, with the position in the same batch: replay begins behind it.
@@ -34,13 +32,28 @@ type engine struct {
 	sys    *system
 	st     *state
 	logger zerolog.Logger
-	grants func(context.Context, *token.Claims, string, uint64) *problem.Problem // asks the system log for more units; nil in the system log
+	grants func(context.Context, *token.Claims, units) *problem.Problem // asks the system log for more units; nil in the system log
 
-	gate    sync.RWMutex // held for reading while a submission enters in; stop closes it
+	orders  *orders             // who leads the log; nil: this process does, always
+	doors   *doorkeeper         // lets requests for the log in; nil without leases
+	lease   *lease.Lease        // under which it is led now; nil: not led, or without leases
+	lapsed  <-chan struct{}     // closed when the lease may be held again; nil: nothing waits for that
+	bound   *uint64             // a higher epoch than this is another writer's; nil: not known yet
+	found   map[event.ID16]bool // blocks that were read while some in flight were not settled
+	frozen  *freeze             // commands wait until it is over; nil: not frozen
+	iced    []*submission       // that wait for it
+	named   uint64              // sequence of the system log that the newest block sent was decided under
+	up      func()              // the log takes commands, or is followed and was read to its end
+	follows func(string)        // tells the Keeper that the log can be led from here
+	others  func() bool         // whether there are other processes
+
+	gate    sync.RWMutex // held for reading while a submission enters in; stop, and whoever drops what is in it, holds it
 	in      chan *submission
 	granted chan grantOutcome
+	doubted chan error // what was found aside to be wrong with the state
 	status  atomic.Pointer[status]
 	stored  atomic.Uint64          // sequence of the newest block that is on disk
+	applied atomic.Uint64          // sequence of the newest block that the stored state has
 	damage  atomic.Pointer[string] // what was found wrong with the log while it was served; nil: nothing
 
 	over     *overlay
@@ -52,36 +65,36 @@ type engine struct {
 	denied   map[string]denial // tokens that were refused units a moment ago
 	chain    event.Chain       // behind the last block that was sent
 	tree     event.Tree
+	ids      *commandIDs         // those of the window that are on disk
 	ordinal  uint64              // of the next accepted command
 	unique   uniqueSet           // what the state is kept for
 	under    *view               // of the system log, that the present command is decided under
 	own      map[event.ID16]bool // blocks of this process whose outcome recovery must tell from a rival's
-	random   *bufio.Reader
+	random   idSource
+	plans    []planned // of the present command; only its memory is used again
+	usual    int       // commits that the newest block had: the next one is likely to get about as many
 
-	applier   *applier
-	answering chan *openBlock
-	answered  chan struct{}  // closed when answering is done
-	asides    sync.WaitGroup // goroutines that answer aside: conflicts, repeats, grants
-	metrics   *metrics
-	ctx       context.Context // of run, for what runs aside
-	broken    error           // what decide found wrong with the state
-}
-
-// status is what the rest of the process may know of an engine.
-type status struct {
-	serving bool
-	err     error // why it does not serve, for people; nil while it is being recovered
-	chain   event.Chain
+	applier    *applier
+	answering  chan *openBlock
+	answered   chan struct{}  // closed when answering is done
+	unanswered atomic.Int64   // blocks in answering
+	asides     sync.WaitGroup // goroutines that answer aside: conflicts, repeats, grants
+	metrics    *metrics
+	ctx        context.Context // of run, for what runs aside
+	broken     error           // what decide found wrong with the state
 }
 
 // submission is a command on its way, an act, or a barrier.
 type submission struct {
 	command    aggregate.Command
 	claims     *token.Claims
+	actor      string
 	digest     event.Hash
 	act        func(*submission) ([]aggregate.Change, *problem.Problem) // an act of EventfulDB itself: decides the changes when nothing is in flight
-	barrier    chan struct{}                                            // closed when all before it were decided, and all behind it are under the newest view
+	barrier    *barrier                                                 // instead of a command
+	refusal    *problem.Problem                                         // what the command comes to, whatever the log holds; told while the log is led here
 	reply      reply
+	hash       idHash // of the command id
 	conflicts  []conflict
 	handsBack  uint64 // units of the token that an act takes from this log …
 	handedBack uint64 // … and all that the log will have handed back then
@@ -104,82 +117,18 @@ func newEngine(cfg Config, name string, log eventlog.Log, sys *system, m *metric
 	e := &engine{
 		cfg: cfg, name: name, log: log, sys: sys, metrics: m,
 		logger: cfg.Log.With().Str("log", name).Logger(),
-		in:     make(chan *submission, cfg.Queue), granted: make(chan grantOutcome, 64),
-		parked: make(map[string][]*submission), denied: make(map[string]denial), own: make(map[event.ID16]bool),
-		random: bufio.NewReaderSize(rand.Reader, 4096),
+		in:     make(chan *submission, cfg.Queue), granted: make(chan grantOutcome, 64), doubted: make(chan error, 1),
+		parked: make(map[string][]*submission), denied: make(map[string]denial), own: make(map[event.ID16]bool), found: make(map[event.ID16]bool),
 	}
-	e.status.Store(&status{})
+	e.status.Store(&status{mode: starting})
 	return e
-}
-
-// submit hands a command to the engine; it never blocks.
-func (e *engine) submit(s *submission) {
-	e.gate.RLock()
-	defer e.gate.RUnlock()
-	if st := e.state(); !st.serving {
-		s.reply(nil, e.notServing(st))
-		return
-	}
-	select {
-	case e.in <- s:
-	default:
-		s.reply(nil, problem.New(problem.Unavailable, "log %s has %d commands waiting", e.name, cap(e.in)).WithHint("send it again in a moment, with the same command id"))
-	}
-}
-
-// state is the status, with damage that was found meanwhile.
-func (e *engine) state() *status {
-	st := e.status.Load()
-	if found := e.damage.Load(); found != nil && st.err == nil {
-		return &status{err: fmt.Errorf("%s: %w", *found, ErrDamaged), chain: st.chain}
-	}
-	return st
-}
-
-func (e *engine) notServing(st *status) *problem.Problem {
-	switch {
-	case errors.Is(st.err, ErrShortened):
-		return problem.New(problem.Damaged, "log %s: %v", e.name, st.err).
-			WithHint("put back the newest backup of the logs; if an older one was put back on purpose, stop the server, remove the folder of this log's writer state, and start it again")
-	case errors.Is(st.err, ErrDamaged):
-		return problem.New(problem.Damaged, "log %s: %v", e.name, st.err).WithHint("run `eventful aggregate:verify --all`: it names what is wrong and where")
-	case st.err != nil:
-		return problem.New(problem.Unavailable, "log %s is not written by this process: %v", e.name, st.err)
-	}
-	return problem.New(problem.Unavailable, "log %s is being recovered", e.name).WithHint("send it again in a moment, with the same command id")
-}
-
-// run serves the log until ctx ends (nil), or until it cannot be served here any more.
-func (e *engine) run(ctx context.Context, ready func()) error {
-	e.answering, e.answered = make(chan *openBlock, maxUnapplied), make(chan struct{})
-	go e.answer()
-	defer e.stop()
-	aside, cancel := context.WithCancel(ctx)
-	defer cancel() // before stop, which waits for what runs aside: nobody takes its outcomes any more
-	e.ctx = aside
-	var cause error
-	for ctx.Err() == nil {
-		if err := e.recover(ctx, cause); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			e.status.Store(&status{err: err, chain: e.chain})
-			return fmt.Errorf("log %s: %w", e.name, err)
-		}
-		e.status.Store(&status{serving: true, chain: e.chain})
-		ready()
-		cause = e.serve(ctx)
-		e.status.Store(&status{chain: e.chain})
-		if cause != nil && ctx.Err() == nil {
-			e.logger.Warn().Err(cause).Msg("stopped serving to settle an outcome")
-			e.metrics.recoveries.Inc()
-		}
-	}
-	return nil
 }
 
 func (e *engine) serve(ctx context.Context) error {
 	for {
+		e.lapsed = nil
+		thawing := e.thawing()
+		e.thaw()
 		e.gather()
 		if err := e.broken; err != nil {
 			e.broken = nil
@@ -199,10 +148,17 @@ func (e *engine) serve(ctx context.Context) error {
 			if err := e.settle(); err != nil {
 				return err
 			}
-		case b := <-e.applier.applied:
-			e.over.applied(b)
+		case err := <-e.doubted:
+			return err
+		case <-e.applier.moved:
 		case <-e.applier.failed:
 			return e.applier.err
+		case <-e.lapsed:
+		case <-thawing:
+		case <-e.orders.come():
+			if e.orders.leaving() {
+				return e.handOver(ctx)
+			}
 		case <-ctx.Done():
 			return e.finish()
 		}
@@ -211,7 +167,7 @@ func (e *engine) serve(ctx context.Context) error {
 
 // input is the queue of commands while the engine may decide one, else nil, which blocks.
 func (e *engine) input() <-chan *submission {
-	if e.held != nil || e.applier.backlog() >= maxUnapplied {
+	if e.held != nil || e.applier.full() {
 		return nil
 	}
 	return e.in
@@ -246,11 +202,11 @@ func (e *engine) send() {
 	if b == nil || len(e.inFlight) == maxInFlight {
 		return
 	}
-	b.TreeSize, b.TreeRoot = b.tree.Size(), b.tree.Root()
+	b.seal()
 	e.own[b.ID] = true
 	b.pending = e.log.Append(b.sequence-1, b.Encode())
 	e.inFlight = append(e.inFlight, b)
-	e.chain, e.tree, e.open = b.chain(), b.tree, nil
+	e.chain, e.tree, e.open, e.usual, e.named = b.chain(), b.tree, nil, len(b.items), b.System.Sequence
 	e.metrics.blocks.Inc()
 	e.metrics.commits.Add(float64(len(b.items)))
 }
@@ -275,9 +231,26 @@ func (e *engine) acknowledged(b *openBlock) error {
 		}
 		b.kept = kept
 	}
-	e.answering <- b
+	e.remember(b)
 	e.applier.add(b)
+	if e.alone(b) {
+		b.answer(e.name) // the one who waits has the answer sooner, and nobody else waits for the engine
+		return nil
+	}
+	e.unanswered.Add(1)
+	e.answering <- b
 	return nil
+}
+
+// remember keeps the ids of the commands of a block that is on disk.
+func (e *engine) remember(b *openBlock) {
+	for i := range b.items {
+		if it := &b.items[i]; it.accepts() {
+			delete(e.over.commands, it.commit.CommandID)
+			e.ids.add(it.hash, b.sequence, b.Time)
+		}
+	}
+	e.ids.forget(b.Time)
 }
 
 // finish ends serving in peace: what is in flight is waited for and answered, what is not yet sent falls.
@@ -288,60 +261,4 @@ func (e *engine) finish() error {
 		}
 	}
 	return nil
-}
-
-// stop answers everyone who still waits and releases what the engine holds. Outcomes that are still unknown stay so: the sender is told.
-func (e *engine) stop() {
-	e.gate.Lock() // behind this nobody enters in any more
-	st := *e.status.Load()
-	st.serving = false
-	e.status.Store(&st)
-	e.gate.Unlock()
-	for _, b := range e.inFlight {
-		b.fall(problem.New(problem.UnknownOutcome, "the writer of log %s stopped before the outcome was known", e.name).WithHint("send it again with the same command id"))
-	}
-	e.inFlight = nil
-	e.refuseWaiting()
-	close(e.answering)
-	<-e.answered
-	e.asides.Wait()
-	e.closeState()
-}
-
-// answer sends the answers of acknowledged blocks, so that encoding them costs the engine nothing.
-func (e *engine) answer() {
-	defer close(e.answered)
-	for b := range e.answering {
-		b.answer(e.name)
-	}
-}
-
-// refuseWaiting answers all commands that were not placed in a block that was sent: nothing of them was stored.
-func (e *engine) refuseWaiting() {
-	gone := problem.New(problem.Unavailable, "log %s is being recovered; nothing was stored", e.name).WithHint("send it again in a moment, with the same command id")
-	if e.open != nil {
-		e.open.fall(gone)
-		e.open = nil
-	}
-	waiting := e.ready
-	if e.held != nil {
-		waiting = append(waiting, e.held)
-	}
-	for id, list := range e.parked {
-		waiting = append(waiting, list...)
-		delete(e.parked, id)
-	}
-	e.held, e.ready = nil, nil
-	for {
-		select {
-		case s := <-e.in:
-			waiting = append(waiting, s)
-			continue
-		default:
-		}
-		break
-	}
-	for _, s := range waiting {
-		s.reply(nil, gone)
-	}
 }

@@ -1,9 +1,6 @@
 package writer
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // What ends or stops a log's engine.
 var (
@@ -11,6 +8,7 @@ var (
 	ErrFenced = errors.New("another writer took the log over")
 	// ErrDamaged: the log has damage, or does not match its own hashes; it takes no writes until a person decides.
 	ErrDamaged = errors.New("log is damaged")
-	// ErrShortened: the log ends before, or holds another block at, a place that this process knows to be on disk: acknowledged events are gone. It wraps ErrDamaged.
-	ErrShortened = fmt.Errorf("acknowledged events are gone: %w", ErrDamaged)
 )
+
+// errLost: the log ends before, or holds another block at, a place that its state has seen: acknowledged events are gone.
+var errLost = errors.New("acknowledged events are gone")

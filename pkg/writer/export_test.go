@@ -1,6 +1,13 @@
 package writer
 
-// RewriteHead, RewriteAccepted and RewriteMeta read a value of the stored state and write it again.
+import (
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/statestore"
+)
+
+// RewriteHead, RewriteCommandIDs and RewriteMeta read a value of the stored state and write it again.
 func RewriteHead(b []byte) ([]byte, error) {
 	h, err := decodeHead(b)
 	if err != nil {
@@ -9,12 +16,12 @@ func RewriteHead(b []byte) ([]byte, error) {
 	return h.encode(), nil
 }
 
-func RewriteAccepted(b []byte) ([]byte, error) {
-	a, err := decodeAccepted(b)
+func RewriteCommandIDs(b []byte) ([]byte, error) {
+	c, err := decodeChunk(b)
 	if err != nil {
 		return nil, err
 	}
-	return a.encode(), nil
+	return c.encode(), nil
 }
 
 func RewriteMeta(b []byte) ([]byte, error) {
@@ -23,4 +30,63 @@ func RewriteMeta(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return m.encode(), nil
+}
+
+// MoveCommandIDs gives stored command ids that say of each command that it lies so many sequences further on.
+func MoveCommandIDs(b []byte, by uint64) ([]byte, error) {
+	c, err := decodeChunk(b)
+	if err != nil {
+		return nil, err
+	}
+	for i := range c.blocks {
+		c.blocks[i].sequence += by
+	}
+	return c.encode(), nil
+}
+
+// FailingStates gives a configuration whose states fail where fail says so.
+func FailingStates(c Config, fail func(log string, at statestore.Step) error) Config {
+	c.fail = fail
+	return c
+}
+
+// CommandIDs is the table of command ids in memory.
+type CommandIDs struct{ ids *commandIDs }
+
+// IDHash is the hash of a command id.
+type IDHash = idHash
+
+// ChunkIDs is how many ids leave the table at once.
+const ChunkIDs = chunkIDs
+
+// NewCommandIDs makes a table for commands behind those of the first so many chunks.
+func NewCommandIDs(commands uint64, age time.Duration, chunks uint64) CommandIDs {
+	ids := &commandIDs{window: window{commands: commands, age: age}, first: chunks * chunkIDs, next: chunks * chunkIDs}
+	ids.resize(0)
+	return CommandIDs{ids}
+}
+
+func (c CommandIDs) Add(hash IDHash, sequence uint64, at event.Time) { c.ids.add(hash, sequence, at) }
+
+func (c CommandIDs) Find(hash IDHash, now event.Time) (uint64, bool) {
+	return c.ids.find(hash, c.ids.next, now)
+}
+
+func (c CommandIDs) Forget(now event.Time) { c.ids.forget(now) }
+
+// Kept is the number of ids in the table, and Next the ordinal of the next one.
+func (c CommandIDs) Kept() uint64 { return c.ids.kept() }
+func (c CommandIDs) Next() uint64 { return c.ids.next }
+
+// StateIdentity is what the store of a log's state is called.
+func StateIdentity(site, log string) string { return stateIdentity(site, log) }
+
+// SplitMeta gives the sequence that a stored position stands at, and what it says besides the place in the log.
+func SplitMeta(b []byte) (sequence uint64, rest []byte, err error) {
+	m, err := decodeMeta(b)
+	if err != nil {
+		return 0, nil, err
+	}
+	sequence, m.chain = m.chain.Sequence, event.Chain{}
+	return sequence, m.encode(), nil
 }

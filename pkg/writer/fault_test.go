@@ -44,6 +44,7 @@ func TestEveryAppendFailsEachWay(t *testing.T) {
 			m.SetFault(nil)
 			m.Release("patient")
 			collect(t, s, jwt, pending, acknowledged)
+			waitServing(t, s) // answers come a moment before the log takes commands again
 			s.must(crp(jwt, "", "warm", "1"))
 			m.Release("patient")
 			stored := s.stored("patient")

@@ -46,9 +46,13 @@ func FuzzDecodeHead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { rewrites(t, writer.RewriteHead, b, true) })
 }
 
-func FuzzDecodeAccepted(f *testing.F) {
+// FuzzDecodeCommandIDs is lax: a number may have more bytes than it needs.
+func FuzzDecodeCommandIDs(f *testing.F) {
 	stateSeeds(f)
-	f.Fuzz(func(t *testing.T, b []byte) { rewrites(t, writer.RewriteAccepted, b, false) })
+	f.Add(append([]byte{0, 0, 0, 0, 0, 0, 0, 9, 2, 5, 8, 1, 1, 1, 2}, make([]byte, 48)...))
+	f.Add(append([]byte{0, 0, 0, 0, 0, 0, 0, 9, 1, 5, 9, 0}, make([]byte, 16)...))
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 9, 1, 5, 9, 0x80, 8})
+	f.Fuzz(func(t *testing.T, b []byte) { rewrites(t, writer.RewriteCommandIDs, b, true) })
 }
 
 func FuzzDecodeMeta(f *testing.F) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
@@ -12,18 +13,40 @@ import (
 // maxReclaims bounds how often a grant asks other logs for what they do not need; each round that helps makes the budget smaller.
 const maxReclaims = 32
 
-// grant asks the system log for units of a token for a log: at least need, and some ahead while there are plenty. When the limit is used up, logs that
+// units is how many units of a token a log wants: need more than the have that it knows to have been granted so far. Asked twice, they are granted once.
+type units struct {
+	log        string
+	have, need uint64
+}
+
+// requestUnits asks who writes the system log for units, and returns when this process sees them.
+func (w *Writer) requestUnits(ctx context.Context, c *token.Claims, u units) *problem.Problem {
+	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	r, p := w.ask(ctx, event.Reserved, verbGrant, call{Token: c, Log: u.log, Have: u.have, Need: u.need})
+	if p == nil {
+		if err := w.sys.await(ctx, r.Sequence); err == nil {
+			return nil
+		}
+	}
+	if p == nil || p.Code == problem.UnknownOutcome { // of the grant; of the command nothing was stored
+		return problem.New(problem.Unavailable, "units of token %s could not be asked for in time", c.ID).WithHint("send it again in a moment, with the same command id")
+	}
+	return p
+}
+
+// grant grants units of a token to a log: at least what it needs, and some ahead while there are plenty. When the limit is used up, logs that
 // hold units which they do not need are asked to hand them back.
 //
 // A hand-back has two steps: (1) the log records that it may not spend the units any more; (2) the system log records that it has them. A crash between leaves units
 // that nobody can spend; since both records count everything so far, the next hand-back of that log makes up for it.
-func (w *Writer) grant(ctx context.Context, c *token.Claims, log string, need uint64) *problem.Problem {
+func (w *Writer) grant(ctx context.Context, c *token.Claims, u units) *problem.Problem {
 	for range maxReclaims {
-		p := w.grantOnce(ctx, c, log, need)
+		p := w.grantOnce(ctx, c, u)
 		if p == nil || p.Code != problem.BudgetSpent {
 			return p
 		}
-		if got, failed := w.reclaim(ctx, c, log); failed != nil || !got {
+		if got, failed := w.reclaim(ctx, c, u.log); failed != nil || !got {
 			if failed != nil {
 				return failed
 			}
@@ -33,15 +56,19 @@ func (w *Writer) grant(ctx context.Context, c *token.Claims, log string, need ui
 	return problem.New(problem.Unavailable, "the units of token %s went from log to log %d times", c.ID, maxReclaims).WithHint("send it again in a moment, with the same command id")
 }
 
-func (w *Writer) grantOnce(ctx context.Context, c *token.Claims, log string, need uint64) *problem.Problem {
+func (w *Writer) grantOnce(ctx context.Context, c *token.Claims, u units) *problem.Problem {
 	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
-		_, left := w.sys.granted(c, log)
+		here, left := w.sys.granted(c, u.log)
+		if here >= u.have+u.need {
+			return nil, nil // who asks has not seen it yet
+		}
+		need := u.have + u.need - here
 		if left < need {
 			return nil, budgetSpent(c, left, need)
 		}
-		units := min(left, max(need, min(maxGrant, (left+1)/2)))
+		more := min(left, max(need, min(maxGrant, (left+1)/2)))
 		return oneEvent(typeToken, c.ID, eventGranted, map[string]string{
-			"log": log, "units": decimal(units), "total": decimal(c.Limit - left + units), "limit": decimal(c.Limit),
+			"log": u.log, "units": decimal(more), "total": decimal(c.Limit - left + more), "limit": decimal(c.Limit),
 			"actor": c.Actor(), "issuer": c.Issuer, "expires": fmt.Sprint(c.Expires.Unix()),
 		}), nil
 	})
@@ -51,19 +78,15 @@ func (w *Writer) grantOnce(ctx context.Context, c *token.Claims, log string, nee
 // reclaim asks every other log that holds units of the token to hand back what it does not need; got says whether there was anything.
 func (w *Writer) reclaim(ctx context.Context, c *token.Claims, but string) (got bool, failed *problem.Problem) {
 	for log, known := range w.sys.holders(c.ID, but) {
-		e := w.engine(log)
-		if e == nil {
-			continue
-		}
-		back, p := w.handBack(ctx, e, c)
+		r, p := w.ask(ctx, log, verbHandBack, call{Token: c})
 		if p != nil {
 			return got, p
 		}
-		if back <= known {
+		if r.Units <= known {
 			continue
 		}
 		_, p = w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
-			return oneEvent(typeToken, c.ID, eventTakenBack, map[string]string{"log": log, "units": decimal(back)}), nil
+			return oneEvent(typeToken, c.ID, eventTakenBack, map[string]string{"log": log, "units": decimal(r.Units)}), nil
 		})
 		if p != nil {
 			return got, p
@@ -96,19 +119,5 @@ func (w *Writer) handBack(ctx context.Context, e *engine, c *token.Claims) (uint
 
 // act has a log decide and store an act of EventfulDB itself, and waits for it. An act that changes nothing has no answer.
 func (w *Writer) act(ctx context.Context, e *engine, c *token.Claims, decide func(*submission) ([]aggregate.Change, *problem.Problem)) (*Answer, *problem.Problem) {
-	type outcome struct {
-		a *Answer
-		p *problem.Problem
-	}
-	done := make(chan outcome, 1)
-	e.submit(&submission{
-		command: aggregate.Command{ID: "act-" + randomHex()}, claims: c, act: decide,
-		reply: func(a *Answer, p *problem.Problem) { done <- outcome{a, p} },
-	})
-	select {
-	case o := <-done:
-		return o.a, o.p
-	case <-ctx.Done():
-		return nil, problem.New(problem.UnknownOutcome, "the act was not answered in time: %v", ctx.Err()).WithHint("look at the present state before you repeat it")
-	}
+	return w.put(ctx, e, &submission{command: aggregate.Command{ID: "act-" + randomHex()}, claims: c, act: decide})
 }

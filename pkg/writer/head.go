@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"math/bits"
 	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
@@ -23,8 +24,17 @@ func (h head) rules() aggregate.Head { return aggregate.Head{Version: h.version,
 
 const headFixed = 8 + 1 + 8 + 4 + 16
 
+// size is about the number of bytes that encode gives, and not less.
+func (h head) size() int {
+	n := headFixed + 10 + 8 + 32*bits.OnesCount64(uint64(h.version))
+	for f, v := range h.held {
+		n += 20 + len(f) + len(v)
+	}
+	return n
+}
+
 func (h head) encode() []byte {
-	b := make([]byte, 0, headFixed+8+32*4)
+	b := make([]byte, 0, h.size())
 	b = binary.BigEndian.AppendUint64(b, uint64(h.version))
 	if h.deleted {
 		b = append(b, 1)
@@ -35,8 +45,10 @@ func (h head) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, h.link.Index)
 	b = append(b, h.link.Block[:]...)
 	b = binary.AppendUvarint(b, uint64(len(h.held)))
-	for _, f := range slices.Sorted(maps.Keys(h.held)) {
-		b = appendText(appendText(b, f), h.held[f])
+	if len(h.held) > 0 { // most types have none, and sorting nothing is not free
+		for _, f := range slices.Sorted(maps.Keys(h.held)) {
+			b = appendText(appendText(b, f), h.held[f])
+		}
 	}
 	return h.tree.AppendBinary(b)
 }
@@ -93,34 +105,4 @@ func decodeHead(b []byte) (h head, err error) {
 		err = fmt.Errorf("head at version %d with a tree of %d leaves: %w", h.version, h.tree.Size(), event.ErrDecode)
 	}
 	return h, err
-}
-
-// accepted is what is kept of an accepted command while it is in the window: enough to find its first answer in the log, and to know when it leaves.
-type accepted struct {
-	digest   event.Hash
-	sequence uint64
-	block    event.ID16
-	ordinal  uint64     // counts the accepted commands of the log
-	at       event.Time // block time
-}
-
-const acceptedLen = 32 + 8 + 16 + 8 + 8
-
-func (a accepted) encode() []byte {
-	b := append(make([]byte, 0, acceptedLen), a.digest[:]...)
-	b = binary.BigEndian.AppendUint64(b, a.sequence)
-	b = append(b, a.block[:]...)
-	b = binary.BigEndian.AppendUint64(b, a.ordinal)
-	return binary.BigEndian.AppendUint64(b, uint64(a.at))
-}
-
-func decodeAccepted(b []byte) (a accepted, err error) {
-	if len(b) != acceptedLen {
-		return a, fmt.Errorf("accepted command of %d bytes: %w", len(b), event.ErrDecode)
-	}
-	copy(a.digest[:], b)
-	a.sequence = binary.BigEndian.Uint64(b[32:])
-	copy(a.block[:], b[40:])
-	a.ordinal, a.at = binary.BigEndian.Uint64(b[56:]), event.Time(binary.BigEndian.Uint64(b[64:]))
-	return a, nil
 }

@@ -2,7 +2,10 @@ package writer_test
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
@@ -13,7 +16,7 @@ import (
 )
 
 // upTo copies the logs of a store, of one of them only the first messages: a log that lost its end.
-func upTo(t *testing.T, from eventlog.Store, name string, messages uint64) *eventlog.Memory {
+func upTo(t testing.TB, from eventlog.Store, name string, messages uint64) *eventlog.Memory {
 	t.Helper()
 	to := eventlog.NewMemory()
 	names, err := from.List(t.Context())
@@ -41,39 +44,95 @@ func upTo(t *testing.T, from eventlog.Store, name string, messages uint64) *even
 	return to
 }
 
-// A log that ends before what this process knows to be on disk takes no commands: its versions would be used again. The state stays as evidence, and once it is
-// removed on purpose the log is served as it is.
-func TestALogThatLostItsEndIsNotServed(t *testing.T) {
+// A log that ends before what its state has seen is served as it is; the state that shows the loss is kept aside, and the status names it, until a person removes it. A
+// second loss keeps the first evidence.
+func TestALogThatLostItsEndIsNamed(t *testing.T) {
 	m := eventlog.NewMemory()
 	s := newSite(t, m)
 	jwt := s.token(100)
 	for range 5 {
 		s.must(crp(jwt, "", "A", "1"))
 	}
-	if err := s.stop(); err != nil {
-		t.Fatal(err)
+	lose := func(messages uint64) {
+		t.Helper()
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+		s.store = upTo(t, s.store, "patient", messages)
+		s.cfg.Store = s.store
+		s.start()
 	}
-	s.store = upTo(t, m, "patient", 3)
-	s.cfg.Store = s.store
-	s.start()
-	wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.Damaged)
-	told := false
-	for _, l := range s.w.Status() {
-		told = told || l.Log == "patient" && !l.Serving && l.Shortened && l.Error != ""
-	}
-	if !told {
-		t.Errorf("got the status %+v, want the log named as shortened", s.w.Status())
-	}
+	lose(3)
+	s.must(expect(crp(jwt, "", "A", "2"), fmt.Sprint(len(s.commits("patient")))))
+	first := s.wantLost(true)
 	s.restart()
-	wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.Damaged)
+	if again := s.wantLost(true); again != first {
+		t.Errorf("got the evidence %s behind a restart, want %s", again, first)
+	}
+	lose(4)
+	s.must(crp(jwt, "", "A", "3"))
+	if again := s.wantLost(true); again != first {
+		t.Errorf("got the evidence %s behind a second loss, want the first one, %s", again, first)
+	}
+	s.stateIsOfTheLog("patient")
+	if err := os.RemoveAll(first); err != nil {
+		t.Fatal(err)
+	}
+	s.wantLost(false)
+	s.restart()
+	s.wantLost(false)
+}
+
+// The same when another block stands at the place that the state has seen.
+func TestALogWithAnotherEndIsNamed(t *testing.T) {
+	m := eventlog.NewMemory()
+	s := newSite(t, m)
+	jwt := s.token(100)
+	s.must(crp(jwt, "", "A", "1"))
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(s.stateDir("patient")); err != nil {
-		t.Fatal(err)
-	}
+	kept := upTo(t, m, "patient", 1000)
 	s.start()
 	s.must(crp(jwt, "", "A", "2"))
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	old := s.dir
+	s.store, s.dir = kept, t.TempDir()
+	s.cfg.Store, s.cfg.Dir = s.store, s.dir
+	s.start() // another history behind the first command
+	for range 3 {
+		s.must(crp(jwt, "", "A", "3"))
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.dir, s.cfg.Dir = old, old
+	s.start()
+	s.wantLost(true)
+	if a := s.must(crp(jwt, "", "A", "4")); a.Commits[0].Version != 5 {
+		t.Errorf("got version %d, want 5 as the log has it", a.Commits[0].Version)
+	}
+	s.stateIsOfTheLog("patient")
+}
+
+// wantLost holds what the status says of the log patient, and gives the evidence.
+func (s *site) wantLost(want bool) (evidence string) {
+	s.t.Helper()
+	kept, err := filepath.Glob(s.stateDir("patient") + ".lost-*")
+	if err != nil || (len(kept) == 1) != want || len(kept) > 1 {
+		s.t.Fatalf("got the evidence %v, %v, want it to be there: %v", kept, err, want)
+	}
+	if want {
+		evidence = kept[0]
+	}
+	for _, l := range s.w.Status() {
+		if l.Log == "patient" && (!l.Serving || l.Shortened != want || !strings.Contains(l.Error, evidence) || !want && l.Error != "") {
+			s.t.Errorf("got the status %+v, want it serving, shortened %v, with the evidence %q", l, want, evidence)
+		}
+	}
+	return evidence
 }
 
 // A log that somebody found damaged takes no more commands; others do.
@@ -82,7 +141,7 @@ func TestACondemnedLogTakesNoCommands(t *testing.T) {
 	s.migrate(`{"aggregate":"ward","events":{"opened":{}}}`)
 	jwt := s.token(100)
 	s.must(crp(jwt, "", "A", "1"))
-	s.w.Condemn("patient", "message 7 is missing")
+	s.w.Condemn(t.Context(), "patient", "message 7 is missing")
 	wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.Damaged)
 	s.must(change(jwt, "", opened("W")))
 	for _, l := range s.w.Status() {

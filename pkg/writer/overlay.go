@@ -1,93 +1,86 @@
 package writer
 
-import "github.com/eventfuldb/eventful/pkg/event"
+import (
+	"sync/atomic"
 
-// overlay is what the blocks say that the stored state does not hold yet: those open, in flight, and acknowledged but not yet applied. It belongs to the
-// engine's goroutine.
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// overlay is what the blocks say that the stored state does not hold yet: those open, in flight, and acknowledged but not yet applied; and what was read from the
+// state of late. It belongs to the engine's goroutine.
 type overlay struct {
-	heads    map[event.AggregateID]dated[head]
-	commands map[string]dated[place]
-	spent    map[string]dated[uint64] // units of a token that were spent in this log or handed back, everything counted
-	back     map[string]dated[uint64] // of these, units handed back
-	unique   map[string]dated[string] // values of unique fields: the id that holds each, empty for nobody
-	recent   recentHeads
+	heads    recent[event.AggregateID, head]
+	spent    recent[string, uint64] // units of a token that were spent in this log or handed back, everything counted
+	back     recent[string, uint64] // of these, units handed back
+	unique   recent[string, string] // values of unique fields: the id that holds each, empty for nobody
+	commands map[string]place       // those that are not acknowledged yet
 }
 
-// dated is a value with the block it came with: sequence is that block's.
-type dated[T any] struct {
-	value    T
-	sequence uint64
-}
+// Bounds of what the overlay keeps besides what must be kept.
+const (
+	recentTokens = 4096
+	recentValues = 4096
+)
 
-// place is where a command that is not in the stored state yet has its commits.
+// place is where a command that is not acknowledged yet has its commits.
 type place struct {
 	block    *openBlock
 	digest   event.Hash
 	from, to int
 }
 
-func newOverlay(cached int) *overlay {
+// newOverlay is empty; applied is the sequence up to which the stored state has the blocks.
+func newOverlay(cached int, applied *atomic.Uint64) *overlay {
 	return &overlay{
-		heads: make(map[event.AggregateID]dated[head]), commands: make(map[string]dated[place]),
-		spent: make(map[string]dated[uint64]), back: make(map[string]dated[uint64]), unique: make(map[string]dated[string]), recent: recentHeads{limit: cached, young: make(map[event.AggregateID]head)},
+		heads: newRecent[event.AggregateID, head](cached, applied), spent: newRecent[string, uint64](recentTokens, applied),
+		back: newRecent[string, uint64](recentTokens, applied), unique: newRecent[string, string](recentValues, applied),
+		commands: make(map[string]place),
 	}
 }
 
 // claim notes what a commit took and gave up of unique values. A value that another commit of the same transaction has taken meanwhile stays taken.
 func (o *overlay) claim(it item, sequence uint64) {
 	for _, c := range it.claims {
-		if d, ok := o.unique[c.key]; c.owner == "" && ok && d.value != it.commit.Aggregate.ID {
+		if owner, ok := o.unique.get(c.key); c.owner == "" && ok && owner != it.commit.Aggregate.ID {
 			continue
 		}
-		o.unique[c.key] = dated[string]{c.owner, sequence}
+		o.unique.put(c.key, c.owner, sequence)
 	}
 }
 
-// applied drops what the stored state now holds: all of the block at its sequence. Heads go on in the cache of recent ones.
-func (o *overlay) applied(b *openBlock) {
-	for i := range b.items {
-		c := b.items[i].commit
-		for _, taken := range b.items[i].claims {
-			if d, ok := o.unique[taken.key]; ok && d.sequence == b.sequence {
-				delete(o.unique, taken.key)
-			}
-		}
-		if d, ok := o.heads[c.Aggregate]; ok && d.sequence == b.sequence {
-			o.recent.put(c.Aggregate, d.value)
-			delete(o.heads, c.Aggregate)
-		}
-		if d, ok := o.commands[c.CommandID]; ok && d.sequence == b.sequence {
-			delete(o.commands, c.CommandID)
-		}
-		if d, ok := o.spent[c.TokenID]; ok && d.sequence == b.sequence {
-			delete(o.spent, c.TokenID)
-		}
-		if d, ok := o.back[c.TokenID]; ok && d.sequence == b.sequence {
-			delete(o.back, c.TokenID)
-		}
-	}
+// recent is a cache in two generations: when the young one is full it becomes the old one, and the old one is dropped, but not before the stored state has all of
+// it. What the state does not have yet is therefore always there.
+type recent[K comparable, V any] struct {
+	limit      int // values in both generations, as far as they need not be kept
+	applied    *atomic.Uint64
+	young, old generation[K, V]
 }
 
-// recentHeads is a bounded cache in two generations: when the young one is full it becomes the old one.
-type recentHeads struct {
-	limit      int
-	young, old map[event.AggregateID]head
+type generation[K comparable, V any] struct {
+	values map[K]V
+	newest uint64 // the highest sequence of a block that a value came with
 }
 
-func (r *recentHeads) get(a event.AggregateID) (head, bool) {
-	if h, ok := r.young[a]; ok {
-		return h, true
+func newRecent[K comparable, V any](limit int, applied *atomic.Uint64) recent[K, V] {
+	return recent[K, V]{limit: limit, applied: applied, young: generation[K, V]{values: make(map[K]V)}}
+}
+
+func (r *recent[K, V]) get(k K) (V, bool) {
+	if v, ok := r.young.values[k]; ok {
+		return v, true
 	}
-	h, ok := r.old[a]
+	v, ok := r.old.values[k]
 	if ok {
-		r.put(a, h)
+		r.put(k, v, r.old.newest)
 	}
-	return h, ok
+	return v, ok
 }
 
-func (r *recentHeads) put(a event.AggregateID, h head) {
-	if len(r.young) >= r.limit/2 {
-		r.old, r.young = r.young, make(map[event.AggregateID]head)
+// put keeps a value that the block at a sequence led to; 0: one that the stored state has.
+func (r *recent[K, V]) put(k K, v V, sequence uint64) {
+	if len(r.young.values) >= r.limit/2 && r.old.newest <= r.applied.Load() {
+		r.old, r.young = r.young, generation[K, V]{values: make(map[K]V)}
 	}
-	r.young[a] = h
+	r.young.values[k] = v
+	r.young.newest = max(r.young.newest, sequence)
 }

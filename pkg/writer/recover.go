@@ -25,31 +25,28 @@ const (
 // block k's predecessor decides about k. It comes back with nil, with ctx's error, or with one that a person must look at.
 func (e *engine) recover(ctx context.Context, cause error) error {
 	e.refuseWaiting()
-	if e.applier != nil {
-		if err := e.applier.close(); err != nil {
-			e.logger.Error().Err(err).Msg("state could not be written, it is read again")
-			e.dropState()
-			cause = errors.Join(cause, err)
-		}
-		e.applier = nil
-	}
+	cause = errors.Join(cause, e.endApplier(ctx))
 	if errors.Is(cause, statestore.ErrDoubted) {
 		if err := e.removeState(); err != nil {
 			return err
 		}
 	}
-	found := make(map[event.ID16]bool)
 	for wait := retryAtLeast; ; wait = min(2*wait, retryAtMost) {
-		err := e.attempt(ctx, found)
+		err := e.attempt(ctx)
 		switch {
 		case err == nil:
-			e.settleFallen(found, true)
-			e.over = newOverlay(e.cfg.CachedHeads)
-			e.applier = startApplier(e.st, !e.isSystem())
+			e.settleFallen(true)
+			e.over = newOverlay(e.cfg.CachedHeads, &e.applied)
+			e.applier = startApplier(e.st, !e.isSystem(), &e.applied)
 			return nil
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrDamaged), errors.Is(err, event.ErrNewerFormat), isFinal(err):
-			e.settleFallen(found, errors.Is(err, ErrFenced)) // a rival's epoch block has the place; else nobody's has, and what was not found may still come
+			e.settleFallen(errors.Is(err, ErrFenced)) // a rival's epoch block has the place; else nobody's has, and what was not found may still come
 			return err
+		case errors.Is(err, errLost):
+			if err := e.setAside(err); err != nil {
+				return err
+			}
+			wait = 0
 		case errors.Is(err, statestore.ErrDoubted):
 			e.logger.Warn().Err(err).Msg("state was doubted and is rebuilt from the log")
 			if err := e.removeState(); err != nil {
@@ -65,6 +62,20 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 			return err
 		}
 	}
+}
+
+// endApplier writes out what was acknowledged. What could not be written is read again.
+func (e *engine) endApplier(ctx context.Context) error {
+	if e.applier == nil {
+		return nil
+	}
+	err := e.applier.close(ctx)
+	e.applier = nil
+	if err != nil {
+		e.logger.Error().Err(err).Msg("state could not be written, it is read again")
+		e.dropState()
+	}
+	return err
 }
 
 // isFinal reports errors of the local folder that no waiting cures: another process has it, it is a file, it may not be written.
@@ -89,17 +100,25 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // attempt opens the state, reads to the end of the log and appends an epoch block there.
-func (e *engine) attempt(ctx context.Context, found map[event.ID16]bool) error {
-	if err := e.openState(ctx); err != nil {
+func (e *engine) attempt(ctx context.Context) error {
+	err := e.openState(ctx)
+	if err != nil {
 		return err
 	}
-	if err := e.catchUp(ctx, found); err != nil {
+	if err := e.catchUp(ctx); err != nil {
 		return err
+	}
+	if err := e.st.store.Room(0); err != nil {
+		return err // before a fence is stored that could not be kept
 	}
 	m := e.st.meta
+	if e.bound == nil && e.lease != nil {
+		epoch := m.chain.Epoch // who appends a higher one from here on has taken the log from us
+		e.bound = &epoch
+	}
 	fence := &openBlock{sequence: m.chain.Sequence + 1, tree: m.tree}
 	fence.Header = event.Header{
-		ID: e.newID(), Previous: m.chain.Block, Epoch: m.chain.Epoch + 1, System: e.sys.now.Load().position,
+		ID: e.random.next(), Previous: m.chain.Block, Epoch: m.chain.Epoch + 1, System: e.sys.now.Load().position,
 		TreeSize: m.tree.Size(), TreeRoot: m.tree.Root(), Time: e.blockTime(m.chain),
 	}
 	e.own[fence.ID] = true
@@ -109,9 +128,15 @@ func (e *engine) attempt(ctx context.Context, found map[event.ID16]bool) error {
 	if err := e.keep(fence.stored(), fence.chain(), fence.tree); err != nil {
 		return err
 	}
-	e.chain, e.tree, e.ordinal = fence.chain(), fence.tree, e.st.meta.next
+	e.chain, e.tree, e.ordinal, e.named = fence.chain(), fence.tree, e.st.meta.next, fence.System.Sequence
+	epoch := e.chain.Epoch
+	e.bound = &epoch
 	e.stored.Store(fence.sequence)
-	return nil
+	e.applied.Store(fence.sequence)
+	if e.ids, err = loadCommandIDs(e.st); err != nil {
+		return err
+	}
+	return e.loadFreeze(ctx)
 }
 
 // keep writes one block without commits to the state.
@@ -129,9 +154,9 @@ func (e *engine) keep(b stored, chain event.Chain, tree event.Tree) error {
 }
 
 // settleFallen says what became of the blocks that were in flight: they are in the log, or, once an epoch block has the place, they can never be.
-func (e *engine) settleFallen(found map[event.ID16]bool, fenced bool) {
+func (e *engine) settleFallen(fenced bool) {
 	for _, b := range e.inFlight {
-		if found[b.ID] {
+		if e.found[b.ID] {
 			b.answer(e.name)
 			continue
 		}
@@ -143,16 +168,17 @@ func (e *engine) settleFallen(found map[event.ID16]bool, fenced bool) {
 	}
 	e.inFlight = nil
 	clear(e.own)
+	clear(e.found)
 }
 
 // openState opens the stored state, and makes sure that it belongs to this very log.
 func (e *engine) openState(ctx context.Context) error {
 	if e.st == nil {
-		store, err := statestore.Open(statestore.Config{Dir: e.stateDir(), Key: e.cfg.Key, Identity: e.identity(), CacheBytes: e.cfg.CacheBytes})
+		store, err := statestore.Open(statestore.Config{Dir: e.stateDir(), Key: e.cfg.Key, Identity: stateIdentity(e.cfg.Site, e.name), CacheBytes: e.cfg.CacheBytes, Fail: e.cfg.failing(e.name)})
 		if err != nil {
 			return fmt.Errorf("open state: %w", err)
 		}
-		st, err := loadState(store, window{commands: e.cfg.WindowCommands, age: e.cfg.WindowAge})
+		st, err := loadState(store, window{commands: e.cfg.WindowCommands, age: e.cfg.WindowAge}, newHasher(e.cfg.Key, e.name))
 		if err != nil {
 			return errors.Join(err, store.Close())
 		}
@@ -176,7 +202,7 @@ func (e *engine) openState(ctx context.Context) error {
 }
 
 // checkState compares the state's position with the log. A state is written behind the acknowledgement, so what it has seen was on disk: if the log does not hold
-// it any more, the log has lost its tail or is another one. Serving it would use versions again, and rebuilding the state would destroy the evidence.
+// it any more, the log has lost its tail or is another one (lost.go).
 func (e *engine) checkState(ctx context.Context) error {
 	if g, counts := e.log.(gapCounter); counts {
 		if n, err := g.Missing(ctx); err != nil || n > 0 {
@@ -189,14 +215,14 @@ func (e *engine) checkState(ctx context.Context) error {
 	}
 	m, err := e.log.Get(ctx, at.At)
 	if errors.Is(err, eventlog.ErrNotFound) {
-		return fmt.Errorf("the state has block %s at sequence %d, which the log does not have: %w", at.Block, at.At, ErrShortened)
+		return fmt.Errorf("the state has block %s at sequence %d, which the log does not have: %w", at.Block, at.At, errLost)
 	}
 	if err != nil {
 		return fmt.Errorf("read sequence %d: %w", at.At, err)
 	}
 	b, err := event.DecodeHeader(m.Data)
 	if err != nil || b.ID != at.Block {
-		return fmt.Errorf("the state has block %s at sequence %d, the log holds another one there: %w", at.Block, at.At, ErrShortened)
+		return fmt.Errorf("the state has block %s at sequence %d, the log holds another one there: %w", at.Block, at.At, errLost)
 	}
 	return nil
 }
@@ -215,20 +241,17 @@ func missing(n uint64) error {
 
 func (e *engine) stateDir() string { return filepath.Join(e.cfg.Dir, e.name) }
 
-func (e *engine) identity() string {
-	return fmt.Sprintf("writer/%s/%s/%d", e.cfg.Site, e.name, stateFormat)
+func stateIdentity(site, log string) string {
+	return fmt.Sprintf("writer/%s/%s/%d", site, log, stateFormat)
 }
 
 func (e *engine) isSystem() bool { return e.name == event.Reserved }
 
 // closeState writes what was acknowledged and closes the state.
 func (e *engine) closeState() {
-	if e.applier != nil {
-		if err := e.applier.close(); err != nil {
-			e.logger.Error().Err(err).Msg("state could not be written; the next start reads the log further back")
-		}
-		e.applier = nil
-	}
+	atOnce, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = e.endApplier(atOnce) // said, and mended by the next start
 	e.dropState()
 }
 

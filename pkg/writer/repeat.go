@@ -2,6 +2,7 @@ package writer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 const (
@@ -18,33 +20,68 @@ const (
 
 // repeated deals with a command id that is in the window: with the first answer, or with an error if the content differs.
 func (e *engine) repeated(s *submission) bool {
-	if d, ok := e.over.commands[s.command.ID]; ok {
-		if e.blockTime(e.chain)-d.value.block.Time > event.Time(e.st.window.age) {
+	s.hash = e.st.hasher.hash(s.command.ID)
+	now := e.blockTime(e.chain)
+	if p, ok := e.over.commands[s.command.ID]; ok {
+		if !e.st.window.young(p.block.Time, now) {
 			return false
 		}
-		e.repeatPlaced(s, d.value)
+		e.repeatPlaced(s, p)
 		return true
 	}
-	a, found, err := e.st.accepted(s.command.ID)
+	sequence, found := e.ids.find(s.hash, e.ordinal, now)
+	if found {
+		e.aside(func(ctx context.Context) { e.repeatStored(ctx, s, sequence) })
+	}
+	return found
+}
+
+// repeatStored answers from the log.
+func (e *engine) repeatStored(ctx context.Context, s *submission, sequence uint64) {
+	answer, digest, err := e.firstAnswer(ctx, s.command.ID, sequence)
 	switch {
-	case err != nil:
-		e.doubt(s, err)
-		return true
-	case !found || !e.st.window.holds(a, e.ordinal, e.blockTime(e.chain)):
-		return false
-	case a.digest != s.digest:
-		e.refuse(s, reused(s))
-		return true
-	}
-	e.aside(func(ctx context.Context) {
-		answer, err := e.firstAnswer(ctx, s.command.ID, a)
-		if err != nil {
-			s.reply(nil, problem.New(problem.Unavailable, "command %s was stored before, but its answer cannot be read now: %v", s.command.ID, err))
-			return
+	case errors.Is(err, statestore.ErrDoubted):
+		select {
+		case e.doubted <- err:
+		default: // somebody else found it, too
 		}
+		fallthrough
+	case err != nil:
+		s.reply(nil, problem.New(problem.Unavailable, "command %s was stored before, but its answer cannot be read now: %v", s.command.ID, err))
+	case digest != s.digest:
+		e.metrics.refused.WithLabelValues(string(problem.CommandIDReused)).Inc()
+		s.reply(nil, reused(s))
+	default:
 		s.reply(answer, nil)
-	})
-	return true
+	}
+}
+
+// firstAnswer words the answer of a stored command again, from the log, and gives its digest.
+func (e *engine) firstAnswer(ctx context.Context, commandID string, sequence uint64) (*Answer, event.Hash, error) {
+	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	m, err := e.log.Get(ctx, sequence)
+	if err != nil {
+		return nil, event.Hash{}, fmt.Errorf("read sequence %d: %w", sequence, err)
+	}
+	b, commits, err := event.DecodeBlock(m.Data, sequence)
+	if err != nil {
+		return nil, event.Hash{}, fmt.Errorf("read sequence %d: %w", sequence, err)
+	}
+	var digest event.Hash
+	var answers []CommitAnswer
+	for i, c := range commits {
+		if c.CommandID == commandID {
+			digest = c.CommandDigest
+			answers = append(answers, commitAnswer(c, c.Leaves(), event.Position{Log: e.name, Sequence: sequence, Index: uint32(i), Block: b.ID}))
+		}
+	}
+	if len(answers) == 0 {
+		return nil, digest, fmt.Errorf("sequence %d does not hold command %s, which the state says it holds: %w", sequence, commandID, statestore.ErrDoubted)
+	}
+	answer := answerOf(commandID, b.Time, answers)
+	answer.Repeated = true
+	return answer, digest, nil
 }
 
 func reused(s *submission) *problem.Problem {
@@ -63,25 +100,6 @@ func (e *engine) repeatPlaced(s *submission, p place) {
 		return
 	}
 	s.reply(p.block.answerTo(e.name, w), nil)
-}
-
-// firstAnswer words the answer of a stored command again, from the log.
-func (e *engine) firstAnswer(ctx context.Context, commandID string, a accepted) (*Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
-	defer cancel()
-	b, commits, err := e.readBlock(ctx, a.sequence, a.block)
-	if err != nil {
-		return nil, err
-	}
-	var answers []CommitAnswer
-	for i, c := range commits {
-		if c.CommandID == commandID {
-			answers = append(answers, commitAnswer(c, c.Leaves(), event.Position{Log: e.name, Sequence: a.sequence, Index: uint32(i), Block: b.ID}))
-		}
-	}
-	answer := answerOf(commandID, b.Time, answers)
-	answer.Repeated = true
-	return answer, nil
 }
 
 func (e *engine) readBlock(ctx context.Context, sequence uint64, id event.ID16) (*event.Block, []*event.Commit, error) {
@@ -157,7 +175,7 @@ func (e *engine) between(ctx context.Context, expected string, newest event.Link
 		c := commits[link.Index]
 		for i := len(c.Events) - 1; i >= 0 && len(out) < maxBetween; i-- {
 			if v := uint64(c.First) + uint64(i); v > want {
-				out = append(out, problem.Between{Version: v, Event: c.Events[i].Type, Actor: c.Actor, Hash: c.Leaf(i).String()})
+				out = append(out, problem.Between{Version: v, Event: c.Events[i].Type, Actor: c.Actor, Hash: c.Leaf(i).String(), Command: c.CommandID})
 			}
 		}
 		if uint64(c.First) <= want+1 {

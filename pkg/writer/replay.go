@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
@@ -16,11 +17,35 @@ import (
 type replay struct {
 	e     *engine
 	c     *changes
-	heads recentHeads
+	heads recent[event.AggregateID, head]
 }
 
-// catchUp brings the stored state to the end of the log. found collects the ids of the blocks it met.
-func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
+func newReplay(e *engine) *replay {
+	return &replay{e: e, c: e.st.changes(), heads: newRecent[event.AggregateID, head](e.cfg.CachedHeads, &e.applied)}
+}
+
+// met is a message of the log that was read ahead, on a goroutine of its own: decoded, judged and hashed.
+type met struct {
+	eventlog.Found
+	chain  event.Chain    // behind it
+	leaves [][]event.Hash // of each commit
+	ids    []idHash       // of each commit's command
+	err    error          // the last one has it
+}
+
+// hashed works out what the replay needs of a message besides its content.
+func (m *met) hashed(hash hasher) {
+	m.leaves, m.ids = make([][]event.Hash, len(m.Commits)), make([]idHash, len(m.Commits))
+	for i, c := range m.Commits {
+		m.leaves[i], m.ids[i] = c.Leaves(), hash.hash(c.CommandID)
+	}
+}
+
+// readAhead is how many messages the replay has read before they are taken into the state.
+const readAhead = 32
+
+// catchUp brings the stored state to the end of the log, and notes those blocks it met that this process sent.
+func (e *engine) catchUp(ctx context.Context) error {
 	_, last, err := e.log.Bounds(ctx)
 	if err != nil {
 		return fmt.Errorf("ask for the end of the log: %w", err)
@@ -28,7 +53,7 @@ func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
 	from := e.st.meta.chain
 	switch {
 	case last < from.Sequence:
-		return fmt.Errorf("the state is at sequence %d, the log ends at %d: %w", from.Sequence, last, ErrShortened)
+		return fmt.Errorf("the state is at sequence %d, the log ends at %d: %w", from.Sequence, last, errLost)
 	case last == from.Sequence:
 		return nil
 	}
@@ -37,17 +62,41 @@ func (e *engine) catchUp(ctx context.Context, found map[event.ID16]bool) error {
 		return err
 	}
 	defer reader.Stop()
-	r := &replay{e: e, c: e.st.changes(), heads: recentHeads{limit: e.cfg.CachedHeads, young: make(map[event.AggregateID]head)}}
-	for reader.Chain().Sequence < last {
-		f, err := r.next(ctx, reader, last)
-		if err != nil {
-			return err
+	r := newReplay(e)
+	reading, cancel := context.WithCancel(ctx)
+	ahead := make(chan met, readAhead)
+	var running sync.WaitGroup
+	running.Go(func() { r.read(reading, reader, last, ahead) })
+	defer running.Wait()
+	defer cancel()
+	for m := range ahead {
+		if m.err != nil {
+			return m.err
 		}
-		if err := r.take(f, reader.Chain(), found); err != nil {
+		if err := r.take(ctx, m); err != nil {
 			return err
 		}
 	}
-	return r.c.write()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.write()
+}
+
+// read sends all messages up to last, or until there is an error.
+func (r *replay) read(ctx context.Context, reader *eventlog.Reader, last uint64, to chan<- met) {
+	defer close(to)
+	for failed := false; !failed && reader.Chain().Sequence < last; {
+		var m met
+		m.Found, m.err = r.next(ctx, reader, last)
+		m.chain, failed = reader.Chain(), m.err != nil
+		m.hashed(r.e.st.hasher)
+		select {
+		case to <- m:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // tailPatience is how long the next message of a log that must have one may take before it is asked for by its sequence.
@@ -73,7 +122,7 @@ func (r *replay) next(ctx context.Context, reader *eventlog.Reader, last uint64)
 
 const maxProbes = 100
 
-func (r *replay) take(f eventlog.Found, chain event.Chain, found map[event.ID16]bool) error {
+func (r *replay) take(ctx context.Context, f met) error {
 	switch {
 	case f.Missing:
 		return fmt.Errorf("the message before sequence %d is missing: %w", f.Sequence, ErrDamaged)
@@ -81,39 +130,51 @@ func (r *replay) take(f eventlog.Found, chain event.Chain, found map[event.ID16]
 		return fmt.Errorf("sequence %d does not decode: %v: %w", f.Sequence, f.Err, ErrDamaged)
 	case f.Standing == event.Void:
 		r.e.logger.Warn().Uint64("sequence", f.Sequence).Str("block", f.Block.ID.String()).Msg("void block was skipped")
-		r.c.meta.chain = chain
+		r.c.meta.chain = f.chain
 		return nil
 	}
-	found[f.Block.ID] = true
-	if r.e.chain.Epoch > 0 && f.Block.Epoch > r.e.chain.Epoch && !r.e.own[f.Block.ID] {
+	own := r.e.own[f.Block.ID]
+	if own {
+		r.e.found[f.Block.ID] = true
+	}
+	if r.e.bound != nil && f.Block.Epoch > *r.e.bound && !own {
 		return fmt.Errorf("epoch %d stands at sequence %d: %w", f.Block.Epoch, f.Sequence, ErrFenced)
 	}
-	if err := r.block(f, chain); err != nil {
+	if err := r.e.awaitView(ctx, f.Block.System.Sequence); err != nil {
+		return err
+	}
+	if err := r.block(f); err != nil {
 		return err
 	}
 	if r.c.full() {
-		if err := r.c.write(); err != nil {
-			return err
-		}
-		r.c = r.e.st.changes()
+		return r.write()
 	}
 	return nil
 }
 
-func (r *replay) block(f eventlog.Found, chain event.Chain) error {
+// write stores what was read so far.
+func (r *replay) write() error {
+	if err := r.c.write(); err != nil {
+		return err
+	}
+	r.c = r.e.st.changes()
+	return nil
+}
+
+func (r *replay) block(f met) error {
 	b := stored{sequence: f.Sequence, header: f.Block.Header, items: make([]item, len(f.Commits))}
 	tree := r.c.meta.tree
 	var leaves []event.Hash
 	for i, commit := range f.Commits {
-		own := commit.Leaves()
-		it, err := r.follow(commit, f.Block.Records[i].Prev, own)
+		it, err := r.follow(commit, f.Block.Records[i].Prev, f.leaves[i])
 		if err != nil {
 			return err
 		}
+		it.hash = f.ids[i]
 		it.after.link = event.Link{Sequence: f.Sequence, Index: uint32(i), Block: f.Block.ID}
 		b.items[i] = it
-		r.heads.put(commit.Aggregate, it.after)
-		leaves = append(leaves, own...)
+		r.heads.put(commit.Aggregate, it.after, 0) // changes has it until the state does
+		leaves = append(leaves, f.leaves[i]...)
 	}
 	if tree = tree.Append(leaves...); tree.Root() != f.Block.TreeRoot || tree.Size() != f.Block.TreeSize {
 		return fmt.Errorf("sequence %d: the log tree is not the one its block states: %w", f.Sequence, ErrDamaged)
@@ -125,7 +186,7 @@ func (r *replay) block(f eventlog.Found, chain event.Chain) error {
 		}
 		b.kept = kept
 	}
-	return r.c.add(b, chain, tree, !r.e.isSystem())
+	return r.c.add(b, f.chain, tree, !r.e.isSystem())
 }
 
 // follow gives the head behind a commit, which must fit the head before it, and what it took and gave up.
@@ -165,8 +226,7 @@ func (r *replay) head(a event.AggregateID) (head, error) {
 	if h, ok := r.heads.get(a); ok {
 		return h, nil
 	}
-	raw, err := r.c.get(string(headKey(a)))
-	return decodeFoundHead(a, raw, err)
+	return r.c.head(a)
 }
 
 func decodeFoundHead(a event.AggregateID, raw []byte, err error) (head, error) {

@@ -240,22 +240,29 @@ func ended(t testing.TB, store eventlog.Store, name string) (log eventlog.Log, l
 // stored counts, for each command id of the log, its commits; void blocks are left out.
 func (s *site) stored(name string) map[string]int {
 	s.t.Helper()
+	out := make(map[string]int)
+	for _, c := range s.commits(name) {
+		out[c.CommandID]++
+	}
+	return out
+}
+
+// commits are those of the blocks of a log that count.
+func (s *site) commits(name string) (out []*event.Commit) {
+	s.t.Helper()
 	log, last := ended(s.t, s.store, name)
 	reader, err := eventlog.Read(context.Background(), log, event.Chain{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer reader.Stop()
-	out := make(map[string]int)
 	for reader.Chain().Sequence < last {
 		f, err := reader.Next(context.Background())
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		if f.Standing == event.Counts {
-			for _, c := range f.Commits {
-				out[c.CommandID]++
-			}
+			out = append(out, f.Commits...)
 		}
 	}
 	return out

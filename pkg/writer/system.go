@@ -1,10 +1,11 @@
 package writer
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,17 +41,23 @@ const (
 // system is the view of the system log that every log of the process decides under. Schemas and keys are read without a lock; one goroutine, that of
 // the system log's engine, changes it.
 type system struct {
-	now  atomic.Pointer[view]
-	mu   sync.Mutex // guards budgets and imports
-	byID map[string]*budget
-	rows map[string]*imported
+	now     atomic.Pointer[view]
+	tip     *view         // what the engine has read; it is shown as now unless that is newer: a log that is read again must not show an older view
+	led     atomic.Bool   // this process writes the system log: nothing is in it that the view lacks
+	keyed   func()        // called when the auth keys changed
+	mu      sync.Mutex    // guards what follows
+	changed chan struct{} // closed at the next change of the view
+	byID    map[string]*budget
+	rows    map[string]*imported
 }
 
 // view is immutable.
 type view struct {
 	position event.SystemPosition
+	epoch    uint64 // of the writer of its newest block
 	schemas  map[string]*typeState
 	keys     map[string]token.Key
+	rekeyed  bool // its keys may differ from those of the view before
 }
 
 // typeState is a type's schema history. Versions[i] is version i+1; a draft waits for its migration.
@@ -83,6 +90,19 @@ func (b *budget) out() (n uint64) {
 	return n
 }
 
+// check holds what every budget of this program keeps.
+func (b *budget) check() error {
+	if b.Logs == nil || b.Back == nil {
+		return errors.New("a budget without counts")
+	}
+	for log, back := range b.Back {
+		if back > b.Logs[log] {
+			return fmt.Errorf("log %.80q handed back %d units of %d", log, back, b.Logs[log])
+		}
+	}
+	return nil
+}
+
 func (b *budget) clone() *budget {
 	c := *b
 	c.Logs, c.Back = maps.Clone(b.Logs), maps.Clone(b.Back)
@@ -97,15 +117,81 @@ type imported struct {
 }
 
 func newSystem() *system {
-	s := &system{byID: make(map[string]*budget), rows: make(map[string]*imported)}
-	s.now.Store(&view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}})
+	s := &system{byID: make(map[string]*budget), rows: make(map[string]*imported), changed: make(chan struct{}), keyed: func() {}}
+	s.tip = &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}}
+	s.now.Store(s.tip)
 	return s
 }
 
+// show makes a view the present one, unless that is of a later place.
+func (s *system) show(v *view) {
+	old := s.now.Load()
+	s.tip = v
+	if v.position.Sequence < old.position.Sequence {
+		return
+	}
+	s.now.Store(v)
+	if v.rekeyed {
+		s.keyed()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// reset makes the view empty: the system log lost what it shows, and is read again.
+func (s *system) reset() {
+	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true}
+	s.now.Store(v)
+	s.show(v)
+}
+
+// changes gives a channel that is closed at the next change of the view. Take it before looking.
+func (s *system) changes() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// await waits until the view has come to a sequence of the system log.
+func (s *system) await(ctx context.Context, sequence uint64) error {
+	for {
+		changed := s.changes()
+		if s.now.Load().position.Sequence >= sequence {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for sequence %d of the system log: %w", sequence, ctx.Err())
+		}
+	}
+}
+
+// lead notes whether this process writes the system log.
+func (s *system) lead(e *engine, does bool) {
+	if e.isSystem() {
+		s.led.Store(does)
+	}
+}
+
+// budgetKept is how long behind its expiry a budget is known at least: a writer that starts while its clock is ahead by less counts the token's events all the same
+// when the clock is right again.
+const budgetKept = 48 * time.Hour
+
 // load takes the view from the system log's state, dropping what was there.
 func (s *system) load(st *state, now time.Time) error {
-	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}}
-	v.position = event.SystemPosition{Sequence: st.meta.chain.At, Block: st.meta.chain.Block}
+	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true}
+	v.position, v.epoch = event.SystemPosition{Sequence: st.meta.chain.At, Block: st.meta.chain.Block}, st.meta.chain.Epoch
+	if err := s.loadAll(v, st, now); err != nil {
+		return fmt.Errorf("load system view: %w", err)
+	}
+	s.show(v)
+	return nil
+}
+
+func (s *system) loadAll(v *view, st *state, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.byID)
@@ -119,11 +205,7 @@ func (s *system) load(st *state, now time.Time) error {
 	if err == nil {
 		err = failed
 	}
-	if err != nil {
-		return fmt.Errorf("load system view: %w", err)
-	}
-	s.now.Store(v)
-	return nil
+	return err
 }
 
 func (s *system) loadOne(v *view, kind, id string, value []byte, now time.Time) (err error) {
@@ -140,7 +222,10 @@ func (s *system) loadOne(v *view, kind, id string, value []byte, now time.Time) 
 		v.keys[id] = k
 	case typeToken:
 		b := &budget{}
-		if err = json.Unmarshal(value, b); b.Expires >= now.Unix() {
+		if err = json.Unmarshal(value, b); err == nil {
+			err = b.check()
+		}
+		if err == nil && b.Expires >= now.Add(-budgetKept).Unix() {
 			s.byID[id] = b
 		}
 	case typeImport:
@@ -179,127 +264,6 @@ func compileCanonical(canonical []byte, version uint64) (*schema.Schema, error) 
 	}
 	c.Digest = schema.Digest(canonical)
 	return c, nil
-}
-
-// apply takes in a block of the system log and gives the keys and values that keep it in the state.
-func (s *system) apply(b stored) (map[string][]byte, error) {
-	old := s.now.Load()
-	v := &view{position: event.SystemPosition{Sequence: b.sequence, Block: b.header.ID}, schemas: old.schemas, keys: old.keys}
-	kept := make(map[string][]byte)
-	for i := range b.items {
-		commit := b.items[i].commit
-		for j := range commit.Events {
-			fields, err := fieldsOf(&commit.Events[j])
-			if err != nil {
-				return nil, err
-			}
-			value, err := s.applyEvent(v, commit.Aggregate, commit.Events[j].Type, fields)
-			if err != nil {
-				return nil, fmt.Errorf("%s of %s: %w", commit.Events[j].Type, commit.Aggregate, err)
-			}
-			if value != nil {
-				kept[keySystem+commit.Aggregate.Type+"/"+commit.Aggregate.ID] = value
-			}
-		}
-	}
-	s.now.Store(v)
-	return kept, nil
-}
-
-func (s *system) applyEvent(v *view, a event.AggregateID, eventType string, f map[string]string) ([]byte, error) {
-	switch eventType {
-	case eventDrafted, eventDiscarded, eventMigrated:
-		return applySchema(v, a.ID, eventType, f)
-	case eventKeyAdded:
-		return applyKey(v, a.ID, f)
-	case eventGranted:
-		return s.applyGrant(a.ID, f)
-	case eventTakenBack:
-		return s.applyTakenBack(a.ID, f)
-	case eventRowsDone:
-		return s.applyRows(a.ID, f)
-	}
-	return nil, nil // token-issued changes nothing that a writer decides by
-}
-
-func applySchema(v *view, aggregateType, eventType string, f map[string]string) ([]byte, error) {
-	t := &typeState{}
-	if old := v.schemas[aggregateType]; old != nil {
-		*t = typeState{Versions: slices.Clone(old.Versions), Draft: old.Draft, compiled: slices.Clone(old.compiled)}
-	}
-	switch eventType {
-	case eventDrafted:
-		t.Draft = json.RawMessage(f["definition"])
-	case eventDiscarded:
-		t.Draft = nil
-	case eventMigrated:
-		t.Versions, t.Draft = append(t.Versions, json.RawMessage(f["definition"])), nil
-		if err := t.compile(); err != nil {
-			return nil, err
-		}
-	}
-	v.schemas = maps.Clone(v.schemas)
-	v.schemas[aggregateType] = t
-	return json.Marshal(t)
-}
-
-func applyKey(v *view, id string, f map[string]string) ([]byte, error) {
-	k, err := token.KeyOf(id, f)
-	if err != nil {
-		return nil, err
-	}
-	v.keys = maps.Clone(v.keys)
-	v.keys[id] = k
-	return json.Marshal(k)
-}
-
-func (s *system) applyGrant(id string, f map[string]string) ([]byte, error) {
-	var n [3]uint64
-	for i, name := range []string{"units", "limit", "expires"} {
-		var err error
-		if n[i], err = parseUnits(f[name]); err != nil {
-			return nil, err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b := &budget{Logs: map[string]uint64{}, Back: map[string]uint64{}}
-	if old := s.byID[id]; old != nil {
-		b = old.clone()
-	}
-	b.Limit, b.Expires = n[1], int64(n[2])
-	b.Logs[f["log"]] += n[0]
-	s.byID[id] = b
-	return json.Marshal(b)
-}
-
-func (s *system) applyTakenBack(id string, f map[string]string) ([]byte, error) {
-	units, err := parseUnits(f["units"])
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.byID[id]
-	if old == nil {
-		return nil, nil // expired, and left out when the view was loaded
-	}
-	b := old.clone()
-	b.Back[f["log"]] = max(b.Back[f["log"]], min(units, b.Logs[f["log"]]))
-	s.byID[id] = b
-	return json.Marshal(b)
-}
-
-func (s *system) applyRows(file string, f map[string]string) ([]byte, error) {
-	rows, err := parseUnits(f["rows"])
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := &imported{Aggregate: f["aggregate"], Ranges: f["ranges"], Rows: rows}
-	s.rows[file] = r
-	return json.Marshal(r)
 }
 
 // granted is what the log was granted of the token so far, handed back or not, and what of its limit no log holds.

@@ -91,10 +91,7 @@ func (u uniqueSet) hold(a event.AggregateID, held map[string]string, events []ag
 func (e *engine) other(key, self string, taken map[string]string) (string, error) {
 	holders, ok := taken[key]
 	if !ok {
-		var d dated[string]
-		if d, ok = e.over.unique[key]; ok {
-			holders = d.value
-		}
+		holders, ok = e.over.unique.get(key)
 	}
 	if !ok {
 		var err error

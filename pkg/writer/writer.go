@@ -1,6 +1,7 @@
 // Package writer turns commands into events: it checks each command, places its commits in blocks, appends them to a log, and answers when they are on disk.
 //
-// One Writer serves all logs of a site in a process, one engine a log. It rests on the contract of package eventlog alone and knows no NATS. What it keeps in
+// One Writer is one process of a site, with one engine for each log. Engines that hold the lease of their log (package lease) write it; the others follow it,
+// to take over at once. The Writer rests on the contracts of package eventlog, of lease.Table and of Peers, and knows no NATS. What it keeps in
 // its folder is a function of the logs: lose it, and the next start reads the logs again. All methods are safe for concurrent use.
 package writer
 
@@ -8,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/lease"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -29,11 +32,20 @@ type Writer struct {
 	ready   chan struct{}
 	metrics *metrics
 
-	opening sync.Mutex          // held while a log is opened; guards start
-	start   func(*engine) error // runs an engine until the Writer stops; nil before Run and behind it
-	mu      sync.RWMutex        // guards logs
+	keeper   *lease.Keeper // nil: this process writes every log
+	doors    *doorkeeper
+	owners   chan struct{} // has one element when the Keeper knows of changes
+	freezing sync.Mutex    // held while a log is frozen by this process
+
+	opening sync.Mutex                           // held while a log is opened; guards start
+	start   func(context.Context, *engine) error // runs an engine until the Writer stops; nil before Run and behind it
+	mu      sync.RWMutex                         // guards what follows
 	logs    map[string]*engine
+	aside   func(func(context.Context)) // runs beside the engines; nil before Run and behind it
 	failed  chan error
+
+	checking sync.Mutex           // guards checks
+	checks   map[string]*checking // by log
 }
 
 const tokenCache = 4096 // checked tokens kept; each about 2 KiB
@@ -44,45 +56,74 @@ func New(cfg Config) (*Writer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("writer configuration: %w", err)
 	}
-	w := &Writer{cfg: cfg, sys: newSystem(), ready: make(chan struct{}), logs: make(map[string]*engine), failed: make(chan error, 1), metrics: newMetrics(cfg.Metrics)}
+	w := &Writer{
+		cfg: cfg, sys: newSystem(), ready: make(chan struct{}), metrics: newMetrics(cfg.Metrics), doors: newDoorkeeper(), owners: make(chan struct{}, 1),
+		logs: make(map[string]*engine), checks: make(map[string]*checking), failed: make(chan error, 1),
+	}
 	w.tokens = token.NewCache(w.sys, tokenCache)
+	w.sys.keyed = w.tokens.Forget
+	if err := w.newKeeper(); err != nil {
+		return nil, fmt.Errorf("writer configuration: %w", err)
+	}
 	return w, nil
 }
 
-// Ready is closed when every log that the site has takes commands, or is known to be damaged.
+// Ready is closed when every log that the site has takes commands, here or in another process, or is known to be damaged.
 func (w *Writer) Ready() <-chan struct{} { return w.ready }
 
-// Run recovers the logs and serves them until ctx ends; then it settles what is in flight and comes back with nil. An error says that a log is
-// served by another writer, or is of a newer format: then this process must not go on.
+// Run writes the logs that this process leads and follows the others until ctx ends; then it hands over what it leads, settles what is in flight and comes
+// back with nil. An error says that this process must not go on: a log is of a newer format, its folder cannot be used, the system log is damaged, or, without leases,
+// another writer has taken a log over.
 func (w *Writer) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx)) // of the engines, which the leases need to the end
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer w.close()
 	defer cancel()
-	w.opening.Lock()
-	w.start = func(e *engine) error { return w.startEngine(ctx, &running, e) }
-	w.opening.Unlock()
-	if err := w.startAll(ctx); err != nil {
+	w.open(working, &running)
+	starting, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	defer w.startSharing(ctx, failed)() // ends first: engines settle while others take over
+	if err := w.startAll(starting); err != nil {
 		if ctx.Err() != nil {
 			return nil
+		}
+		if starting.Err() != nil {
+			return context.Cause(starting)
 		}
 		return err
 	}
 	close(w.ready)
+	if w.keeper != nil {
+		running.Go(func() { w.watchLogs(working) })
+	}
 	select {
 	case err := <-w.failed:
 		return err
-	case <-ctx.Done():
-		return nil
+	case <-starting.Done():
+		if ctx.Err() != nil {
+			return nil
+		}
+		return context.Cause(starting)
 	}
 }
 
-// close refuses every log that is started from now on.
+func (w *Writer) open(ctx context.Context, running *sync.WaitGroup) {
+	w.opening.Lock()
+	defer w.opening.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.start = func(wait context.Context, e *engine) error { return w.startEngine(ctx, wait, running, e) }
+	w.aside = func(fn func(context.Context)) { running.Go(func() { fn(ctx) }) }
+}
+
+// close refuses every log and everything else that is started from now on.
 func (w *Writer) close() {
 	w.opening.Lock()
 	defer w.opening.Unlock()
-	w.start = nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.start, w.aside = nil, nil
 }
 
 // startAll starts the system log first: every other log is replayed under its schemas.
@@ -90,21 +131,18 @@ func (w *Writer) startAll(ctx context.Context) error {
 	if err := w.openLog(ctx, event.Reserved); err != nil {
 		return err
 	}
-	names := make(map[string]bool)
-	for _, t := range w.sys.now.Load().schemas {
-		if c := t.current(); c != nil {
-			names[logOf(c)] = true
-		}
-	}
-	for name := range names {
+	for _, name := range w.sys.now.Load().logs() {
 		if err := w.openLog(ctx, name); err != nil {
 			return err
 		}
 	}
-	return nil
+	if w.keeper == nil {
+		return nil
+	}
+	return w.awaitOwners(ctx)
 }
 
-// openLog creates the log if need be and has it served; it returns when the log takes commands or is known to be damaged.
+// openLog creates the log if need be and has it led or followed; it returns when the log takes commands, was read to its end, or is known to be damaged.
 func (w *Writer) openLog(ctx context.Context, name string) error {
 	w.opening.Lock()
 	defer w.opening.Unlock()
@@ -123,15 +161,29 @@ func (w *Writer) openLog(ctx context.Context, name string) error {
 	if name == event.Reserved {
 		w.system = e
 	} else {
-		e.grants = w.grant
+		e.grants = w.requestUnits
 	}
-	if err := w.start(e); err != nil {
+	if w.keeper != nil {
+		e.orders, e.doors, e.follows = newOrders(), w.doors, w.keeper.Follow
+		e.others = func() bool { others, _ := w.Others(); return others }
+	}
+	w.list(name, e)
+	if err := w.start(ctx, e); err != nil {
+		w.list(name, nil)
 		return err
 	}
+	return nil
+}
+
+// list makes the engine known, or with nil unknown.
+func (w *Writer) list(name string, e *engine) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.logs[name] = e
-	return nil
+	if e == nil {
+		delete(w.logs, name)
+	} else {
+		w.logs[name] = e
+	}
 }
 
 // engine is the engine of a log of this process, or nil.
@@ -141,8 +193,8 @@ func (w *Writer) engine(log string) *engine {
 	return w.logs[log]
 }
 
-// startEngine runs an engine and waits until it serves or gave up.
-func (w *Writer) startEngine(ctx context.Context, running *sync.WaitGroup, e *engine) error {
+// startEngine runs an engine under ctx and waits until it serves, follows its log, or gave up; or until wait ends.
+func (w *Writer) startEngine(ctx, wait context.Context, running *sync.WaitGroup, e *engine) error {
 	serving, ended := make(chan struct{}), make(chan error, 1)
 	var once sync.Once
 	running.Go(func() {
@@ -158,6 +210,8 @@ func (w *Writer) startEngine(ctx context.Context, running *sync.WaitGroup, e *en
 	select {
 	case <-serving:
 		return nil
+	case <-wait.Done():
+		return wait.Err()
 	case err := <-ended:
 		if errors.Is(err, ErrDamaged) && !e.isSystem() {
 			w.cfg.Log.Error().Err(err).Msg("log takes no commands")
@@ -181,16 +235,38 @@ func (w *Writer) engines() []*engine {
 	return out
 }
 
-// Execute runs one command and calls done once, on any goroutine, with the answer or the problem. It does not wait; commands of one aggregate that are
+// Execute runs one command and calls done once, on any goroutine, with the answer or the problem; done must not wait. Execute does not wait either; commands of one aggregate that are
 // handed over one after the other are decided in that order.
 func (w *Writer) Execute(r Request, done func(*Answer, *problem.Problem)) {
 	s, e, p := w.accept(r, done)
 	if p != nil {
 		w.metrics.refused.WithLabelValues(string(p.Code)).Inc()
-		done(nil, p)
+		w.refuse(r, p, done)
 		return
 	}
 	e.submit(s)
+}
+
+// refuse tells a refusal that was found without asking the log, when this process is sure to know the newest state.
+func (w *Writer) refuse(r Request, p *problem.Problem, done reply) {
+	if w.keeper == nil {
+		done(nil, p)
+		return
+	}
+	log := event.Reserved
+	if len(r.Command.Changes) > 0 {
+		if sch := w.sys.schemaOf(r.Command.Changes[0].Aggregate.Type); sch != nil {
+			log = logOf(sch)
+		}
+	}
+	switch e := w.engine(log); {
+	case e == nil:
+		done(nil, Lost)
+	case e.status.Load().lease != nil && e.status.Load().lease.Held():
+		done(nil, p)
+	default:
+		e.submit(&submission{refusal: p, reply: done})
+	}
 }
 
 // accept authorises a command and finds its log.
@@ -228,7 +304,8 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 	if e == nil {
 		return nil, nil, problem.New(problem.Unavailable, "log %s is not served by this process", log)
 	}
-	return &submission{command: r.Command, claims: claims, digest: r.Command.Digest(claims.Actor()), reply: done}, e, nil
+	actor := claims.Actor()
+	return &submission{command: r.Command, claims: claims, actor: actor, digest: r.Command.Digest(actor), reply: done}, e, nil
 }
 
 func (w *Writer) unknownType(t string) *problem.Problem {
@@ -254,36 +331,46 @@ func (w *Writer) Authenticate(jwt string) (*token.Claims, error) {
 	return w.tokens.Verify(jwt, w.cfg.Now())
 }
 
-// LogStatus is where a log of this process stands.
-type LogStatus struct {
-	Log       string `json:"log"`
-	Serving   bool   `json:"serving"`
-	Sequence  uint64 `json:"sequence"`            // of the newest block that is on disk
-	Epoch     uint64 `json:"epoch"`               // with which this process serves it; 0: never yet
-	Shortened bool   `json:"shortened,omitempty"` // the log has lost acknowledged events
-	Error     string `json:"error,omitempty"`
-}
-
-// Status lists the logs of this process by name.
-func (w *Writer) Status() []LogStatus {
-	var out []LogStatus
-	for _, e := range w.engines() {
-		st := e.state()
-		l := LogStatus{Log: e.name, Serving: st.serving, Sequence: e.stored.Load(), Epoch: st.chain.Epoch}
-		if st.err != nil {
-			l.Error, l.Shortened = st.err.Error(), errors.Is(st.err, ErrShortened)
-		}
-		out = append(out, l)
+// Condemn makes a log take no more commands in any process, as somebody found that it is damaged. Commands that wait are still decided. It holds until
+// a process ends; the damage itself stays, and is found again by whoever reads the log.
+func (w *Writer) Condemn(ctx context.Context, log, found string) {
+	w.condemn(log, found)
+	if w.keeper == nil || w.cfg.Peers == nil {
+		return
 	}
-	return out
+	ctx, cancel := context.WithTimeout(ctx, standingPatience)
+	defer cancel()
+	body, err := json.Marshal(call{Format: callFormat, Log: log, Found: found})
+	if err == nil {
+		_, err = w.cfg.Peers.CallAll(ctx, verbCondemn, body, len(w.keeper.Members()))
+	}
+	if err != nil {
+		w.cfg.Log.Error().Err(err).Str("log", log).Msg("other writers could not be told that a log is damaged")
+	}
 }
 
-// Condemn makes a log take no more commands, as somebody found that it is damaged. Commands that wait are still decided. It holds until the process ends; the
-// damage itself stays, and is found again by whoever reads the log.
-func (w *Writer) Condemn(log, found string) {
+func (w *Writer) condemn(log, found string) {
 	if e := w.engine(log); e != nil && e.damage.CompareAndSwap(nil, &found) {
 		e.logger.Error().Str("found", found).Msg("log takes no more commands")
 	}
+}
+
+// Confirm returns when every log is decided under all acts that are stored, whichever process writes it. what names the act, for people.
+func (w *Writer) Confirm(ctx context.Context, what string) *problem.Problem {
+	if err := w.barrier(ctx); err != nil {
+		return notConfirmed(what, err)
+	}
+	return nil
+}
+
+// beside runs fn on a goroutine that Run waits for, and reports whether it does: not before Run and behind it. fn's context ends with the engines.
+func (w *Writer) beside(fn func(context.Context)) bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.aside != nil {
+		w.aside(fn)
+	}
+	return w.aside != nil
 }
 
 // logOf is the log of a type: its own name unless the schema names another.
