@@ -262,7 +262,7 @@ func (k *call) failure(p *problem.Problem) *problem.Problem {
 		return p
 	}
 	switch p.Code {
-	case problem.Unavailable, problem.Damaged, problem.Unauthenticated, problem.Forbidden, problem.Internal:
+	case problem.Unavailable, problem.NoSpace, problem.Damaged, problem.Unauthenticated, problem.Forbidden, problem.Internal:
 		u := problem.New(problem.UnknownOutcome, "%s: %s", k.req.stores, p.Detail)
 		return u.WithHint("send it again with the same command id: if it was stored, the first answer comes back")
 	}

@@ -75,6 +75,7 @@ type Commit struct {
 type Event struct {
 	Type       string
 	Fields     Fields
+	Data       []byte    // the JSON object as it is to be sent, instead of Fields
 	OccurredAt time.Time // zero: not given
 }
 
@@ -229,21 +230,30 @@ func (t *Transaction) request() (request, error) {
 	if err != nil {
 		return request{}, problem.New(problem.Malformed, "%v", err)
 	}
+	data, err := t.encode()
+	if err != nil {
+		return request{}, err
+	}
+	return t.Context.request(subject, data)
+}
+
+// encode gives the body of a transaction.
+func (t *Transaction) encode() ([]byte, error) {
 	var body struct {
 		Commits []wireCommit `json:"commits"`
 	}
 	for _, commit := range t.Commits {
 		w, err := commit.wire()
 		if err != nil {
-			return request{}, err
+			return nil, err
 		}
 		body.Commits = append(body.Commits, w)
 	}
 	data, err := json.Marshal(body)
 	if err != nil {
-		return request{}, problem.New(problem.Malformed, "write the transaction as JSON: %v", err)
+		return nil, problem.New(problem.Malformed, "write the transaction as JSON: %v", err)
 	}
-	return t.Context.request(subject, data)
+	return data, nil
 }
 
 func (c *Commit) wire() (wireCommit, error) {
@@ -256,7 +266,9 @@ func (c *Commit) wire() (wireCommit, error) {
 		if !e.OccurredAt.IsZero() {
 			we.OccurredAt = e.OccurredAt.UTC().Format(time.RFC3339Nano)
 		}
-		if len(e.Fields) > 0 {
+		if e.Data != nil {
+			we.Fields = e.Data
+		} else if len(e.Fields) > 0 {
 			fields, err := e.Fields.encode()
 			if err != nil {
 				return wireCommit{}, fmt.Errorf("event %s of %s: %w", e.Type, c.Aggregate, err)

@@ -27,6 +27,7 @@ var (
 	ErrCommandIDReused    error = &problem.Problem{Code: problem.CommandIDReused}
 	ErrLocked             error = &problem.Problem{Code: problem.Locked}
 	ErrUnavailable        error = &problem.Problem{Code: problem.Unavailable}
+	ErrNoSpace            error = &problem.Problem{Code: problem.NoSpace}
 	ErrUnknownOutcome     error = &problem.Problem{Code: problem.UnknownOutcome}
 	ErrDamaged            error = &problem.Problem{Code: problem.Damaged}
 	ErrVerificationFailed error = &problem.Problem{Code: problem.VerificationFailed}

@@ -32,7 +32,7 @@ func newSite(t *testing.T) *site {
 	scope := jwt.NewUserScope()
 	scope.Key, scope.Role = public(t, signer), "writer"
 	scope.Template.BearerToken = true
-	scope.Template.Pub.Allow.Add("cmd.patient.>", "cmd.patient", "qry.>", "adm.>")
+	scope.Template.Pub.Allow.Add("cmd.patient.>", "cmd.patient", "inbox.cmd.patient.>", "inbox.cmd.patient", "qry.>", "adm.>")
 	scope.Template.Sub.Allow.Add("_INBOX.{{subject()}}.>")
 	claims := jwt.NewAccountClaims(public(t, account))
 	claims.SigningKeys.AddScopedSigner(scope)

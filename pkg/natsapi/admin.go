@@ -28,6 +28,17 @@ var acts = map[string]act{
 	streams.AdminSubject("import", "done"):    (*API).importDone,
 	streams.AdminSubject("import", "state"):   (*API).importState,
 	streams.AdminSubject("server", "status"):  (*API).serverStatus,
+	streams.AdminSubject("writer", "list"):    (*API).writerList,
+	streams.AdminSubject("writer", "resign"):  (*API).writerResign,
+	streams.AdminSubject("staged", "add"):     (*API).stagedAdd,
+	streams.AdminSubject("staged", "list"):    (*API).stagedList,
+	streams.AdminSubject("staged", "commit"):  (*API).stagedCommit,
+	streams.AdminSubject("staged", "discard"): (*API).stagedDiscard,
+	streams.AdminSubject("inbox", "status"):   inboxAct(inboxStatus),
+	streams.AdminSubject("inbox", "list"):     inboxAct(inboxList),
+	streams.AdminSubject("inbox", "show"):     inboxAct(inboxShow),
+	streams.AdminSubject("inbox", "retry"):    inboxAct(inboxRetry),
+	streams.AdminSubject("inbox", "purge"):    inboxAct(inboxPurge),
 }
 
 func (a *API) admin(ctx context.Context, r request) *problem.Problem {
@@ -41,6 +52,9 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 	}
 	ctx, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
+	if p := a.cfg.Writer.Current(ctx); p != nil { // reading acts are answered by the log's writer too
+		return p
+	}
 	answer, p := do(a, ctx, r, h)
 	if p != nil {
 		return p
@@ -188,7 +202,7 @@ func (a *API) keyAdd(ctx context.Context, r request, h headers) (any, *problem.P
 	if err := a.cfg.SetAccount(ctx, body.Account); err != nil {
 		return nil, problem.New(problem.Unavailable, "the key is recorded, but the server did not take the account: %v", err).WithHint("make another key")
 	}
-	return done{}, nil
+	return done{}, a.cfg.Writer.Confirm(ctx, "the key")
 }
 
 func (a *API) tokenIssue(ctx context.Context, r request, h headers) (any, *problem.Problem) {
@@ -234,9 +248,9 @@ func (a *API) importState(_ context.Context, r request, h headers) (any, *proble
 	return answerOrProblem(a.cfg.Writer.Import(body.File))
 }
 
-func (a *API) serverStatus(context.Context, request, headers) (any, *problem.Problem) {
+func (a *API) serverStatus(ctx context.Context, _ request, _ headers) (any, *problem.Problem) {
 	if a.cfg.Status == nil {
 		return map[string]string{"site": a.cfg.Site, "version": a.cfg.Version}, nil
 	}
-	return a.cfg.Status(), nil
+	return a.cfg.Status(ctx), nil
 }

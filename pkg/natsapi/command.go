@@ -22,11 +22,12 @@ func (a *API) command(m micro.Request) {
 		return
 	}
 	a.cfg.Writer.Execute(cmd, func(answer *writer.Answer, p *problem.Problem) {
-		if p != nil {
+		switch {
+		case p == nil:
+			r.stored(answer)
+		case !a.elsewhere(r, p):
 			r.refuse(p)
-			return
 		}
-		r.answer(answer)
 	})
 }
 
@@ -45,9 +46,9 @@ func readCommand(r request) (writer.Request, *problem.Problem) {
 	}
 	var err error
 	if strings.Count(r.Subject(), ".") == 1 {
-		cmd.Changes, err = readTransaction(r, h)
+		cmd.Changes, err = readTransaction(r, &h)
 	} else {
-		cmd.Changes, err = readEvent(r, h)
+		cmd.Changes, err = readEvent(r, &h)
 	}
 	if err != nil {
 		return writer.Request{}, problem.From(err)
@@ -55,12 +56,18 @@ func readCommand(r request) (writer.Request, *problem.Problem) {
 	return writer.Request{Token: h.get(streams.HeaderToken), Command: cmd}, nil
 }
 
-func readEvent(r request, h headers) ([]aggregate.Change, error) {
+func readEvent(r request, h *headers) ([]aggregate.Change, error) {
 	a, eventType, err := streams.ParseCommandSubject(r.Subject())
 	if err != nil {
 		return nil, problem.New(problem.Malformed, "%v", err).WithHint("a command goes to cmd.<type>.<id>.<event>, a transaction to cmd.<type>; docs/spec/subjects.md says how an id is escaped")
 	}
-	c := aggregate.Change{Aggregate: a, Events: []aggregate.NewEvent{{Type: eventType}}}
+	one := &struct { // a change with its one event, in one piece
+		changes [1]aggregate.Change
+		events  [1]aggregate.NewEvent
+	}{}
+	one.events[0].Type = eventType
+	c := &one.changes[0]
+	c.Aggregate, c.Events = a, one.events[:]
 	if v := h.get(streams.HeaderExpected); v != "" {
 		if c.Expected, err = aggregate.ParseExpected(v); err != nil {
 			return nil, err
@@ -74,10 +81,10 @@ func readEvent(r request, h headers) ([]aggregate.Change, error) {
 		c.Events[0].OccurredAt = &at
 	}
 	c.Events[0].Fields, err = aggregate.DecodeFields(r.Data())
-	return []aggregate.Change{c}, err
+	return one.changes[:], err
 }
 
-func readTransaction(r request, h headers) ([]aggregate.Change, error) {
+func readTransaction(r request, h *headers) ([]aggregate.Change, error) {
 	for _, name := range []string{streams.HeaderExpected, streams.HeaderOccurredAt} {
 		if h.get(name) != "" {
 			return nil, problem.New(problem.Malformed, "header %s says nothing about a transaction", name).WithHint("give it in the body, with the commit or event that it is about")

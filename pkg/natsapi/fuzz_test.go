@@ -80,3 +80,24 @@ func FuzzReadHeaders(f *testing.F) {
 		}
 	})
 }
+
+// FuzzNumbers holds that the short way reads what the long one reads, and nothing that it refuses.
+func FuzzNumbers(f *testing.F) {
+	for _, seed := range []string{`{"from":1,"take":100}`, `{"take":0}`, `{}`, `{"from":1,"from":2}`, `{"from":01}`, `{"from":1,}`, `{"from":-1}`, `{"from":1}}`,
+		`{"from":999999999999999999}`, `{"from":9999999999999999999}`, `{"from":""}`, `{"":1}`, `{"from":1`, ` {"from":1}`, `{"from":1,"take":2,"take":3}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		from, take, ok := natsapi.Numbers(data, "from", "take")
+		if !ok {
+			return
+		}
+		var body struct {
+			From uint64 `json:"from"`
+			Take uint64 `json:"take"`
+		}
+		if p := natsapi.ReadBody(data, &body); p != nil || body.From != from || body.Take != take {
+			t.Errorf("got %d, %d of %q, want %+v (%v)", from, take, data, body, p)
+		}
+	})
+}

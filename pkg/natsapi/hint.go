@@ -15,6 +15,7 @@ var hints = map[problem.Code]string{
 	problem.CommandIDReused:    "send other content with a command id of its own",
 	problem.Locked:             "leave it out, or have it unlocked",
 	problem.Unavailable:        "send it again in a moment, with the same command id",
+	problem.NoSpace:            "make room on the disk that is named; writing goes on by itself",
 	problem.UnknownOutcome:     "send it again with the same command id",
 	problem.Damaged:            "run `eventful aggregate:verify --all`: it names what is wrong and where",
 	problem.VerificationFailed: "keep a copy of the data as it is before anything else",

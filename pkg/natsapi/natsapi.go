@@ -17,9 +17,12 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/staging"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
@@ -30,12 +33,14 @@ type Config struct {
 	Writer      *writer.Writer       // answers cmd.> and adm.>
 	Projector   *projector.Projector // answers qry.>
 	Store       eventlog.Store       // the logs themselves, which verify reads; needed with a Projector
+	Staging     *staging.Staging     // answers adm.staged.>; nil: not here
+	Inbox       *inbox.Inbox         // answers adm.inbox.>; nil: not here
 	Site        string
 	Version     string                                // of the program, semantic; shown by $SRV.INFO
 	Account     func(context.Context) (string, error) // the present JWT of APP; nil: no auth keys can be added here
 	SetAccount  func(context.Context, string) error   // puts another JWT of APP into force
 	Operators   []string                              // public keys that may sign it
-	Status      func() any                            // what adm.server.status answers
+	Status      func(context.Context) any             // what adm.server.status answers
 	Concurrency int                                   // queries and acts at once; default 64
 	Log         zerolog.Logger
 }
@@ -45,8 +50,11 @@ type API struct {
 	cfg    Config
 	tokens authenticator
 	slots  chan struct{}
-	ctx    context.Context
-	busy   sync.WaitGroup
+	ctx    context.Context // of requests under way
+	cancel context.CancelFunc
+	busy   sync.WaitGroup // all of them …
+	acting sync.WaitGroup // … and those that are acts
+	doors  doors
 }
 
 // authenticator checks a token; the error is a *problem.Problem.
@@ -54,7 +62,7 @@ type authenticator interface {
 	Authenticate(jwt string) (*token.Claims, error)
 }
 
-// New checks the configuration.
+// New checks the configuration. A Writer that shares its logs with other processes says itself when its doors are open (writer.Doors), from its Run on.
 func New(cfg Config) (*API, error) {
 	switch {
 	case cfg.App == nil:
@@ -67,9 +75,11 @@ func New(cfg Config) (*API, error) {
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = 64
 	}
-	a := &API{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency)}
+	a := &API{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), doors: doors{open: make(map[place]*door)}}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if cfg.Writer != nil {
 		a.tokens = cfg.Writer
+		cfg.Writer.Attach(a)
 	} else {
 		a.tokens = newProjectedKeys(cfg.Projector)
 	}
@@ -78,29 +88,35 @@ func New(cfg Config) (*API, error) {
 
 // Run answers requests until ctx ends; then it takes no more, waits for those it has, and comes back with nil.
 func (a *API) Run(ctx context.Context, ready func()) error {
-	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	a.ctx = working
-	var services []micro.Service
+	defer a.cancel()
+	var stops []func() error
 	defer func() {
-		for _, s := range services {
-			_ = s.Stop() // it only unsubscribes; a connection that is gone has done so
+		for _, stop := range stops {
+			_ = stop() // it only unsubscribes; a connection that is gone has done so
 		}
-		a.wait()
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
+		defer cancel()
+		a.closeDoors(late, nil)
+		waitFor(late, &a.busy)
 	}()
 	if a.cfg.Writer != nil {
-		s, err := a.serve("eventful-writer", "Takes commands and administrative acts", endpoint{"cmd", "cmd.>", a.command}, endpoint{"adm", "adm.>", a.beside(a.admin)})
+		s, err := a.announce("eventful-writer", "Takes commands and administrative acts")
 		if err != nil {
 			return err
 		}
-		services = append(services, s)
+		stops = append(stops, s.stop)
+		if !a.cfg.Writer.Shares() {
+			if err := a.Set(ctx, []writer.Door{{}, {Log: event.Reserved}}); err != nil {
+				return err
+			}
+		}
 	}
 	if a.cfg.Projector != nil {
-		s, err := a.serve("eventful-projector", "Answers queries", endpoint{"qry", "qry.>", a.beside(a.query)})
+		s, err := a.serve("eventful-projector", "Answers queries", endpoint{"qry", "qry.>", a.beside(a.query, &sync.WaitGroup{})})
 		if err != nil {
 			return err
 		}
-		services = append(services, s)
+		stops = append(stops, s.Stop)
 	}
 	if err := a.cfg.App.FlushTimeout(5 * time.Second); err != nil {
 		return fmt.Errorf("flush subscriptions: %w", err)
@@ -110,13 +126,15 @@ func (a *API) Run(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// wait gives running requests a moment to end, then takes their context away.
-func (a *API) wait() {
+const endPatience = 5 * time.Second
+
+// waitFor waits for requests under way until ctx ends.
+func waitFor(ctx context.Context, requests *sync.WaitGroup) {
 	done := make(chan struct{})
-	go func() { a.busy.Wait(); close(done) }()
+	go func() { requests.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-ctx.Done():
 	}
 }
 
@@ -132,7 +150,7 @@ func (a *API) serve(name, description string, endpoints ...endpoint) (micro.Serv
 	}
 	for _, e := range endpoints {
 		options := []micro.EndpointOpt{micro.WithEndpointSubject(e.subject), micro.WithEndpointPendingLimits(-1, -1)}
-		if err := s.AddEndpoint(e.name, a.guarded(e.handle), options...); err != nil {
+		if err := s.AddEndpoint(e.name, micro.HandlerFunc(a.guarded(e.handle)), options...); err != nil {
 			return nil, errors.Join(fmt.Errorf("add endpoint %s: %w", e.subject, err), s.Stop())
 		}
 	}
@@ -140,7 +158,7 @@ func (a *API) serve(name, description string, endpoints ...endpoint) (micro.Serv
 }
 
 // guarded lets only requests through whose answer goes to an inbox: the sender chooses the reply subject, and this connection may publish anywhere in APP.
-func (a *API) guarded(handle func(micro.Request)) micro.HandlerFunc {
+func (a *API) guarded(handle func(micro.Request)) func(micro.Request) {
 	return func(m micro.Request) {
 		if reply := m.Reply(); reply != "" && !strings.HasPrefix(reply, "_INBOX.") {
 			a.cfg.Log.Warn().Str("subject", clip(m.Subject())).Str("reply", clip(reply)).Msg("request was dropped: it wanted its answer outside the inboxes")
@@ -152,8 +170,8 @@ func (a *API) guarded(handle func(micro.Request)) micro.HandlerFunc {
 
 func clip(s string) string { return s[:min(len(s), 100)] }
 
-// beside runs a handler on a goroutine of its own; above the limit the request is refused, so that none waits unseen.
-func (a *API) beside(handle func(context.Context, request) *problem.Problem) func(micro.Request) {
+// beside runs a handler on a goroutine of its own, which is counted in kind too; above the limit the request is refused, so that none waits unseen.
+func (a *API) beside(handle func(context.Context, request) *problem.Problem, kind *sync.WaitGroup) func(micro.Request) {
 	return func(m micro.Request) {
 		r := request{m, a.cfg.App}
 		select {
@@ -162,9 +180,11 @@ func (a *API) beside(handle func(context.Context, request) *problem.Problem) fun
 			r.refuse(problem.New(problem.Unavailable, "%d requests are being answered already", cap(a.slots)).WithHint("send it again in a moment"))
 			return
 		}
+		kind.Add(1)
 		a.busy.Go(func() {
+			defer kind.Done()
 			defer func() { <-a.slots }()
-			if p := handle(a.ctx, r); p != nil {
+			if p := handle(a.ctx, r); p != nil && !a.elsewhere(r, p) {
 				r.refuse(p)
 			}
 		})

@@ -167,7 +167,9 @@ func (a *API) history(ctx context.Context, k asked) (any, *problem.Problem) {
 		From event.Version `json:"from"`
 		Take int           `json:"take"`
 	}
-	if p := k.body(&body); p != nil {
+	if from, take, ok := numbers(k.Data(), "from", "take"); ok {
+		body.From, body.Take = event.Version(from), int(take)
+	} else if p := k.body(&body); p != nil {
 		return nil, p
 	}
 	return answered(a.cfg.Projector.History(ctx, k.about, max(body.From, 1), body.Take))

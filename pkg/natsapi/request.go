@@ -4,15 +4,20 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/streams"
 )
 
-const maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
+const (
+	maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
+	servers   = "Nats-"  // names that begin so, in whatever case, are the server's
+)
 
 // request is a message that wants an answer. It answers over the connection itself: micro notes the outcome of its own Respond and Error where it reads it
 // when the handler comes back, and here most answers come later, from other goroutines.
@@ -21,54 +26,59 @@ type request struct {
 	app *nats.Conn
 }
 
-// headers are those of docs/spec/commands.md, section 1, by the name that package streams gives them.
-type headers map[string]string
+// headers are those of docs/spec/commands.md, section 1.
+type headers [len(ours)]string
 
-// known leads from a name as it is usually sent, or in lower case, to the name in package streams.
-var known = func() map[string]string {
-	m := make(map[string]string)
-	for _, h := range []string{
-		streams.HeaderToken, streams.HeaderCommandID, streams.HeaderExpected, streams.HeaderOccurredAt, streams.HeaderCorrelation, streams.HeaderCausation,
-		streams.HeaderTraceparent, streams.HeaderDryRun, streams.HeaderWaitFor, streams.HeaderStream,
-	} {
-		m[h], m[strings.ToLower(h)] = h, h
-	}
-	return m
-}()
-
-// headers reads the headers: names without regard to case, each of ours once and not empty, none of the server's.
-func (r request) headers() (headers, *problem.Problem) {
-	sent := r.Headers()
-	out := make(headers, len(sent))
-	for name, values := range sent {
-		ours, ok := known[name]
-		if !ok {
-			lower := strings.ToLower(name)
-			if strings.HasPrefix(lower, "nats-") {
-				return nil, problem.New(problem.Malformed, "header %.80q: names that begin with Nats- are the server's", name).WithHint("leave the header out")
-			}
-			if ours, ok = known[lower]; !ok {
-				continue
-			}
-		}
-		if _, twice := out[ours]; twice || len(values) != 1 {
-			return nil, problem.New(problem.Malformed, "header %s stands more than once", name).WithHint("send it once")
-		}
-		if len(values[0]) > maxHeader {
-			return nil, problem.New(problem.TooLarge, "header %s has %d bytes, at most %d are allowed", name, len(values[0]), maxHeader)
-		}
-		if values[0] == "" && ours != streams.HeaderToken { // an empty token is a missing one, which has its own answer
-			return nil, problem.New(problem.Malformed, "header %s is empty", name).WithHint("give it a value, or leave it out")
-		}
-		out[ours] = values[0]
-	}
-	return out, nil
+// ours are the names of the headers as package streams gives them.
+var ours = [...]string{
+	streams.HeaderToken, streams.HeaderCommandID, streams.HeaderExpected, streams.HeaderOccurredAt, streams.HeaderCorrelation, streams.HeaderCausation,
+	streams.HeaderTraceparent, streams.HeaderDryRun, streams.HeaderWaitFor, streams.HeaderStream,
 }
 
-func (h headers) get(name string) string { return h[name] }
+// headerOf is the place of a name among ours, or -1.
+func headerOf(name string) int {
+	for i := range ours {
+		if ours[i] == name || len(ours[i]) == len(name) && strings.EqualFold(ours[i], name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// headers reads the headers: names without regard to case, each of ours once and not empty, none of the server's.
+func (r request) headers() (h headers, p *problem.Problem) {
+	there := [len(ours)]bool{}
+	for name, values := range r.Headers() {
+		i := headerOf(name)
+		if i < 0 {
+			if len(name) >= len(servers) && strings.EqualFold(name[:len(servers)], servers) {
+				return h, problem.New(problem.Malformed, "header %.80q: names that begin with Nats- are the server's", name).WithHint("leave the header out")
+			}
+			continue
+		}
+		if there[i] || len(values) != 1 {
+			return h, problem.New(problem.Malformed, "header %s stands more than once", name).WithHint("send it once")
+		}
+		if len(values[0]) > maxHeader {
+			return h, problem.New(problem.TooLarge, "header %s has %d bytes, at most %d are allowed", name, len(values[0]), maxHeader)
+		}
+		if values[0] == "" && ours[i] != streams.HeaderToken { // an empty token is a missing one, which has its own answer
+			return h, problem.New(problem.Malformed, "header %s is empty", name).WithHint("give it a value, or leave it out")
+		}
+		h[i], there[i] = values[0], true
+	}
+	return h, nil
+}
+
+func (h *headers) get(name string) string {
+	if i := headerOf(name); i >= 0 {
+		return h[i]
+	}
+	return ""
+}
 
 // flag reads a header that has the value on, or is `false` or left out.
-func (h headers) flag(name, on string) (bool, *problem.Problem) {
+func (h *headers) flag(name, on string) (bool, *problem.Problem) {
 	switch v := h.get(name); v {
 	case "", "false":
 		return false, nil
@@ -79,8 +89,28 @@ func (h headers) flag(name, on string) (bool, *problem.Problem) {
 	}
 }
 
+// appender is an answer that writes its own JSON, which costs a fifth of what encoding/json takes.
+type appender interface{ AppendJSON([]byte) []byte }
+
+// stored sends the answer to a command.
+func (r request) stored(a *writer.Answer) { r.append(a) }
+
+func (r request) append(a appender) {
+	b := buffers.Get().(*[]byte)
+	*b = a.AppendJSON((*b)[:0])
+	r.send(*b, nil)
+	buffers.Put(b)
+}
+
+// buffers are for answers, which the connection copies when it sends them.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // answer sends the only or last message of an answer. An error is the connection's, which reports it itself.
 func (r request) answer(v any) {
+	if a, ok := v.(appender); ok {
+		r.append(a)
+		return
+	}
 	data, err := json.Marshal(v)
 	if err != nil {
 		r.refuse(problem.New(problem.Internal, "the answer cannot be encoded: %v", err))
@@ -91,7 +121,11 @@ func (r request) answer(v any) {
 
 // send publishes an answer, if one is wanted.
 func (r request) send(data []byte, header nats.Header) {
-	if reply := r.Reply(); reply != "" {
+	switch reply := r.Reply(); {
+	case reply == "":
+	case header == nil:
+		_ = r.app.Publish(reply, data)
+	default:
 		_ = r.app.PublishMsg(&nats.Msg{Subject: reply, Header: header, Data: data})
 	}
 }

@@ -85,7 +85,7 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 		before += total
 		out.add(report)
 		out.Failed = append(out.Failed, a.known(name)...)
-		a.condemn(name, report)
+		a.condemn(ctx, name, report)
 	}
 	return out, nil
 }
@@ -128,10 +128,10 @@ func (a *API) verifyShared(ctx context.Context, k asked, name string) (any, *pro
 }
 
 // condemn stops the writing of a log in which messages are missing or cannot be read.
-func (a *API) condemn(log string, r verify.Report) {
+func (a *API) condemn(ctx context.Context, log string, r verify.Report) {
 	i := slices.IndexFunc(r.Damage, func(f verify.Finding) bool { return f.Verdict == verify.Unreadable })
 	if a.cfg.Writer != nil && i >= 0 {
-		a.cfg.Writer.Condemn(log, r.Damage[i].Detail)
+		a.cfg.Writer.Condemn(ctx, log, r.Damage[i].Detail)
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	CommandIDReused    Code = "command_id_reused"
 	Locked             Code = "locked"
 	Unavailable        Code = "unavailable"
+	NoSpace            Code = "no_space"
 	UnknownOutcome     Code = "unknown_outcome"
 	Damaged            Code = "damaged"
 	VerificationFailed Code = "verification_failed"
@@ -48,6 +49,7 @@ var table = map[Code]row{
 	CommandIDReused:    {409, 4, "the command id was used with other content"},
 	Locked:             {423, 4, "locked"},
 	Unavailable:        {503, 6, "not available now; nothing was stored"},
+	NoSpace:            {507, 6, "nothing can be written; nothing was stored"},
 	UnknownOutcome:     {504, 6, "it is not known whether this was stored"},
 	Damaged:            {503, 6, "the log is damaged and takes no writes"},
 	VerificationFailed: {409, 7, "verification failed"},
@@ -74,6 +76,7 @@ type Between struct {
 	Event   string `json:"event"`
 	Actor   string `json:"actor"`
 	Hash    string `json:"hash"`
+	Command string `json:"command,omitempty"` // id of the command that it came with
 }
 
 // New makes a problem; the detail is formatted as by fmt.Sprintf. An unknown code panics: the table is closed.

@@ -16,7 +16,7 @@ import (
 
 var codes = []problem.Code{
 	problem.Malformed, problem.Invalid, problem.TooLarge, problem.Unauthenticated, problem.Forbidden, problem.BudgetSpent, problem.NotFound,
-	problem.Conflict, problem.CommandIDReused, problem.Locked, problem.Unavailable, problem.UnknownOutcome, problem.Damaged,
+	problem.Conflict, problem.CommandIDReused, problem.Locked, problem.Unavailable, problem.NoSpace, problem.UnknownOutcome, problem.Damaged,
 	problem.VerificationFailed, problem.Internal,
 }
 
