@@ -147,9 +147,10 @@ func (a *app) reconfigure(path string) (configured, error) {
 // given are the settings that were given as flags now, as they go into config.toml.
 func (a *app) given() map[string]any {
 	s, all := a.settings, map[string]any{}
-	flags := s.FromFlags("site", "host", "port", "nats-port", "memory-threshold", "log-level")
+	flags := s.FromFlags("site", "host", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent")
 	for name, value := range map[string]any{
 		"site": s.Site, "host": s.Host, "port": s.Port, "nats-port": s.NATSPort, "memory-threshold": s.MemoryThreshold, "log-level": s.LogLevel,
+		"min-free": s.Text("min-free"), "min-free-percent": s.Space.Percent,
 	} {
 		if _, ok := flags[name]; ok {
 			all[name] = value

@@ -62,7 +62,7 @@ func (a *app) doctor(ctx context.Context) error {
 
 // patient is what doctor examines.
 func (a *app) patient() (doctor.Config, error) {
-	c := doctor.Config{DataDir: a.settings.DataDir, Version: run.Version(), URL: a.settings.Server, Now: time.Now}
+	c := doctor.Config{DataDir: a.settings.DataDir, Version: run.Version(), URL: a.settings.Server, Now: time.Now, Limits: a.settings.Space}
 	var err error
 	if c.Keys, c.Secrets, err = a.openKeys(); err != nil {
 		p := problem.From(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +22,11 @@ func logOf(ts *testscript.TestScript, dir, log string) (nc *nats.Conn, stream, s
 	ts.Check(err)
 	secrets, err := keys.Open([]byte(ts.Getenv("EVENTFUL_DEK")))
 	ts.Check(err)
-	userJWT, seed, err := secrets.EngineUser(keyring.LOG, "administrator")
+	account := keyring.LOG
+	if log == streams.InboxStream {
+		account = keyring.APP
+	}
+	userJWT, seed, err := secrets.EngineUser(account, "administrator")
 	ts.Check(err)
 	info, err := run.Find(ts.MkAbs(dir))
 	ts.Check(err)
@@ -30,13 +35,16 @@ func logOf(ts *testscript.TestScript, dir, log string) (nc *nats.Conn, stream, s
 	}
 	nc, err = nats.Connect(info.NATS, nats.UserJWTAndSeed(userJWT, string(seed)))
 	ts.Check(err)
+	if strings.ToLower(log) != log { // no log
+		return nc, log, ""
+	}
 	stream, err = streams.Stream(keys.Site(), log)
 	subject, subjectErr := streams.Subject(keys.Site(), log)
 	ts.Check(errors.Join(err, subjectErr))
 	return nc, stream, subject
 }
 
-// edit DIR LOG max_age|back changes the stream of a log as an administrator can, or takes the change back.
+// edit DIR LOG|STREAM max_age|back changes the stream of a log, or another stream, as an administrator can, or takes the change back.
 func editStream(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: edit DIR LOG max_age|back")

@@ -35,23 +35,40 @@ The aggregate type may be left out while only one type has the event. Without --
 
 func newEventAddCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:                "event:add [TYPE/]EVENT [--id=ID] [--FIELD=VALUE …] [-]",
-		Short:              "Write one event",
-		Long:               eventAddHelp,
-		DisableFlagParsing: true, // unknown flags are fields: splitArguments
-		Annotations:        withoutSettings(),
+		Use:         "event:add [TYPE/]EVENT [--id=ID] [--FIELD=VALUE …] [-]",
+		Short:       "Write one event",
+		Long:        eventAddHelp,
+		Annotations: withoutSettings(),
 	}
+	eventFlags(cmd)
+	cmd.Flags().String("command-id", "", "`id` that makes a repeat of this command harmless; made if not given")
+	contextFlags(cmd)
+	cmd.Flags().Bool("inbox", false, "hand it to the durable inbox and return when it lies there; it is stored, or refused, later")
+	return a.withFields(cmd, a.addEvent)
+}
+
+// eventFlags are those of every command that says one event with its fields.
+func eventFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("id", "", "`id` of the aggregate; made if not given")
 	flags.String("data", "", "the fields as a `JSON` object; - reads it from standard input")
 	flags.String("expected-version", "", "refuse unless the aggregate is at this `version`: any, none, exists or a number")
 	flags.String("occurred-at", "", "when it happened, as an RFC 3339 `time`")
-	flags.String("command-id", "", "`id` that makes a repeat of this command harmless; made if not given")
+	flags.Bool("dry-run", false, "check everything, store nothing")
+	remoteFlags(cmd)
+}
+
+// contextFlags go with a command to the log.
+func contextFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.String("correlation-id", "", "`id` of what this belongs to")
 	flags.String("causation-id", "", "`id` of what caused this")
 	flags.String("traceparent", "", "`context` of the trace that this belongs to (W3C Trace Context)")
-	flags.Bool("dry-run", false, "check everything, store nothing")
-	remoteFlags(cmd)
+}
+
+// withFields makes a command whose unknown flags are fields (splitArguments).
+func (a *app) withFields(cmd *cobra.Command, do func(*cobra.Command, eventArguments) error) *cobra.Command {
+	cmd.DisableFlagParsing = true
 	cmd.RunE = func(cmd *cobra.Command, raw []string) error {
 		args, help, err := splitArguments(cmd, raw)
 		if err != nil {
@@ -63,7 +80,7 @@ func newEventAddCommand(a *app) *cobra.Command {
 		if err := a.loadSettings(cmd); err != nil {
 			return err
 		}
-		return a.addEvent(cmd, args)
+		return do(cmd, args)
 	}
 	return cmd
 }
@@ -97,6 +114,9 @@ func (a *app) addEvent(cmd *cobra.Command, args eventArguments) error {
 	}
 	if command.CommandID == "" {
 		command.CommandID = ulid.Make().String()
+	}
+	if later, _ := cmd.Flags().GetBool("inbox"); later {
+		return a.enqueue(cmd, c, command)
 	}
 	answer, err := c.Command(cmd.Context(), command)
 	if err != nil {
@@ -261,7 +281,11 @@ func typeOfEvent(cmd *cobra.Command, c *client.Client, eventType string) (string
 }
 
 func (a *app) showAnswer(answer *client.Answer, dryRun bool) error {
-	var pairs []string
+	return a.show(answer, answerPairs(answer, dryRun)...)
+}
+
+// answerPairs are names and values of an answer in a table.
+func answerPairs(answer *client.Answer, dryRun bool) (pairs []string) {
 	for _, commit := range answer.Commits {
 		pairs = append(pairs, "aggregate", commit.Type+"/"+commit.ID, "version", fmt.Sprint(commit.Version))
 		for _, hash := range commit.Hashes {
@@ -280,7 +304,7 @@ func (a *app) showAnswer(answer *client.Answer, dryRun bool) error {
 	case answer.Repeated:
 		pairs = append(pairs, "stored", "earlier: this is the first answer again")
 	}
-	return a.show(answer, pairs...)
+	return pairs
 }
 
 func newEventGetCommand(a *app) *cobra.Command {

@@ -12,14 +12,14 @@ import (
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
-// eventArguments are what event:add was given besides its flags.
+// eventArguments are what event:add or aggregate:apply was given besides its flags.
 type eventArguments struct {
 	event  string            // [TYPE/]EVENT
 	fields map[string]string // every --NAME=VALUE that is no flag
 	stdin  bool              // a bare -
 }
 
-// splitArguments parses the command line of event:add: known flags are set on cmd, every other --NAME=VALUE is a field. Behind -- nothing
+// splitArguments parses the command line of event:add or aggregate:apply: known flags are set on cmd, every other --NAME=VALUE is a field. Behind -- nothing
 // is a flag. The errors are usage errors.
 func splitArguments(cmd *cobra.Command, raw []string) (args eventArguments, help bool, err error) {
 	cmd.InheritedFlags() // merges the flags of the root
@@ -45,8 +45,8 @@ func splitArguments(cmd *cobra.Command, raw []string) (args eventArguments, help
 		}
 	}
 	if len(names) != 1 {
-		return args, false, usageError("for example `eventful event:add patient/crp --id=A --crp=21.0`",
-			"event:add takes one TYPE/EVENT, and got %d arguments", len(names))
+		return args, false, usageError("for example `eventful "+cmd.Name()+" patient/crp --id=A --crp=21.0`",
+			"%s takes one TYPE/EVENT, and got %d arguments", cmd.Name(), len(names))
 	}
 	args.event = names[0]
 	return args, false, nil
@@ -92,6 +92,9 @@ func shorthand(cmd *cobra.Command, word string) (known *pflag.Flag, value string
 // checkContext checks the flags that go into headers of the command, as docs/spec/log.md, section 2, bounds them.
 func checkContext(cmd *cobra.Command) error {
 	for _, name := range []string{"correlation-id", "causation-id", "traceparent"} {
+		if cmd.Flags().Lookup(name) == nil {
+			continue
+		}
 		value, _ := cmd.Flags().GetString(name) // all three are string flags
 		fits, hint := fitsText(value), "an id has at most 128 bytes of UTF-8 without control characters, and no blank at its ends"
 		if name == "traceparent" {

@@ -40,3 +40,8 @@ func checkTimeout(cmd *cobra.Command) error {
 	}
 	return err
 }
+
+// notStaged says that nothing is staged for an id.
+func notStaged(id string) error {
+	return problem.New(problem.NotFound, "nothing is staged for the id %.140q", id).WithHint("`eventful aggregate:staged` lists what is; an aggregate is named TYPE/ID")
+}

@@ -19,17 +19,30 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(leakless{m}, map[string]func(){
 		"eventful":  main,
 		"writer":    func() { os.Exit(run.Standalone{Name: "writer", Writer: true}.Main()) },
 		"projector": func() { os.Exit(run.Standalone{Name: "projector", Projector: true}.Main()) },
 		"httpget":   httpGet,
 	})
+}
+
+// leakless fails a run that leaves goroutines behind.
+type leakless struct{ *testing.M }
+
+func (l leakless) Run() int {
+	status := l.M.Run()
+	if err := goleak.Find(); status == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
 }
 
 // TestScripts runs the real binary, command by command, as users do.
@@ -55,6 +68,8 @@ func TestScripts(t *testing.T) {
 			"answers":    answers,
 			"nothing":    nothing,
 			"secretless": secretless,
+			"sealed":     sealed,
+			"shows":      shows,
 			"expired":    waitExpired,
 			"edit":       editStream,
 			"junk":       junk,
@@ -239,6 +254,40 @@ func secretless(ts *testscript.TestScript, neg bool, args []string) {
 		if err == nil && strings.Contains(string(text), args[1]) {
 			ts.Fatalf("%s of the server holds the secret", name)
 		}
+	}
+}
+
+// shows REGEXP PROGRAM ARGS... runs a program until its output matches.
+func shows(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: shows REGEXP PROGRAM [ARG...]")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	poll(ts, args[0], func() bool { return ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout")) })
+}
+
+// sealed DIR TEXT... makes sure that no file below a folder holds a text, in its content or its path.
+func sealed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: sealed DIR TEXT...")
+	}
+	seen := 0
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		for _, text := range args[1:] {
+			if err == nil && (strings.Contains(string(content), text) || strings.Contains(path, text)) {
+				err = fmt.Errorf("%s holds %q", path, text)
+			}
+		}
+		seen++
+		return err
+	}))
+	if seen == 0 {
+		ts.Fatalf("there is no file in %s", args[0])
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
@@ -55,6 +56,8 @@ func serverFlags(cmd *cobra.Command) {
 	flags.Int("nats-port", 7070, "TCP port of NATS; 0: any free one")
 	flags.Int("memory-threshold", 100000, "decoded `events` kept in memory, first in first out")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
+	flags.String("min-free", "1GiB", "`bytes` of the disk that must stay free: below, writes are refused; with --min-free-percent the larger counts")
+	flags.Int("min-free-percent", 5, "the same as a part of the disk; 0 in both: never refuse")
 }
 
 func (a *app) start(cmd *cobra.Command, f startFlags) error {
@@ -74,7 +77,7 @@ func (a *app) start(cmd *cobra.Command, f startFlags) error {
 		return err
 	}
 	a.warnOfDanger(f)
-	f.given = a.settings.FromFlags("host", "port", "nats-port", "memory-threshold", "log-level")
+	f.given = a.settings.FromFlags("host", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent")
 	if f.foreground {
 		return a.serve(cmd, f, dek)
 	}
@@ -102,6 +105,9 @@ func (a *app) warnOfDanger(f startFlags) {
 	if f.unsafeNoSync {
 		a.warn("--unsafe-no-sync: events are acknowledged before they are on disk; a power cut loses them. Never use it for data that matters")
 	}
+	if a.settings.Space == (space.Limits{}) {
+		a.warn("--min-free 0 and --min-free-percent 0: nothing refuses writes before the disk is full; then they fail with unknown outcomes until there is room")
+	}
 	if a.settings.Host != "localhost" && a.settings.Host != "127.0.0.1" && a.settings.Host != "::1" {
 		a.warn("--host %s: tokens and data cross the network unencrypted; put a tunnel or a TLS proxy in front", a.settings.Host)
 	}
@@ -112,6 +118,7 @@ func (a *app) spawn(cmd *cobra.Command, f startFlags, dek []byte) error {
 	args := []string{
 		"start", "--daemon", "--data-dir=" + s.DataDir, "--site=" + s.Site, "--host=" + s.Host, "--port=" + strconv.Itoa(s.Port), "--nats-port=" + strconv.Itoa(s.NATSPort),
 		"--memory-threshold=" + strconv.Itoa(s.MemoryThreshold), "--log-level=" + s.LogLevel,
+		"--min-free=" + s.Text("min-free"), "--min-free-percent=" + strconv.Itoa(s.Space.Percent),
 		"--no-engines=" + strconv.FormatBool(f.noEngines), "--unsafe-no-sync=" + strconv.FormatBool(f.unsafeNoSync),
 	}
 	for name, value := range f.given {
@@ -126,6 +133,9 @@ func (a *app) spawn(cmd *cobra.Command, f startFlags, dek []byte) error {
 		return err
 	}
 	fmt.Fprintf(a.errOut, "started: site %s, NATS %s, HTTP %s, process id %d\n", info.Site, info.NATS, info.HTTP, info.PID)
+	if readiness(cmd.Context(), info) == stateRefusing {
+		a.warn("writes are refused, reads are answered: `eventful status` says why, and `eventful doctor` what to do")
+	}
 	return nil
 }
 
@@ -181,7 +191,7 @@ func (a *app) server(f startFlags, dek []byte, log io.Writer) (run.Server, error
 	s := a.settings
 	logger, err := run.Logger(log, s.LogLevel)
 	return run.Server{
-		DataDir: s.DataDir, DEK: dek, Site: s.Site, Host: s.Host, Port: s.Port, NATSPort: s.NATSPort, MemoryThreshold: s.MemoryThreshold,
+		DataDir: s.DataDir, DEK: dek, Site: s.Site, Host: s.Host, Port: s.Port, NATSPort: s.NATSPort, MemoryThreshold: s.MemoryThreshold, Space: s.Space,
 		NoEngines: f.noEngines, UnsafeNoSync: f.unsafeNoSync, Given: f.given, Log: logger,
 	}, err
 }

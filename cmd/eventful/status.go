@@ -3,15 +3,19 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -27,6 +31,7 @@ const (
 	stateStopped  = "stopped"
 	stateStarting = "starting"
 	stateRunning  = "running"
+	stateRefusing = "refusing writes"
 )
 
 // serverStatus is what `status` prints.
@@ -55,8 +60,10 @@ type engineStatus struct {
 		LagEvents uint64 `json:"lag-events"`
 		Error     string `json:"error"`
 	} `json:"logs"`
-	Held  uint64 `json:"held"`
-	Limit uint64 `json:"limit"`
+	Held     uint64         `json:"held"`
+	Limit    uint64         `json:"limit"`
+	Refusing string         `json:"refusing"`
+	Disks    []space.Volume `json:"disks"`
 }
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -79,7 +86,7 @@ func (a *app) status(ctx context.Context) error {
 		s.Log = run.LogPath(dir)
 	}
 	info, err := run.Find(dir)
-	if err == nil && info != nil && info.Ready && !accepts(ctx, info) { // perhaps it is just ending
+	if err == nil && info != nil && info.Ready && readiness(ctx, info) == stateStarting { // perhaps it is just ending
 		info, err = run.FindAfter(ctx, dir, endPatience)
 	}
 	if err != nil {
@@ -89,10 +96,8 @@ func (a *app) status(ctx context.Context) error {
 	var silent error
 	if info != nil {
 		s.take(info)
-		if accepts(ctx, info) {
-			s.State = stateRunning
-		}
-		if s.State == stateRunning {
+		s.State = readiness(ctx, info)
+		if s.State != stateStarting {
 			s.Engines, engines, silent = askEngines(ctx, info)
 		}
 		if info.NoEngines {
@@ -109,6 +114,8 @@ func (a *app) status(ctx context.Context) error {
 		return notRunning(dir)
 	case s.State == stateStarting:
 		return problem.New(problem.Unavailable, "the server on %s does not accept commands yet", dir).WithHint("`eventful logs -f` shows what it does")
+	case s.State == stateRefusing:
+		return refusing(engines)
 	}
 	return nil
 }
@@ -166,6 +173,12 @@ func (e *engineStatus) lines() (pairs []string) {
 		return nil
 	}
 	pairs = append(pairs, "events in memory", fmt.Sprintf("%d of at most %d", e.Held, e.Limit))
+	if e.Refusing != "" {
+		pairs = append(pairs, "writes", "refused: "+e.Refusing)
+	}
+	for _, d := range e.Disks {
+		pairs = append(pairs, "disk of the "+d.Folder, d.String())
+	}
 	for _, l := range e.Logs {
 		text := fmt.Sprintf("%s, at sequence %s, index at %d, %d events behind", l.State, l.Position, l.Indexed, l.LagEvents)
 		if l.Error != "" {
@@ -176,22 +189,38 @@ func (e *engineStatus) lines() (pairs []string) {
 	return pairs
 }
 
-// accepts asks /readyz.
-func accepts(ctx context.Context, info *run.Info) bool {
+// refusing is the problem of a server that answers reads alone.
+func refusing(e *engineStatus) error {
+	p := problem.New(problem.NoSpace, "the server answers reads, and refuses writes")
+	if e != nil && e.Refusing != "" {
+		p.Detail += ": " + e.Refusing
+	}
+	return p.WithHint("`eventful doctor` says what to do; writing goes on by itself")
+}
+
+// readiness asks /readyz for the state of a server that runs.
+func readiness(ctx context.Context, info *run.Info) string {
 	if !info.Ready {
-		return false
+		return stateStarting
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusPatience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, info.HTTP+"/readyz", nil)
 	if err != nil {
-		return false
+		return stateStarting
 	}
 	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
 	if err != nil {
-		return false
+		return stateStarting
 	}
-	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<12))
+	switch err = errors.Join(err, answer.Body.Close()); {
+	case err == nil && answer.StatusCode == http.StatusOK:
+		return stateRunning
+	case err == nil && strings.HasPrefix(string(text), run.Refusing):
+		return stateRefusing
+	}
+	return stateStarting
 }
 
 // askEngines asks adm.server.status with the local credential.

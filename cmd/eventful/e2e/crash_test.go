@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/eventfuldb/eventful/internal/disktest"
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -239,20 +242,25 @@ func (j *job) kill() {
 // TestKillDuringWrites: what was acknowledged before a kill is there exactly once behind it, and the rest can be sent again with the same command id.
 func TestKillDuringWrites(t *testing.T) {
 	t.Parallel()
+	rounds, most := 4, 1000
+	if os.Getenv("EVENTFUL_TORTURE") == "1" {
+		rounds, most = 20, 3000
+	}
+	random := rand.New(rand.NewPCG(disktest.Seed(t), 0))
 	s := newSite(t)
 	acked := map[string]*client.Answer{}
 	var sent []client.Command
-	for round := range 3 {
+	for round := range rounds {
 		load := s.write(round)
-		until(t, "a thousand commands are stored", func() bool { return load.answered() >= 1000 })
+		enough := 1 + random.IntN(most)
+		until(t, "commands are stored", func() bool { return load.answered() >= enough })
 		was := s.kill()
 		load.stop()
-		for id, answer := range load.acked {
-			acked[id] = answer
-		}
+		maps.Copy(acked, load.acked)
 		sent = append(sent, load.sent...)
 		s.again(was)
 		s.checkWritten(sent, acked)
+		s.must("aggregate:verify", "--all")
 	}
 	c := s.client()
 	for _, cmd := range sent {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The server's store is changed while it is stopped: a byte, the end, a whole log. What was acknowledged and is gone is named, that log takes no commands, the
-// others do, and nothing hangs.
+// The server's store is changed while it is stopped: a byte, the end, a whole log. What was acknowledged and is gone is named by verify, status and doctor until a person has removed the
+// evidence; the log is served on, and nothing hangs.
 func TestALostEndIsNamed(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(t *testing.T, stream string){
@@ -31,18 +31,28 @@ func TestALostEndIsNamed(t *testing.T) {
 			}
 			spoil(t, streams[0])
 			s.start()
-			s.refused(6, "", "event:add", "patient/crp", "--id=A", "--crp=1")
+			s.must("event:add", "patient/crp", "--id=Z", "--crp=1")
 			if got := s.run("aggregate:verify", "--all"); got.status != 7 || !strings.Contains(got.stdout+got.stderr, "patient") {
 				t.Errorf("got %+v, want exit status 7 and the log named", got)
 			}
-			if got := s.must("status"); !strings.Contains(got, "damaged") {
-				t.Errorf("got the status %s, want the damage named", got)
+			if got := s.must("status"); !strings.Contains(got, "acknowledged events are gone") {
+				t.Errorf("got the status %s, want the loss named", got)
+			}
+			if got := s.run("doctor"); got.status != 1 || !strings.Contains(got.stdout+got.stderr, "patient") {
+				t.Errorf("got %+v, want exit status 1 and the log named", got)
 			}
 			s.stop()
 			remove(t, streams[0]) // put back what was there: every test ends with verify
 			if err := os.CopyFS(streams[0], os.DirFS(kept)); err != nil {
 				t.Fatal(err)
 			}
+			s.start()
+			evidence, err := filepath.Glob(filepath.Join(s.dir, "state", "patient.lost-*"))
+			if err != nil || len(evidence) != 1 {
+				t.Fatalf("got the evidence %q, %v; want one folder", evidence, err)
+			}
+			s.stop()
+			remove(t, evidence[0])
 			s.start()
 		})
 	}

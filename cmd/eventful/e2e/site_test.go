@@ -59,6 +59,9 @@ events:
 // binary is the program under test, which TestMain builds.
 var binary string
 
+// builtBinary is the variable that names it for the processes of single tests.
+const builtBinary = "EVENTFUL_TEST_BINARY"
+
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))
 }
@@ -70,6 +73,9 @@ func buildAndRun(m *testing.M) int {
 		}
 		return 0
 	}
+	if binary = os.Getenv(builtBinary); binary != "" { // a test in a process of its own
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "eventful-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make a folder for the binary:", err)
@@ -79,6 +85,10 @@ func buildAndRun(m *testing.M) int {
 	binary = filepath.Join(dir, "eventful")
 	if out, err := exec.Command("go", "build", "-o", dir, "github.com/eventfuldb/eventful/cmd/...").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the binaries: %v\n%s", err, out)
+		return 1
+	}
+	if err := os.Setenv(builtBinary, binary); err != nil {
+		fmt.Fprintln(os.Stderr, "pass the binary on:", err)
 		return 1
 	}
 	status := m.Run()
@@ -99,7 +109,9 @@ type site struct {
 	account string // public id of APP
 	token   string // of user:ada: every type, write and read
 	refuted bool   // the test spoilt the log: verification must fail at the end
-	server  string // URLs of NATS, if it is not a part of the site
+	// abandoned: the test lost the site on purpose, there is nothing to verify
+	abandoned bool
+	server    string // URLs of NATS, if it is not a part of the site
 }
 
 // runInfo is run.json as far as tests need it.
@@ -121,13 +133,20 @@ type outcome struct {
 func configuredSite(t *testing.T) *site {
 	t.Helper()
 	root := t.TempDir()
-	s := &site{t: t, root: root, dir: filepath.Join(root, "data")}
+	return configuredIn(t, root, filepath.Join(root, "data"))
+}
+
+// configuredIn has its data folder anywhere, and further settings in its environment.
+func configuredIn(t *testing.T, root, dir string, settings ...string) *site {
+	t.Helper()
+	s := &site{t: t, root: root, dir: dir}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "EVENTFUL_") && !strings.HasPrefix(e, "XDG_") && !strings.HasPrefix(e, "HOME=") {
 			s.env = append(s.env, e)
 		}
 	}
 	s.env = append(s.env, "HOME="+root, "XDG_CONFIG_HOME="+filepath.Join(root, "xdg"), "NO_COLOR=1", "EVENTFUL_DATA_DIR="+s.dir)
+	s.env = append(s.env, settings...)
 	t.Cleanup(s.killLeftover)
 	s.must("config", "EVENTFUL_MASTER_KEY="+masterKey, "EVENTFUL_DEK="+dataKey)
 	return s
@@ -137,18 +156,24 @@ func configuredSite(t *testing.T) *site {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := configuredSite(t)
-	schema := filepath.Join(s.root, "schema.yaml")
-	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.open(schema)
+	s.openWithSchema()
 	return s
 }
 
-// open makes a running site of a configured one.
-func (s *site) open(schema string) {
+// openWithSchema makes a running site with the schema above of a configured one; args are those of start.
+func (s *site) openWithSchema(args ...string) {
 	s.t.Helper()
-	s.start()
+	schema := filepath.Join(s.root, "schema.yaml")
+	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.open(schema, args...)
+}
+
+// open makes a running site of a configured one.
+func (s *site) open(schema string, args ...string) {
+	s.t.Helper()
+	s.start(args...)
 	s.t.Cleanup(s.verifyAndStop)
 	s.introduce(schema)
 }
@@ -304,6 +329,9 @@ func (s *site) killLeftover() {
 
 // verifyAndStop is the end of every test that wrote.
 func (s *site) verifyAndStop() {
+	if s.abandoned {
+		return
+	}
 	if !s.running() {
 		s.start()
 	}

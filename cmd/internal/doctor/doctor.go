@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 )
@@ -63,8 +64,10 @@ type Config struct {
 	Status   func(context.Context, any) error // asks the writer (adm.server.status) and decodes the answer
 	Now      func() time.Time                 // the clock of this machine
 
-	// Space gives free and all bytes of the disk under a folder; nil: as the system says.
-	Space func(dir string) (free, total uint64, err error)
+	Limits space.Limits // of free space, as they are set for this data folder
+
+	// Look asks for the file system under a folder; nil: as the system says.
+	Look func(dir string) (space.Usage, error)
 }
 
 // Problem is why something could not be had, with what to do about it.
@@ -143,5 +146,6 @@ func (x *examination) online(ctx context.Context) {
 		defer logs.Close()
 		x.streams(ctx, logs, members)
 	}
+	x.kept(ctx, connect)
 	x.engines(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/eventfuldb/eventful/cmd/internal/doctor"
 	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
@@ -25,6 +27,7 @@ import (
 type logState struct {
 	Log     string `json:"log"`
 	State   string `json:"state"`
+	Lost    bool   `json:"shortened"`
 	Error   string `json:"error"`
 	Indexed uint64 `json:"indexed"`
 	Lag     uint64 `json:"lag-events"`
@@ -50,12 +53,12 @@ func installation(t *testing.T, answers ...[]logState) doctor.Config {
 	t.Cleanup(n.Shutdown)
 	writeBlock(t, n)
 	for _, store := range []string{run.StateDir(dir, "patient"), run.IndexDir(dir, "patient")} {
-		if err := errors.Join(os.MkdirAll(store, 0o700), os.WriteFile(filepath.Join(store, "state.json"), nil, 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(store, 0o700), os.WriteFile(filepath.Join(store, "lock"), nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return doctor.Config{DataDir: dir, Version: "1.0.0", Running: &run.Info{Format: 1, PID: 1, Version: "1.0.0"}, URL: n.ClientURL(), Keys: keys, Secrets: secrets,
-		Now: time.Now, Space: func(string) (uint64, uint64, error) { return 1 << 40, 1 << 41, nil }, Status: writerOf(answers)}
+		Now: time.Now, Limits: space.Limits{Bytes: 1 << 30, Percent: 5}, Look: usage(1<<40, 1<<41, nil), Status: writerOf(answers)}
 }
 
 // writerOf answers one after the other, the last one again and again; without any the log is served and indexed.
@@ -119,12 +122,15 @@ func TestFindings(t *testing.T) {
 		"healthy":               {},
 		"clock behind":          {change: func(c *doctor.Config) { c.Now = late }, want: []string{"clock: the clock of server eventful-ward is 1h0m0", "clock: the clock of this machine is 59m"}},
 		"clock ahead":           {change: func(c *doctor.Config) { c.Now = early }, want: []string{"clock: the clock of server eventful-ward is "}},
-		"less than 1 GiB":       {change: space(1<<30-1, 1<<31), want: []string{"disk: 1024.0 MiB free of 2.0 GiB"}},
-		"less than 5 %":         {change: space(4<<30, 100<<30), want: []string{"disk: 4.0 GiB free of 100.0 GiB"}},
-		"disk unreadable":       {change: func(c *doctor.Config) { c.Space = nil; c.DataDir += "/gone" }, want: []string{"disk: free space of ", "stores: ", "stores: "}},
+		"less than 1 GiB":       {change: disk(usage(1<<30-1, 1<<31, nil)), want: []string{"disk: the disk of the data folder has 1024.0 MiB free of 2.0 GiB, and 1.0 GiB must stay free"}},
+		"less than 5 %":         {change: disk(usage(4<<30, 100<<30, nil)), want: []string{"disk: the disk of the data folder has 4.0 GiB free of 100.0 GiB, and 5.0 GiB must stay free"}},
+		"read-only":             {change: disk(usage(1<<40, 1<<41, syscall.EROFS)), want: []string{"disk: the data folder cannot be written: read-only file system"}},
+		"guard is off":          {change: func(c *doctor.Config) { c.Status = statusOf(`"disks":[{"folder":"logs","limit":0}]`) }, want: []string{"disk: the guard is off"}},
+		"writes are refused":    {change: func(c *doctor.Config) { c.Status = statusOf(`"refusing":"the disk of the logs is full"`) }, want: []string{"disk: the writer refuses writes: the disk of the logs is full"}},
 		"another version":       {change: func(c *doctor.Config) { c.Version = "1.0.1" }, want: []string{"versions: the server is eventful 1.0.0, and this is eventful 1.0.1"}},
 		"recovering":            {answers: [][]logState{{{Log: "patient", State: "recovering"}}}, want: []string{"writer: log patient is recovering"}},
 		"damaged":               {answers: [][]logState{{{Log: "patient", State: "stopped", Error: "the log is damaged"}}}, want: []string{"writer: log patient is stopped: the log is damaged"}},
+		"lost its end":          {answers: [][]logState{{{Log: "patient", State: "serving", Lost: true, Error: "block 7 is gone"}}}, want: []string{"writer: log patient has lost acknowledged events: block 7 is gone"}},
 		"index far behind":      {answers: [][]logState{{{Log: "patient", State: "serving", Lag: 1e6}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 1e6}}}, want: []string{"index: the index of log patient is 1000000 events behind"}},
 		"index stands still":    {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}}, want: []string{"index: the index of log patient stands still, 5 events behind"}},
 		"index moves":           {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 4}}}},
@@ -148,6 +154,19 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-func space(free, total uint64) func(*doctor.Config) {
-	return func(c *doctor.Config) { c.Space = func(string) (uint64, uint64, error) { return free, total, nil } }
+func usage(free, total uint64, unwritable error) func(string) (space.Usage, error) {
+	return func(string) (space.Usage, error) {
+		return space.Usage{Free: free, Total: total, Unwritable: unwritable}, nil
+	}
+}
+
+func disk(look func(string) (space.Usage, error)) func(*doctor.Config) {
+	return func(c *doctor.Config) { c.Look = look }
+}
+
+// statusOf is a writer that serves every log, with more to say.
+func statusOf(more string) func(context.Context, any) error {
+	return func(_ context.Context, into any) error {
+		return json.Unmarshal([]byte(`{"logs":[{"log":"patient","state":"serving","indexed":1}],`+more+`}`), into)
+	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 )
 
 const (
@@ -20,7 +22,9 @@ const (
 
 // status is the part of adm.server.status that is read.
 type status struct {
-	Logs []logStatus `json:"logs"`
+	Logs     []logStatus    `json:"logs"`
+	Refusing string         `json:"refusing"` // why writes are refused; empty: they are not
+	Disks    []space.Volume `json:"disks"`    // of the writer's process
 }
 
 type logStatus struct {
@@ -28,6 +32,7 @@ type logStatus struct {
 	State     string `json:"state"`
 	Indexed   uint64 `json:"indexed"`
 	LagEvents uint64 `json:"lag-events"`
+	Shortened bool   `json:"shortened"`
 	Error     string `json:"error"`
 }
 
@@ -40,6 +45,7 @@ func (x *examination) engines(ctx context.Context) {
 		return
 	}
 	x.writers(first)
+	x.refusing(first)
 	if !here {
 		x.notChecked("it is in another process: `eventful_projector_lag_events` of the projector says how far it is")(checkIndex)
 		x.notChecked("they lie beside engines in other processes")(checkStores)
@@ -70,6 +76,9 @@ func (x *examination) writers(s status) {
 	serving := 0
 	for _, l := range s.Logs {
 		switch {
+		case l.Shortened:
+			x.found(checkWriter, "put back the newest backup of the logs; or accept the loss, and remove the folder that shows it. Until then `eventful aggregate:verify` says TRUNCATED",
+				"log %s has lost acknowledged events: %s", l.Log, l.orNothing())
 		case l.State == "serving" && l.Error == "":
 			serving++
 		case l.State == "recovering":
@@ -81,6 +90,21 @@ func (x *examination) writers(s status) {
 	}
 	if serving == len(s.Logs) {
 		x.ok(checkWriter, "serves every log (%d)", serving)
+	}
+}
+
+// refusing says what the writer's guard sees on its machine, where that is not this one.
+func (x *examination) refusing(s status) {
+	if len(s.Disks) > 0 && !slices.ContainsFunc(s.Disks, func(d space.Volume) bool { return d.Limit > 0 }) {
+		x.unguarded()
+	}
+	switch {
+	case s.Refusing != "":
+		x.found(checkDisk, "make room or raise the limit of what is named; writing goes on by itself", "the writer refuses writes: %s", s.Refusing)
+	case x.Running == nil:
+		for _, d := range s.Disks {
+			x.ok(checkDisk, "%s of the writer's process: %s", d.Folder, d)
+		}
 	}
 }
 
@@ -135,7 +159,7 @@ func (x *examination) stores(s status) {
 	missing := 0
 	for _, l := range s.Logs {
 		for what, dir := range map[string]string{"writer's state": run.StateDir(x.DataDir, l.Log), "index": run.IndexDir(x.DataDir, l.Log)} {
-			if _, err := os.Stat(filepath.Join(dir, "state.json")); err != nil {
+			if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
 				missing++
 				x.found(checkStores, "`eventful restart`: it is made anew from the log", "the %s of log %s is not where it was left: %v", what, l.Log, err)
 			}

@@ -7,16 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
-)
-
-// Free space below which a disk is a finding: the larger of the two.
-const (
-	minFree      = 1 << 30
-	minFreeShare = 20 // one part in so many: 5 %
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 )
 
 // permissions looks at what only its owner may touch.
@@ -72,29 +65,27 @@ func (x *examination) versions() {
 	x.ok(checkVersions, "eventful %s, the server too; config.toml format %d, run.json format %d", x.Version, settings.Format, x.Running.Format)
 }
 
-// disk looks at the free space under the data folder.
+// disk looks at the disks under the data folder. The running writer, which may have been started with other limits, is asked too (refusing).
 func (x *examination) disk() {
-	look := x.Space
+	look := x.Look
 	if look == nil {
-		look = space
+		look = space.Look
 	}
-	free, total, err := look(x.DataDir)
-	switch {
-	case err != nil:
-		x.found(checkDisk, "run doctor as the user who owns the data folder", "free space of %s: %v", x.DataDir, err)
-	case free < max(minFree, total/minFreeShare):
-		x.found(checkDisk, "make room or move the data folder to a larger disk: JetStream stops a stream whose disk is full until the server starts anew",
-			"%s free of %s, less than 1 GiB or 5 %%", size(free), size(total))
-	default:
-		x.ok(checkDisk, "%s free of %s", size(free), size(total))
+	if x.Running == nil && x.Limits == (space.Limits{}) {
+		x.unguarded()
 	}
+	guard := space.New(space.Config{Folders: []space.Folder{{Name: "data folder", Dir: x.DataDir}}, Limits: x.Limits, Look: look})
+	v := guard.Volumes()[0]
+	if p := guard.Check(); p != nil {
+		x.found(checkDisk, p.Hint, "%s: writes are refused, reads are answered", p.Detail)
+		return
+	}
+	x.ok(checkDisk, "%s", v)
 }
 
-// space is what this user may still write under a folder, and all there is.
-func space(dir string) (free, total uint64, err error) {
-	var s unix.Statfs_t
-	err = unix.Statfs(dir, &s)
-	return uint64(s.Bavail) * uint64(s.Bsize), uint64(s.Blocks) * uint64(s.Bsize), err
+func (x *examination) unguarded() {
+	x.found(checkDisk, "set min-free or min-free-percent: `eventful restart --min-free=1GiB --min-free-percent=5`, and the same with `eventful config`",
+		"the guard is off that refuses writes before the disk is full")
 }
 
 // storesAtRest says what local stores lie in the folder of a server that does not run.

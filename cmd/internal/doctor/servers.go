@@ -2,12 +2,12 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 )
 
@@ -40,7 +40,7 @@ func (x *examination) servers(ctx context.Context, sys *nats.Conn) (members int)
 		if s.MaxStore > 0 && float64(s.Used) > float64(s.MaxStore)*fullShare/100 {
 			full = true
 			x.found(checkServers, "raise max_file_store in the server's jetstream block, and give it the disk for that",
-				"server %s has used %s of the %s that its JetStream store may hold", s.Name, size(s.Used), size(uint64(s.MaxStore)))
+				"server %s has used %s of the %s that its JetStream store may hold", s.Name, space.Format(s.Used), space.Format(uint64(s.MaxStore)))
 		}
 	}
 	switch {
@@ -106,18 +106,4 @@ func aheadOrBehind(d time.Duration) string {
 		return d.Abs().Round(time.Millisecond).String() + " behind"
 	}
 	return d.Round(time.Millisecond).String() + " ahead of"
-}
-
-// size is a number of bytes for people.
-func size(n uint64) string {
-	const units = "KMGTPE"
-	if n < 1<<10 {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, i := float64(n)/1024, 0
-	for value >= 1024 && i < len(units)-1 {
-		value /= 1024
-		i++
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[i])
 }

@@ -98,5 +98,5 @@ func TestLargestTokenConnects(t *testing.T) {
 	if len(text) < token.MaxSize-100 {
 		t.Fatalf("got a largest token of %d bytes, want about %d", len(text), token.MaxSize)
 	}
-	checkReach(t, n.Node, text, append(slices.Clone(forAll), "qry._.list", "qry._.verify", "adm.import.done"))
+	checkReach(t, n.Node, text, append(slices.Clone(forAll), "qry._.list", "qry._.verify", "adm.import.done", "adm.staged.add", "adm.staged.commit", "adm.inbox.status"))
 }

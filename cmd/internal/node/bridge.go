@@ -3,6 +3,8 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -11,7 +13,8 @@ import (
 
 // bridge carries the server's log into ours, and keeps its first fatal message: the server reports that way what keeps it from starting.
 type bridge struct {
-	log zerolog.Logger
+	log    zerolog.Logger
+	broken func(why string) // told what says that the store cannot be written
 
 	mu    sync.Mutex // guards first
 	first error
@@ -19,8 +22,20 @@ type bridge struct {
 
 var _ server.Logger = (*bridge)(nil)
 
-func newBridge(log zerolog.Logger) *bridge {
-	return &bridge{log: log.With().Str("component", "nats").Logger()}
+func newBridge(log zerolog.Logger, broken func(string)) *bridge {
+	return &bridge{log: log.With().Str("component", "nats").Logger(), broken: broken}
+}
+
+// storeErrors are what nats-server 2.15 says, in these words, when it could not write a stream (which then takes nothing more) or turns JetStream off. It tells
+// nobody in another way: the publisher gets no answer.
+var storeErrors = []string{"critical write error", "resources, will be disabled", "disabling jetstream"}
+
+func (b *bridge) look(format string, v []any) {
+	message := fmt.Sprintf(format, v...)
+	lower := strings.ToLower(message)
+	if slices.ContainsFunc(storeErrors, func(words string) bool { return strings.Contains(lower, words) }) {
+		b.broken(message)
+	}
 }
 
 // debug reports whether debug messages are wanted. Trace messages, which repeat the protocol with its tokens, never are.
@@ -36,10 +51,16 @@ func (b *bridge) fatal() error {
 func (b *bridge) Noticef(format string, v ...any) { b.log.Info().Msgf(format, v...) }
 
 // Warnf is part of server.Logger.
-func (b *bridge) Warnf(format string, v ...any) { b.log.Warn().Msgf(format, v...) }
+func (b *bridge) Warnf(format string, v ...any) {
+	b.log.Warn().Msgf(format, v...)
+	b.look(format, v)
+}
 
 // Errorf is part of server.Logger.
-func (b *bridge) Errorf(format string, v ...any) { b.log.Error().Msgf(format, v...) }
+func (b *bridge) Errorf(format string, v ...any) {
+	b.log.Error().Msgf(format, v...)
+	b.look(format, v)
+}
 
 // Debugf is part of server.Logger.
 func (b *bridge) Debugf(format string, v ...any) { b.log.Debug().Msgf(format, v...) }

@@ -3,12 +3,18 @@
 // Side effects of Start in order, and what a crash behind each leaves: (1) the lock on the store: nothing, the kernel frees it; (2) the key check: it says which
 // key the store has, whether or not anything was stored yet; (3) account JWTs for the resolver, each only where there is none that is as new: they are as
 // good as before; (4) the server: JetStream recovers its store by itself. Shutdown undoes 4 and 1.
+//
+// A server that could not write its store takes nothing more until it is started anew. The node does that by itself when the store can be written again (keep.go);
+// connections of engines and clients find the new server, on the same port.
 package node
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -42,14 +48,22 @@ type Config struct {
 	Secrets     *keyring.Secrets
 	Log         zerolog.Logger
 	NoSync      bool // DANGER: do not flush each write; acknowledged events can be lost. For benchmarks only
+
+	// Usable tells whether the store can be written again after it could not; nil: try at once.
+	Usable func() error
 }
 
 // Node is a running server. Safe for concurrent use.
 type Node struct {
-	config   Config
+	config Config
+	lock   *lock
+	keeper *keeper
+
+	mu       sync.Mutex // guards what follows
 	server   *server.Server
 	accounts *accounts
-	lock     *lock
+	fault    error // why the store cannot be written; nil: it can
+	faults   int   // how many there were
 }
 
 // Start returns when the server accepts connections and JetStream serves every stream in the store. Where the caller can do something about it
@@ -64,10 +78,13 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{config: c, lock: lock}
+	n.keeper = newKeeper(n)
 	if err := n.start(ctx); err != nil {
 		n.Shutdown()
 		return nil, err
 	}
+	n.config.Port = n.port() // the one that it got: a server that is started anew must be found there
+	n.keeper.begin()
 	return n, nil
 }
 
@@ -75,52 +92,93 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := checkKey(n.config.StoreDir, n.config.Secrets.JetStreamKey); err != nil {
 		return err
 	}
-	if n.accounts, err = openAccounts(n.config.ResolverDir, n.config.Keyring); err != nil {
-		return err
-	}
-	options, err := n.options()
+	accounts, err := openAccounts(n.config.ResolverDir, n.config.Keyring)
 	if err != nil {
 		return err
 	}
-	if n.server, err = server.NewServer(options); err != nil {
-		return fmt.Errorf("set up the NATS server: %w", err)
-	}
-	bridge := newBridge(n.config.Log)
-	n.server.SetLoggerV2(bridge, bridge.debug(), false, false)
-	if err := n.run(ctx, bridge); err != nil {
+	options, err := n.options(accounts)
+	if err != nil {
+		accounts.resolver.Close()
 		return err
 	}
-	if err := checkStreams(n.server, n.config.StoreDir); err != nil {
+	s, err := server.NewServer(options)
+	if err != nil {
+		accounts.resolver.Close()
+		return fmt.Errorf("set up the NATS server: %w", err)
+	}
+	n.set(s, accounts)
+	bridge := newBridge(n.config.Log, n.keeper.report)
+	s.SetLoggerV2(bridge, bridge.debug(), false, false)
+	if err := n.run(ctx, s, bridge); err != nil {
+		return err
+	}
+	if err := checkStreams(s, n.config.StoreDir); err != nil {
 		return err
 	}
 	return n.SaveAccounts()
 }
 
+func (n *Node) set(s *server.Server, a *accounts) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.server, n.accounts = s, a
+}
+
+// now is the present server with its accounts; nil while there is none.
+func (n *Node) now() (*server.Server, *accounts) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.server, n.accounts
+}
+
 // run starts the server and waits until it is ready; recovering a large store takes its time, so only ctx bounds that.
-func (n *Node) run(ctx context.Context, bridge *bridge) error {
+func (n *Node) run(ctx context.Context, s *server.Server, bridge *bridge) error {
 	started := make(chan struct{})
-	go func() { defer close(started); n.server.Start() }()
+	go func() { defer close(started); s.Start() }()
 	select {
 	case <-started:
 	case <-ctx.Done():
-		n.server.Shutdown()
+		s.Shutdown()
 		<-started
 		return fmt.Errorf("start the NATS server: %w", ctx.Err())
 	}
 	if err := bridge.fatal(); err != nil {
 		return listenProblem(n.config.Host, n.config.Port, fmt.Errorf("start the NATS server: %w", err))
 	}
-	if !n.server.ReadyForConnections(readyPatience) {
+	if !s.ReadyForConnections(readyPatience) {
 		return problem.New(problem.Unavailable, "the NATS server was not ready within %s", readyPatience).WithHint("look into the log for the reason")
 	}
-	if !n.server.JetStreamEnabled() {
+	if !s.JetStreamEnabled() {
 		return errors.New("start the NATS server: JetStream did not start")
 	}
 	return nil
 }
 
 // ClientURL is where clients connect to.
-func (n *Node) ClientURL() string { return n.server.ClientURL() }
+func (n *Node) ClientURL() string {
+	host := n.config.Host
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(n.config.Port))
+}
+
+func (n *Node) port() int {
+	s, _ := n.now()
+	if a, ok := s.Addr().(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return n.config.Port
+}
+
+// InProcessConn is part of nats.InProcessConnProvider: connections go to the present server. While there is none they try again.
+func (n *Node) InProcessConn() (net.Conn, error) {
+	s, _ := n.now()
+	if s == nil {
+		return nil, errors.New("the NATS server is being started anew")
+	}
+	return s.InProcessConn()
+}
 
 // Options gives what an in-process connection of an engine needs: the server, and a new user with all rights in the account. The name is for
 // monitoring. They can be joined with further ones, as the log's connection needs.
@@ -129,7 +187,7 @@ func (n *Node) Options(account keyring.Account, name string) ([]nats.Option, err
 	if err != nil {
 		return nil, fmt.Errorf("make credentials of %s: %w", name, err)
 	}
-	return []nats.Option{nats.Name(name), nats.InProcessServer(n.server), nats.UserJWTAndSeed(userJWT, string(seed))}, nil
+	return []nats.Option{nats.Name(name), nats.InProcessServer(n), nats.UserJWTAndSeed(userJWT, string(seed))}, nil
 }
 
 // Conn connects an engine in this process to an account, with all rights in it. The caller closes the connection before Shutdown.
@@ -147,21 +205,39 @@ func (n *Node) Conn(account keyring.Account, extra ...nats.Option) (*nats.Conn, 
 
 // AccountJWT is the account as the server has it at present.
 func (n *Node) AccountJWT(account keyring.Account) (string, error) {
-	return n.accounts.present(n.config.Keyring.AccountID(account))
+	_, a := n.now()
+	if a == nil {
+		return "", errors.New("read an account: the NATS server is being started anew")
+	}
+	return a.present(n.config.Keyring.AccountID(account))
 }
 
 // SaveAccounts makes the present account JWTs survive a power cut: the server writes them without a flush. It is called after every update of an
 // account, before the update is confirmed to anybody.
-func (n *Node) SaveAccounts() error { return n.accounts.save() }
+func (n *Node) SaveAccounts() error {
+	_, a := n.now()
+	if a == nil {
+		return errors.New("save the accounts: the NATS server is being started anew")
+	}
+	return a.save()
+}
 
 // Shutdown ends the server, waits for it, and frees the store. It may be called more than once, but not at the same time.
 func (n *Node) Shutdown() {
-	if n.server != nil {
-		n.server.Shutdown()
-		n.server.WaitForShutdown()
-	}
-	if n.accounts != nil {
-		n.accounts.resolver.Close()
-	}
+	n.keeper.end()
+	n.stop()
 	n.lock.release()
+}
+
+// stop ends the present server, if there is one.
+func (n *Node) stop() {
+	s, a := n.now()
+	n.set(nil, nil)
+	if s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+	if a != nil {
+		a.resolver.Close()
+	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // options are the settings of the server; each is what docs/spec and the guarantees rest on.
-func (n *Node) options() (*server.Options, error) {
+func (n *Node) options(accounts *accounts) (*server.Options, error) {
 	c := n.config
 	operator, err := jwt.DecodeOperatorClaims(c.Keyring.OperatorJWT())
 	if err != nil {
@@ -34,7 +34,7 @@ func (n *Node) options() (*server.Options, error) {
 		MaxControlLine:         maxControlLine,
 		TrustedOperators:       []*jwt.OperatorClaims{operator},
 		SystemAccount:          c.Keyring.AccountID(keyring.SYS),
-		AccountResolver:        n.accounts.resolver,
+		AccountResolver:        accounts.resolver,
 		JetStream:              true,
 		StoreDir:               c.StoreDir,
 		JetStreamMaxStore:      maxStore,

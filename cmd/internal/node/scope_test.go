@@ -22,10 +22,11 @@ import (
 // every subject a token is tried on; a name of one letter stands for an aggregate id.
 var subjects = []string{
 	"cmd.patient", "cmd.patient.A.crp", "cmd.ward", "cmd.ward.A.crp", "cmd", "cmd.*", "cmd.>",
-	"inbox.cmd.patient.A.crp", "inbox.cmd.ward.A.crp",
+	"inbox.cmd.patient", "inbox.cmd.patient.A.crp", "inbox.cmd.ward", "inbox.cmd.ward.A.crp", "inbox.cmd",
 	"qry.patient.list", "qry.patient.verify", "qry.patient.A.get", "qry.patient.A.verify", "qry.ward.list", "qry.ward.A.verify",
 	"qry._.list", "qry._.verify",
 	"adm.server.status", "adm.schema.list", "adm.schema.show", "adm.schema.migrate", "adm.key.add", "adm.token.issue", "adm.import.done",
+	"adm.staged.add", "adm.staged.commit", "adm.inbox.status",
 	"evt.ward.patient", "event.patient.A.crp", "$JS.API.INFO", "$JS.API.STREAM.CREATE.x", "$SRV.PING", "$SYS.REQ.SERVER.PING",
 	"_INBOX.x", "eventful", "foo",
 }
@@ -41,12 +42,14 @@ func TestScopedTokenReachesItsSubjectsOnly(t *testing.T) {
 		want       []string
 	}{
 		"write": {[]token.Action{token.ActionWrite}, []string{"patient"},
-			[]string{"cmd.patient", "cmd.patient.A.crp", "inbox.cmd.patient.A.crp", "adm.import.done"}},
+			[]string{"cmd.patient", "cmd.patient.A.crp", "inbox.cmd.patient", "inbox.cmd.patient.A.crp", "adm.import.done",
+				"adm.staged.add", "adm.staged.commit", "adm.inbox.status"}},
 		"read": {[]token.Action{token.ActionRead}, []string{"patient"}, []string{"qry.patient.list", "qry.patient.verify", "qry.patient.A.get",
 			"qry.patient.A.verify", "qry._.list", "qry._.verify"}},
 		"verify": {[]token.Action{token.ActionVerify}, []string{"patient"}, []string{"qry.patient.verify", "qry.patient.A.verify", "qry._.verify"}},
 		"write and read, all types": {[]token.Action{token.ActionWrite, token.ActionRead}, []string{token.All},
-			[]string{"cmd.patient", "cmd.patient.A.crp", "cmd.ward", "cmd.ward.A.crp", "inbox.cmd.patient.A.crp", "inbox.cmd.ward.A.crp",
+			[]string{"cmd.patient", "cmd.patient.A.crp", "cmd.ward", "cmd.ward.A.crp", "inbox.cmd.patient", "inbox.cmd.patient.A.crp", "inbox.cmd.ward",
+				"inbox.cmd.ward.A.crp", "adm.staged.add", "adm.staged.commit", "adm.inbox.status",
 				"qry.patient.list", "qry.patient.verify", "qry.patient.A.get", "qry.patient.A.verify", "qry.ward.list", "qry.ward.A.verify", "qry._.list",
 				"qry._.verify", "adm.import.done", "cmd.*", "cmd.>"}},
 		"archive": {[]token.Action{token.ActionArchive}, []string{"patient"}, nil},
@@ -65,7 +68,8 @@ func TestScopedTokenReachesItsSubjectsOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkReach(t, n.Node, text, append(slices.Clone(forAll), "adm.schema.migrate", "adm.key.add", "adm.token.issue", "adm.import.done"))
+		checkReach(t, n.Node, text, append(slices.Clone(forAll), "adm.schema.migrate", "adm.key.add", "adm.token.issue", "adm.import.done",
+			"adm.staged.add", "adm.staged.commit", "adm.inbox.status"))
 	})
 	t.Run("local", func(t *testing.T) {
 		text, _, err := n.secrets.LocalUser()
@@ -145,7 +149,8 @@ func TestAuthKeyWorksAtOnceAndBehindARestart(t *testing.T) {
 		t.Fatal("got a connection before the key was added, want none")
 	}
 	addKey(t, s, n, token.Key{ID: id, Name: "k", Aggregates: []string{"patient"}, Actions: []token.Action{token.ActionWrite}})
-	checkReach(t, n, text, append(slices.Clone(forAll), "cmd.patient", "cmd.patient.A.crp", "inbox.cmd.patient.A.crp", "adm.import.done"))
+	checkReach(t, n, text, append(slices.Clone(forAll), "cmd.patient", "cmd.patient.A.crp", "inbox.cmd.patient", "inbox.cmd.patient.A.crp",
+		"adm.import.done", "adm.staged.add", "adm.staged.commit", "adm.inbox.status"))
 	n.Shutdown()
 
 	n = s.start(t)

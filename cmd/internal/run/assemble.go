@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
@@ -28,10 +27,11 @@ const (
 
 // assemble puts the engines together: connections, log store, writer, projector, doors. release closes the connections after all engines ended.
 func (e Engines) assemble(ctx context.Context) (engines []engine, release func(), err error) {
-	c := &connections{again: make(chan struct{}, 1)}
+	c := &connections{again: make(chan struct{}, 1), recent: jetlog.NewRecent()}
+	end := c.close
 	defer func() {
 		if err != nil {
-			c.close()
+			end()
 		}
 	}()
 	if err := c.open(e); err != nil {
@@ -41,44 +41,78 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		return nil, nil, err
 	}
 	engines = append(engines, engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()})
+	guard := e.guardSpace(c)
+	engines = append(engines, engine{"space guard", guard.Run, closed()})
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
-		p, store, err := e.projector(c)
+		p, store, err := e.projector(c, guard)
 		if err != nil {
 			return nil, nil, err
 		}
 		api.Projector, api.Store = p, store
 		engines = append(engines, engine{"projector", p.Run, closed()}) // nothing waits for an index: queries are refused while it is built
 	}
+	var m *membership
 	if e.Writer {
-		w, err := e.writer(c, api.Projector)
-		if err != nil {
+		if m, err = join(filepath.Join(e.Dir, stateDir)); err != nil {
 			return nil, nil, err
 		}
-		api.Writer = w
-		engines = append(engines, engine{"writer", w.Run, w.Ready()})
+		end = func() {
+			c.close()
+			_ = m.lock.Release() // nothing is lost by it; the kernel releases it with the process
+		}
+		if api.Writer, err = e.writer(c, api.Projector, guard, m); err != nil {
+			return nil, nil, err
+		}
 		e.accounts(&api, c.sys)
+		if err := e.keeps(ctx, c, &api); err != nil {
+			return nil, nil, err
+		}
 	}
-	api.Status = func() any { return statusOf(e.Site, api.Writer, api.Projector) }
+	api.Status = func(ctx context.Context) any { return statusOf(ctx, e.Site, api.Writer, api.Projector, guard) }
 	doors, err := natsapi.New(api)
 	if err != nil {
 		return nil, nil, err
 	}
-	open := make(chan struct{})
-	run := func(ctx context.Context) error {
-		if api.Writer != nil {
-			select {
-			case <-api.Writer.Ready(): // before that it knows no auth key, and would refuse tokens that are good
-			case <-ctx.Done():
-				return nil
-			}
-			if err := e.restoreKeys(ctx, api); err != nil {
-				e.Log.Warn().Err(err).Msg("account APP could not be held against the recorded auth keys")
-			}
-		}
-		return doors.Run(ctx, func() { close(open) })
+	engines = append(engines, e.doors(doors))
+	if w := api.Writer; w != nil {
+		engines = append(engines, engine{"writer", w.Run, w.Ready()}) // it ends before the doors: what it holds when it hands a log over goes out by them
+		restored := make(chan struct{})
+		engines = append(engines, engine{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m, restored) }, restored})
 	}
-	return append(engines, engine{"doors", run, open}), c.close, nil
+	if api.Inbox != nil {
+		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
+	}
+	return engines, end, nil
+}
+
+// doors answer from the start; the writer lets requests in log by log, when it knows the auth keys.
+func (e Engines) doors(doors *natsapi.API) engine {
+	open := make(chan struct{})
+	return engine{"doors", func(ctx context.Context) error { return doors.Run(ctx, func() { close(open) }) }, open}
+}
+
+// settle looks once, when the writer knows the recorded auth keys, that the account has them all; then it keeps note of whether there are other writers.
+func (e Engines) settle(ctx context.Context, api natsapi.Config, m *membership, done chan<- struct{}) error {
+	select {
+	case <-api.Writer.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	if err := e.restoreKeys(ctx, api); err != nil && ctx.Err() == nil {
+		e.Log.Warn().Err(err).Msg("account APP could not be held against the recorded auth keys")
+	}
+	close(done)
+	for {
+		if err := m.note(api.Writer.Others()); err != nil {
+			e.Log.Warn().Err(err).Msg("folder of the writer's states could not be written")
+		}
+		select {
+		case <-m.changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 func closed() <-chan struct{} {
@@ -90,7 +124,11 @@ func closed() <-chan struct{} {
 // connections are those of the engines. The writer's log connection carries nothing else: its appends must stay in order.
 type connections struct {
 	writing, reading, app, sys *nats.Conn
+	sharing                    *nats.Conn    // leases, and calls between writers
+	keeping                    *nats.Conn    // staged commits, refused commands
+	inbox                      *nats.Conn    // of senders that do not wait
 	again                      chan struct{} // has one element when the system connection came back, perhaps to another server
+	recent                     *jetlog.Recent
 }
 
 func (c *connections) open(e Engines) (err error) {
@@ -101,7 +139,10 @@ func (c *connections) open(e Engines) (err error) {
 		options []nats.Option
 	}{
 		{&c.writing, keyring.LOG, e.Writer, jetlog.ConnectOptions()},
+		{&c.sharing, keyring.LOG, e.Writer, jetlog.ConnectOptions()},
 		{&c.reading, keyring.LOG, e.Projector, jetlog.ConnectOptions()},
+		{&c.keeping, keyring.LOG, e.Writer, jetlog.ConnectOptions()},
+		{&c.inbox, keyring.APP, e.Writer, jetlog.ConnectOptions()},
 		{&c.app, keyring.APP, true, []nats.Option{nats.MaxReconnects(-1)}},
 		{&c.sys, keyring.SYS, true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
 	} {
@@ -116,7 +157,7 @@ func (c *connections) open(e Engines) (err error) {
 }
 
 func (c *connections) close() {
-	for _, nc := range []*nats.Conn{c.writing, c.reading, c.app, c.sys} {
+	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.inbox, c.app, c.sys} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -162,28 +203,35 @@ func (e Engines) guardSync(ctx context.Context, c *connections) error {
 	}
 }
 
-func (e Engines) projector(c *connections) (*projector.Projector, *jetlog.Store, error) {
-	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{})
+func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Projector, *jetlog.Store, error) {
+	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{Recent: c.recent})
 	if err != nil {
 		return nil, nil, err
 	}
 	p, err := projector.New(projector.Config{
 		Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site,
-		MemoryThreshold: e.MemoryThreshold, Log: e.Log, Metrics: e.Metrics,
+		Room: func() error { return roomForIndex(guard) }, MemoryThreshold: e.MemoryThreshold, Log: e.Log, Metrics: e.Metrics,
 	})
 	return p, store, err
 }
 
-func (e Engines) writer(c *connections, p *projector.Projector) (*writer.Writer, error) {
-	store, err := jetlog.New(c.writing, e.Site, jetlog.Options{Replicas: e.Replicas})
+func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Watcher, m *membership) (*writer.Writer, error) {
+	store, err := jetlog.New(c.writing, e.Site, jetlog.Options{Replicas: e.Replicas, Recent: c.recent})
 	if err != nil {
 		return nil, err
 	}
 	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Log: e.Log, Metrics: e.Metrics}
+	cfg.Room = guard.Check
 	cfg.MaxBlock = min(maxBlock, int(c.writing.MaxPayload())-blockHeadroom)
 	if p != nil {
 		cfg.Opened = p.Notify
 	}
+	shared, err := jetlog.New(c.sharing, e.Site, jetlog.Options{Replicas: e.Replicas})
+	if err != nil {
+		return nil, err
+	}
+	cfg.Peers, cfg.Lease = shared.Peers(), m.config(e.LogDir != "")
+	cfg.Lease.Table = shared.Leases()
 	return writer.New(cfg)
 }
 
@@ -200,55 +248,6 @@ func (e Engines) accounts(api *natsapi.Config, sys *nats.Conn) {
 		}
 		return nil
 	}
-}
-
-// engineStatus is the answer of adm.server.status.
-type engineStatus struct {
-	Site    string      `json:"site"`
-	Version string      `json:"version"`
-	Logs    []logStatus `json:"logs"`
-	Held    int         `json:"held"`  // decoded events in memory
-	Limit   int         `json:"limit"` // of them, at most
-}
-
-// logStatus is how a log is written and how far its index is.
-type logStatus struct {
-	Log       string `json:"log"`
-	State     string `json:"state"`      // of writing it, or without a writer of indexing it
-	Position  string `json:"position"`   // sequence of its newest block
-	Indexed   uint64 `json:"indexed"`    // last sequence in the index
-	LagEvents uint64 `json:"lag-events"` // stored and not yet in the index
-	Error     string `json:"error,omitempty"`
-}
-
-func statusOf(site string, w *writer.Writer, p *projector.Projector) engineStatus {
-	s := engineStatus{Site: site, Version: Version(), Logs: []logStatus{}}
-	indexed := make(map[string]projector.LogStatus)
-	if p != nil {
-		s.Held, s.Limit = p.Held()
-		for _, l := range p.Status() {
-			indexed[l.Log] = l
-		}
-	}
-	if w != nil {
-		for _, l := range w.Status() {
-			i := indexed[l.Log]
-			delete(indexed, l.Log)
-			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Error: l.Error + i.Error}
-			switch {
-			case l.Serving:
-				one.State = "serving"
-			case l.Error != "":
-				one.State = "stopped"
-			}
-			s.Logs = append(s.Logs, one)
-		}
-	}
-	for _, i := range indexed {
-		s.Logs = append(s.Logs, logStatus{Log: i.Log, State: i.State, Position: strconv.FormatUint(i.Last, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Error: i.Error})
-	}
-	slices.SortFunc(s.Logs, func(a, b logStatus) int { return strings.Compare(a.Log, b.Log) })
-	return s
 }
 
 var semantic = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)

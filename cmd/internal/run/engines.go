@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
@@ -31,6 +32,10 @@ type Engines struct {
 	Replicas        int                                                       // of the streams that the writer makes: 1, 3 or 5; 0: 1
 	MemoryThreshold int                                                       // decoded events that the projector keeps in memory
 	UnsafeNoSync    bool                                                      // accept servers that do not flush each write
+	Limits          space.Limits                                              // of free space, below which nothing is written
+	LogDir          string                                                    // where the logs lie; empty: on other machines, whose servers are asked
+	Fault           func() error                                              // why the logs cannot be written though there is room; nil: unknown here
+	Guarded         func(*space.Watcher)                                      // default none: gets the guard of the writer before anything is started
 	Log             zerolog.Logger
 	Metrics         prometheus.Registerer
 }
@@ -53,6 +58,9 @@ type running struct {
 // Run starts the engines and holds them until ctx ends (nil) or one of them fails. up is called once, when all are ready. They are started in
 // the order of assemble and stopped in the opposite one, each waited for, so that the doors close before what stands behind them.
 func (e Engines) Run(ctx context.Context, up func() error) error {
+	if err := roomToStart(e.Dir); err != nil {
+		return err
+	}
 	if err := e.makeFolders(); err != nil {
 		return err
 	}

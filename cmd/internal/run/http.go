@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
@@ -24,7 +25,24 @@ type health struct {
 	server   *http.Server
 	listener net.Listener
 	ready    atomic.Bool
+	guard    atomic.Pointer[space.Watcher] // of the writer; nil: none here
 }
+
+// accepts reports whether commands are accepted, and else why not.
+func (h *health) accepts() (bool, string) {
+	if !h.ready.Load() {
+		return false, "not ready"
+	}
+	if guard := h.guard.Load(); guard != nil {
+		if p := guard.Check(); p != nil {
+			return false, Refusing + p.Detail
+		}
+	}
+	return true, "ok"
+}
+
+// Refusing is how /readyz begins when everything is up and writes are refused; the reason stands behind it.
+const Refusing = "writes are refused: "
 
 // newRegistry is a metrics registry of our own, so that nothing an imported package registers globally shows up.
 func newRegistry() *prometheus.Registry {
@@ -50,7 +68,7 @@ func listenHTTP(host string, port int, registry *prometheus.Registry) (*health, 
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "eventful_ready", Help: "1 while commands are accepted.",
 	}, func() float64 {
-		if h.ready.Load() {
+		if ok, _ := h.accepts(); ok {
 			return 1
 		}
 		return 0
@@ -64,11 +82,12 @@ func listenHTTP(host string, port int, registry *prometheus.Registry) (*health, 
 }
 
 func (h *health) readyz(w http.ResponseWriter, _ *http.Request) {
-	if !h.ready.Load() {
-		plainText(w, http.StatusServiceUnavailable, "not ready\n")
-		return
+	ok, text := h.accepts()
+	status := http.StatusServiceUnavailable
+	if ok {
+		status = http.StatusOK
 	}
-	plainText(w, http.StatusOK, "ok\n")
+	plainText(w, status, text+"\n")
 }
 
 func plainText(w http.ResponseWriter, status int, text string) {

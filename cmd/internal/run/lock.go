@@ -150,6 +150,14 @@ func isLocked(dir string) (bool, error) {
 }
 
 func notWritable(dir string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return problem.New(problem.NoSpace, "the data folder %s cannot be written: %v", dir, err).
+			WithHint("make room, or move the data folder to a larger disk, and start again: nothing is lost")
+	case errors.Is(err, unix.EROFS):
+		return problem.New(problem.NoSpace, "the data folder %s cannot be written: %v", dir, err).
+			WithHint("mount its file system writable and start again; if the system made it read-only, look into the kernel's log first")
+	}
 	return problem.New(problem.Invalid, "the data folder %s cannot be written: %v", dir, err).
 		WithHint("give its owner the right to write, or name another folder with --data-dir")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/cmd/internal/node"
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -24,6 +25,7 @@ type Server struct {
 	Port            int               // of HTTP; 0: any free one
 	NATSPort        int               // 0: any free one
 	MemoryThreshold int               // decoded events kept in memory; 0: none
+	Space           space.Limits      // of free space, below which writes are refused
 	NoEngines       bool              // NATS only: the engines run elsewhere (cmd/writer, cmd/projector)
 	UnsafeNoSync    bool              // for benchmarks: acknowledged events can be lost
 	Given           map[string]string // settings that were given for this run only; they are noted for restart
@@ -39,6 +41,9 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	if !Configured(s.DataDir) {
 		return problem.New(problem.NotFound, "%s is not configured", s.DataDir).
 			WithHint("run `eventful config` first, or name the right folder with --data-dir")
+	}
+	if err := roomToStart(s.DataDir); err != nil {
+		return err
 	}
 	lock, err := Acquire(s.DataDir)
 	if err != nil {
@@ -65,7 +70,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	kept := make(chan struct{})
 	go func() { defer close(kept); here.keep(inner, s.Log) }()
 	up := false
-	err = s.run(inner, keys, secrets, registry, func(url, credential string) error {
+	err = s.run(inner, keys, secrets, registry, health.guard.Store, func(url, credential string) error {
 		info, err := here.tell(func(i *Info) {
 			i.Site, i.HTTP, i.NATS, i.Credential, i.Ready = keys.Site(), health.url(), url, credential, true
 		})
@@ -87,7 +92,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 }
 
 // run holds the node and the engines. serving is called when commands are accepted.
-func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring.Secrets, registry *prometheus.Registry, serving func(url, credential string) error) error {
+func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring.Secrets, registry *prometheus.Registry, guarded func(*space.Watcher), serving func(url, credential string) error) error {
 	n, err := node.Start(ctx, node.Config{
 		StoreDir:    filepath.Join(s.DataDir, storeDir),
 		ResolverDir: filepath.Join(s.DataDir, resolverDir),
@@ -97,6 +102,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 		Secrets:     secrets,
 		Log:         s.Log,
 		NoSync:      s.UnsafeNoSync,
+		Usable:      func() error { return usable(filepath.Join(s.DataDir, storeDir), s.Space) },
 	})
 	if err != nil {
 		return err
@@ -117,7 +123,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 	return Engines{
 		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.Conn, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
 		Writer: true, Projector: true, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
-		Log: s.Log, Metrics: registry,
+		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: guarded, Log: s.Log, Metrics: registry,
 	}.Run(ctx, up)
 }
 

@@ -78,6 +78,8 @@ func standaloneFlags(cmd *cobra.Command) {
 	flags.String("dek-file", "", "`file` that holds the DEK; - is standard input")
 	flags.String("site", "", "the site that keys.json must belong to")
 	flags.Int("memory-threshold", 100000, "decoded `events` kept in memory, first in first out")
+	flags.String("min-free", "1GiB", "`bytes` that must stay free of the disk of --data-dir and of each server's store")
+	flags.Int("min-free-percent", 5, "the same as a part of them; --help of `eventful start` says what counts")
 	flags.String("http", "", "`address` (host:port) of /livez, /readyz and /metrics; none if not given")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
 }
@@ -106,7 +108,7 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	link := outside{config, keys, secrets, s.Name}
 	engines := Engines{
 		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
-		Writer: s.Writer, Projector: s.Projector, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Log: logger,
+		Writer: s.Writer, Projector: s.Projector, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
 	}
 	return withHealth(cmd.Context(), config.Text("http"), engines, logger)
 }
@@ -143,6 +145,7 @@ func withHealth(ctx context.Context, address string, engines Engines, logger zer
 			return err
 		}
 		up = func() error { health.ready.Store(true); return nil }
+		engines.Guarded = health.guard.Store
 		go func() { defer cancel(); web <- health.serve(ctx) }()
 	}
 	err := engines.Run(ctx, func() error {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -37,6 +38,7 @@ type Config struct {
 	NATSPort        int    // TCP port of NATS; 0: any free one
 	MemoryThreshold int    // decoded events kept in memory, first in first out; 0: none
 	LogLevel        string // trace, debug, info, warn or error
+	Space           space.Limits
 
 	values  []Value
 	flags   *pflag.FlagSet
@@ -71,6 +73,8 @@ func table() []setting {
 		{"nats-port", "7070", true, false, between(0, 65535)},
 		{"memory-threshold", "100000", true, false, between(0, 1<<31-1)},
 		{"log-level", "info", true, false, oneOf("trace", "debug", "info", "warn", "error")},
+		{"min-free", "1GiB", true, false, checkBytes},
+		{"min-free-percent", "5", true, false, between(0, 99)},
 		{"nats-url", "nats://127.0.0.1:4222", false, true, nil},
 		{"log-creds", "", false, true, nil},
 		{"app-creds", "", false, true, nil},
@@ -187,6 +191,8 @@ func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
 	c.Server, c.Output, c.Site = v.GetString("server"), v.GetString("output"), v.GetString("site")
 	c.Host, c.Port, c.NATSPort = v.GetString("host"), v.GetInt("port"), v.GetInt("nats-port")
 	c.MemoryThreshold, c.LogLevel = v.GetInt("memory-threshold"), v.GetString("log-level")
+	c.Space.Bytes, _ = space.Parse(v.GetString("min-free")) // checked above
+	c.Space.Percent = v.GetInt("min-free-percent")
 	return wrong
 }
 
@@ -239,6 +245,13 @@ func between(lo, hi int) func(string) error {
 		}
 		return nil
 	}
+}
+
+func checkBytes(s string) error {
+	if _, err := space.Parse(s); err != nil {
+		return fmt.Errorf("%q: %w", s, err)
+	}
+	return nil
 }
 
 func checkSite(s string) error {

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/pkg/client"
+)
+
+func newWriterListCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "writer:list",
+		Short: "Show which writer process writes which log, and how far the others follow it",
+		Args:  cobra.NoArgs,
+	}
+	adminFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.connectAdmin(cmd)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		w, err := c.Writers(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if a.form != "table" {
+			return a.show(w)
+		}
+		p := a.printer("LOG", "STATE", "WRITER", "EPOCH", "SEQUENCE", "STANDBYS")
+		for _, l := range w.Logs {
+			if err := p.add(l, l.Log, l.State, nameOf(w, l.Member), fmt.Sprint(l.Epoch), fmt.Sprint(l.Sequence), standbys(w, l)); err != nil {
+				return err
+			}
+		}
+		return p.close()
+	}
+	return cmd
+}
+
+// nameOf is a writer process for people: its host and process id, and its own id, which survives a restart.
+func nameOf(w *client.Writers, id string) string {
+	for _, m := range w.Members {
+		if m.ID == id {
+			return fmt.Sprintf("%s (%s:%d)", id, m.Host, m.PID)
+		}
+	}
+	if id == "" {
+		return "-"
+	}
+	return id + " (gone)"
+}
+
+func standbys(w *client.Writers, l client.WriterLog) string {
+	if len(l.Standbys) == 0 {
+		return "none"
+	}
+	var all []string
+	for _, s := range l.Standbys {
+		text := fmt.Sprintf("%s %d behind", nameOf(w, s.Member), s.Lag)
+		if s.Error != "" {
+			text = nameOf(w, s.Member) + ": " + s.Error
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
+}
+
+func newWriterResignCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "writer:resign <log>",
+		Short: "Have the writer of a log hand it over to another writer process",
+		Long:  "Have the writer of a log hand it over to another writer process; it returns when that one serves it. No command fails meanwhile. The log `eventful` has the schemas and keys.",
+		Args:  cobra.ExactArgs(1),
+	}
+	adminFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.connectAdmin(cmd)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.Resign(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		w, err := c.Writers(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, l := range w.Logs {
+			if l.Log == args[0] {
+				return a.show(l, "log", l.Log, "writer", nameOf(w, l.Member), "epoch", fmt.Sprint(l.Epoch))
+			}
+		}
+		return nil
+	}
+	return cmd
+}

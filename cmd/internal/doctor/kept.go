@@ -1,0 +1,53 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// kept compares the streams besides the logs with the topology: staged commits and refused commands in the account LOG, the inbox in APP. One that is not there
+// was not made yet: the first writer makes it.
+func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*nats.Conn, error)) {
+	staged, err := streams.StagedSettings(x.Keys.Site(), 0)
+	refused, err2 := streams.RefusedSettings(x.Keys.Site(), 0)
+	inbox, err3 := streams.InboxSettings(0)
+	if err := errors.Join(err, err2, err3); err != nil {
+		x.found(checkStreams, "", "%v", err)
+		return
+	}
+	for account, all := range map[keyring.Account][][]streams.Setting{keyring.LOG: {staged, refused}, keyring.APP: {inbox}} {
+		nc, err := connect(account)
+		if err != nil {
+			x.found(checkStreams, "are the servers up, and do they trust this site's operator?", "connect to %s in account %s: %v", x.URL, account, err)
+			continue
+		}
+		x.settings(ctx, nc, all)
+		nc.Close()
+	}
+}
+
+func (x *examination) settings(ctx context.Context, nc *nats.Conn, all [][]streams.Setting) {
+	store, err := jetlog.New(nc, x.Keys.Site(), jetlog.Options{GiveUp: streamPatience})
+	if err != nil {
+		x.found(checkStreams, "", "%v", err)
+		return
+	}
+	for _, settings := range all {
+		switch err := store.Check(ctx, settings); {
+		case errors.Is(err, eventlog.ErrNotFound):
+		case errors.Is(err, jetlog.ErrNewer):
+			x.found(checkStreams, "use the eventful that made it, or a newer one", "%v", err)
+		case errors.Is(err, jetlog.ErrSettings):
+			x.found(checkStreams, "set back what differs, and find out who changed it", "%v", err)
+		case err != nil:
+			x.found(checkStreams, "the log of the nats-servers says what ails the stream", "%v", err)
+		}
+	}
+}

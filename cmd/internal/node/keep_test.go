@@ -1,0 +1,96 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/internal/disktest"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+)
+
+// A server that could not write its store is started anew when it can, on the same port, with all that it acknowledged; connections find it.
+func TestAServerThatFailsIsStartedAnew(t *testing.T) {
+	if !disktest.Alone(t, "REQUIRE_DISK") {
+		return
+	}
+	mount := disktest.Tmpfs(t, "REQUIRE_DISK", 64<<20)
+	s := newSite(t)
+	s.config.StoreDir = filepath.Join(mount, "jetstream")
+	usable := make(chan struct{})
+	s.config.Usable = func() error {
+		select {
+		case <-usable:
+			return nil
+		default:
+			return fmt.Errorf("not yet")
+		}
+	}
+	n := s.start(t)
+	url := n.ClientURL()
+	nc, err := n.Conn(keyring.LOG, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(deadline(t), jetstream.StreamConfig{Name: "EVT_ward_patient", Subjects: []string{"evt.ward.patient"}}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, err := js.Publish(ctx, "evt.ward.patient", make([]byte, 10_000))
+		return err
+	}
+	acked := uint64(0)
+	for ; acked < 10; acked++ {
+		if err := publish(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free := disktest.Fill(t, mount, 0)
+	for n.Fault() == nil {
+		if err := publish(); err == nil {
+			acked++
+		}
+	}
+	if _, err := js.Stream(deadline(t), "EVT_ward_patient"); err != nil {
+		t.Errorf("got error %v while the store cannot be written, want it read", err)
+	}
+	free()
+	close(usable)
+	until(t, func() bool { return n.Fault() == nil })
+	if n.ClientURL() != url {
+		t.Errorf("got %s, want still %s", n.ClientURL(), url)
+	}
+	until(t, func() bool { return publish() == nil })
+	stream, err := js.Stream(deadline(t), "EVT_ward_patient")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := stream.CachedInfo().State; state.Msgs < acked+1 || state.LastSeq != state.Msgs {
+		t.Errorf("got %+v, want the %d acknowledged messages and one more", state, acked)
+	}
+}
+
+func until(t *testing.T, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ctx := deadline(t); !done(); {
+		select {
+		case <-ctx.Done():
+			t.Fatal("not in time")
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package run
+
+import (
+	"context"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/inbox"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/natsapi"
+	"github.com/eventfuldb/eventful/pkg/staging"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+// Purposes of derived keys (keyring.Secrets.Derived). They never change: what was sealed under one opens under no other.
+const (
+	sealStaged  = "staged commits"
+	nameStaged  = "names of staged commits"
+	sealRefused = "refused commands"
+)
+
+// keeps opens what this process keeps for people besides the logs: staged commits, the inbox, and what was refused of it.
+func (e Engines) keeps(ctx context.Context, c *connections, api *natsapi.Config) error {
+	store, err := jetlog.New(c.keeping, e.Site, jetlog.Options{Replicas: e.Replicas})
+	if err != nil {
+		return err
+	}
+	if api.Staging, err = e.staging(ctx, store, natsapi.Relay{App: c.app}); err != nil {
+		return err
+	}
+	api.Inbox, err = e.inbox(ctx, store, c, api.Writer)
+	return err
+}
+
+func (e Engines) staging(ctx context.Context, store *jetlog.Store, relay natsapi.Relay) (*staging.Staging, error) {
+	bucket, err := store.Staged(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg := staging.Config{Site: e.Site, Bucket: bucket, Execute: relay.Execute}
+	if cfg.Key, err = e.Secrets.Derived(sealStaged); err != nil {
+		return nil, err
+	}
+	if cfg.NameKey, err = e.Secrets.Derived(nameStaged); err != nil {
+		return nil, err
+	}
+	return staging.New(cfg)
+}
+
+// inbox is emptied by the process that writes the system log.
+func (e Engines) inbox(ctx context.Context, store *jetlog.Store, c *connections, w *writer.Writer) (*inbox.Inbox, error) {
+	senders, err := jetlog.New(c.inbox, e.Site, jetlog.Options{Replicas: e.Replicas})
+	if err != nil {
+		return nil, err
+	}
+	cfg := inbox.Config{Site: e.Site, Send: natsapi.Relay{App: c.inbox}.Send, Log: e.Log}
+	if cfg.Letters, err = senders.Inbox(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Refused, err = store.Refused(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Key, err = e.Secrets.Derived(sealRefused); err != nil {
+		return nil, err
+	}
+	cfg.Claims = func(jwt string, at time.Time) (*token.Claims, error) {
+		return token.Verify(jwt, at, recorded(w.Keys()))
+	}
+	cfg.Lead = func() bool {
+		for _, log := range w.Status() {
+			if log.Log == event.Reserved {
+				return log.Serving
+			}
+		}
+		return false
+	}
+	return inbox.New(cfg)
+}
+
+// recorded are the auth keys that the system log knows.
+type recorded []token.Key
+
+// Key implements token.Keys.
+func (r recorded) Key(publicID string) (token.Key, bool) {
+	for _, k := range r {
+		if k.ID == publicID {
+			return k, true
+		}
+	}
+	return token.Key{}, false
+}

@@ -1,0 +1,74 @@
+package run
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+// engineStatus is the answer of adm.server.status.
+type engineStatus struct {
+	Site    string      `json:"site"`
+	Version string      `json:"version"`
+	Logs    []logStatus `json:"logs"`
+	Held    int         `json:"held"`  // decoded events in memory
+	Limit   int         `json:"limit"` // of them, at most
+
+	Writers *writer.Site `json:"writers,omitempty"` // which process writes which log, and who follows it
+
+	Refusing string         `json:"refusing,omitempty"` // why writes are refused now
+	Disks    []space.Volume `json:"disks"`
+}
+
+// logStatus is how a log is written and how far its index is.
+type logStatus struct {
+	Log       string `json:"log"`
+	State     string `json:"state"`               // of writing it, or without a writer of indexing it
+	Position  string `json:"position"`            // sequence of its newest block
+	Indexed   uint64 `json:"indexed"`             // last sequence in the index
+	LagEvents uint64 `json:"lag-events"`          // stored and not yet in the index
+	Shortened bool   `json:"shortened,omitempty"` // it has lost acknowledged events, and the evidence is still there
+	Error     string `json:"error,omitempty"`
+}
+
+func statusOf(ctx context.Context, site string, w *writer.Writer, p *projector.Projector, guard *space.Watcher) engineStatus {
+	s := engineStatus{Site: site, Version: Version(), Logs: []logStatus{}, Disks: guard.Volumes()}
+	if p := guard.Check(); p != nil {
+		s.Refusing = p.Detail
+	}
+	indexed := make(map[string]projector.LogStatus)
+	if p != nil {
+		s.Held, s.Limit = p.Held()
+		for _, l := range p.Status() {
+			indexed[l.Log] = l
+		}
+	}
+	if w != nil {
+		site := w.Site(ctx)
+		s.Writers = &site
+		for _, l := range w.Status() {
+			i := indexed[l.Log]
+			delete(indexed, l.Log)
+			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Shortened: l.Shortened, Error: l.Error + i.Error}
+			switch {
+			case l.Serving:
+				one.State = "serving"
+			case l.Error != "":
+				one.State = "stopped"
+			case l.Mode == "standby":
+				one.State = "standby"
+			}
+			s.Logs = append(s.Logs, one)
+		}
+	}
+	for _, i := range indexed {
+		s.Logs = append(s.Logs, logStatus{Log: i.Log, State: i.State, Position: strconv.FormatUint(i.Last, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Error: i.Error})
+	}
+	slices.SortFunc(s.Logs, func(a, b logStatus) int { return strings.Compare(a.Log, b.Log) })
+	return s
+}
