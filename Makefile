@@ -1,11 +1,11 @@
 # Needs Go, make and a Go module proxy. python3 (REQUIRE_PYTHON=1) and a C compiler (REQUIRE_RACE=1) are used where they are; with the
-# variable in brackets set to 1, a missing one is a failure.
+# variable in brackets set to 1, a missing one is a failure. So it is with mounts for full disks (REQUIRE_DISK=1) and power cuts (REQUIRE_POWERCUT=1).
 
-FUZZTIME ?= 20s
-RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/statestore ./pkg/token ./pkg/verify ./cmd/internal/node ./cmd/internal/run
+FUZZTIME ?= 1m
+RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./cmd/internal/node ./cmd/internal/run
 
 .NOTPARALLEL:
-.PHONY: help build test unit race vectors lint fuzz bench bench-json microbench demo
+.PHONY: help build test unit race vectors torture lint mutate fuzz bench bench-json microbench demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -28,13 +28,20 @@ vectors: ## the spec's vectors with the independent reader in Python
 	elif [ "$$REQUIRE_PYTHON" = 1 ]; then echo 'vectors in Python: REQUIRE_PYTHON=1, and there is no python3' >&2; exit 1; \
 	else echo 'vectors in Python left out: there is no python3'; fi
 
+TORTURE := Kill|PowerCut|Disk|TestTheWriterIsAPlainMap|TestConcurrentCommandsHaveAnOrder|TestEverySideEffectFailsEachWay|TestConcurrentRequestsHaveAnOrder
+torture: mutate ## the long form of tests with chance in them: kills, power cuts, full disks; EVENTFUL_SEED=N repeats a run
+	EVENTFUL_TORTURE=1 go test -vet=off -count=1 -p 1 -v -timeout 60m -run '$(TORTURE)' ./cmd/eventful/e2e ./pkg/statestore ./pkg/writer ./pkg/natsapi
+
 lint: ## gofmt, vet, staticcheck, and a tidy go.mod
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
 	go mod tidy -diff
 
-fuzz: ## every fuzz target for FUZZTIME (20s)
+mutate: ## promises taken out of the code one by one: the tests must notice each; some minutes; MUTATE=-only=NAME,… picks
+	go run ./internal/mutate $(MUTATE)
+
+fuzz: ## every fuzz target for FUZZTIME (1m each)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | while IFS=: read -r file target; do \
 	  echo "$$file $${target#func }"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; done
 

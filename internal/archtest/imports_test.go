@@ -28,8 +28,6 @@ const (
 	zerolog    = "github.com/rs/zerolog"
 	prometheus = "github.com/prometheus/client_golang"
 	ulid       = "github.com/oklog/ulid/v2"
-	badger     = "github.com/dgraph-io/badger/v4"
-	ristretto  = "github.com/dgraph-io/ristretto/v2"
 	crypto     = "golang.org/x/crypto"
 	sys        = "golang.org/x/sys"
 	yaml       = "go.yaml.in/yaml/v3"
@@ -58,28 +56,35 @@ var mayImport = map[string][]string{
 	"pkg/verify/verifytest":     {"pkg/event", "pkg/eventlog", "pkg/verify"},
 	"pkg/lease":                 {"pkg/event", zerolog},
 	"pkg/lease/leasetest":       {"pkg/lease", cmp},
-	"pkg/statestore":            {"pkg/event", badger, ristretto, sys},
+	"pkg/statestore":            {"pkg/indexstore", sys},
 	"pkg/indexstore":            {},
 	"pkg/keyring":               {"pkg/event", "pkg/problem", "pkg/token", jwt, nkeys, crypto},
 	"pkg/jetlog":                {"pkg/event", "pkg/eventlog", "pkg/lease", "streams", natsGo},
 	"internal/natstest":         {natsServer},
+	"internal/disktest":         {sys},
 	"pkg/jetlog/jetlogtest":     {"pkg/jetlog", "streams", natsGo, natsServer},
 
 	"pkg/writer": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/lease", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
 	},
+	"pkg/inbox": {
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/jetlog", "pkg/keyring", "pkg/problem", "pkg/token", "streams", natsGo, zerolog,
+	},
+	"pkg/staging":             {"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/keyring", "pkg/problem", "pkg/token", "pkg/writer"},
+	"pkg/staging/stagingtest": {"pkg/eventlog", "pkg/staging"},
 	"pkg/projector": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/indexstore", "pkg/problem", "pkg/schema", "pkg/token", zerolog, prometheus,
 	},
 	"pkg/natsapi": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/token", "pkg/verify", "pkg/writer", "streams",
-		natsGo, zerolog,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
+		"streams", natsGo, zerolog,
 	},
 
 	"pkg/client":   {"pkg/event", "pkg/problem", "pkg/schema", "streams", natsGo},
 	"pkg/importer": {"pkg/event", "pkg/problem", "pkg/schema", "pkg/client", "streams", yaml},
 
 	"internal/linear": {porcupine},
+	"internal/mutate": {},
 
 	"bench": {"pkg/client", "pkg/keyring", "streams", jwt, natsGo}, // clients of the real programs
 	"bench/server": { // puts the engines together as cmd/internal/run does, and leaves parts out
@@ -101,7 +106,7 @@ var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle,
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
 	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/writer", "pkg/projector",
-	"streams",
+	"pkg/staging", "streams",
 }
 
 // pure packages do no I/O, have no clock and no randomness.

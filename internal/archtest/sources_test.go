@@ -171,7 +171,7 @@ func forbidden(s *source, n ast.Node, inside string) string {
 		return ""
 	}
 	program := func(folder string) bool { return strings.HasPrefix(s.path, folder+"/") }
-	library := !s.test && !slices.ContainsFunc([]string{"bench", "cmd", "examples"}, program)
+	library := !s.test && !slices.ContainsFunc([]string{"bench", "cmd", "examples", "internal/mutate"}, program)
 	switch name := from.Name + "." + sel.Sel.Name; name {
 	case "time.Sleep":
 		return name + " waits for luck: poll with a deadline and a timer, or take the clock as a value"

@@ -115,25 +115,44 @@ func (h *History) Check() error {
 	return nil
 }
 
-// settled are the operations that the check takes. A lost command that the log does not hold never happened; one that it holds may have happened until the end.
+// settled are the operations that the check takes. Those that may have any place are left out: commands that were refused, and lost ones that the log does not hold
+// or whose effect another sending told as its own. What is left of the lost sendings of one command is one operation, which happened before anybody was told so.
 func settled(ops []operation) []porcupine.Operation {
 	var held []string
 	var last time.Duration
+	lost, told := map[string]operation{}, map[string]operation{}
 	for _, o := range ops {
 		if last = max(last, o.end); o.final {
 			held = strings.Split(o.finalCommands, separator)
 		}
+		switch first, known := told[o.command]; {
+		case o.command == "":
+		case o.outcome.Kind == Stored && (!known || o.end < first.end):
+			told[o.command] = o
+		case o.outcome.Kind == Lost:
+			if first, known := lost[o.command]; !known || o.begin < first.begin {
+				lost[o.command] = o
+			}
+		}
 	}
 	var out []porcupine.Operation
-	for _, o := range ops {
-		end := o.end
-		if o.command != "" && o.outcome.Kind == Lost {
-			if !slices.Contains(held, o.command) {
-				continue
-			}
-			end = last
-		}
+	add := func(o operation, end time.Duration) {
 		out = append(out, porcupine.Operation{ClientId: o.client, Input: o, Call: int64(o.begin), Return: int64(end)})
+	}
+	for _, o := range ops {
+		if o.command == "" || o.outcome.Kind == Stored || o.outcome.Kind == Conflict {
+			add(o, o.end)
+		}
+	}
+	for id, o := range lost {
+		end := last
+		first, known := told[id]
+		if known {
+			end = first.end
+		}
+		if slices.Contains(held, id) && !(known && !first.outcome.Repeated) {
+			add(o, end)
+		}
 	}
 	return out
 }

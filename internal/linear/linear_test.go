@@ -63,6 +63,12 @@ func TestWhatOneAfterTheOtherCouldHaveSeen(t *testing.T) {
 			command(h, "a", 0, again(1))
 			h.Final("A", []string{"a"})
 		},
+		"lost, and told by the sending behind it": func(h *linear.History) {
+			command(h, "a", 0, lost)
+			command(h, "a", 0, stored(1))
+			command(h, "a", 0, again(1))
+			h.Final("A", []string{"a"})
+		},
 	}
 	for name, make := range histories {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +129,16 @@ func TestWhatNobodyCouldHaveSeen(t *testing.T) {
 			command(h, "a", linear.Any, stored(1))
 			command(h, "a", linear.Any, stored(2))
 			h.Final("A", []string{"a", "a"})
+		},
+		"lost, and behind what was told of it": func(h *linear.History) {
+			command(h, "a", linear.Any, lost)
+			command(h, "a", linear.Any, again(1))
+			command(h, "b", linear.Any, stored(1))
+			h.Final("A", []string{"b", "a"})
+		},
+		"a repeat of what was not stored": func(h *linear.History) {
+			command(h, "a", linear.Any, again(1))
+			h.Final("A", []string{"a"})
 		},
 		"told before it began": func(h *linear.History) {
 			command(h, "a", linear.Any, stored(2))
