@@ -61,7 +61,7 @@ func cluster(ctx context.Context, s *stage) (err error) {
 	b := one.books("a", s.aggregates, s.data)
 	for _, clients := range []int{64, 256} {
 		f, err := s.fleets(ctx, min(clients, s.aggregates),
-			wantedFleet{barePipeline + " on R3", bareDoor, func(int, int) work { return plain{"bare", s.data} }},
+			wantedFleet{barePipeline + " on R3", bareDoor, s.bareBodies},
 			wantedFleet{"full path on R3", one.door(), b.commands})
 		if err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// writerCaches is what a writer is configured to keep: 32 MiB of Badger's caches for the one log that is large (pkg/writer, Config.CacheBytes). Its cache of
+// writerCaches is what a writer is configured to keep: 32 MiB of pages for the one log that is large (pkg/writer, Config.CacheBytes). Its cache of
 // heads and the caches of the system log are not taken off.
 const writerCaches = 32 * 1.048576
 

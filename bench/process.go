@@ -128,7 +128,7 @@ func onDisk(dir string) (total int64, err error) {
 			return err
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			total += st.Blocks * 512 // Badger's files are sparse while they are written
+			total += st.Blocks * 512 // files may be sparse
 		}
 		return nil
 	})

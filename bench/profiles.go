@@ -10,17 +10,22 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 )
 
 // costs measures what a command costs the server's process, engines and NATS server together: allocations, and processor time. With --profiles it also keeps
 // profiles for `go tool pprof`.
 func costs(ctx context.Context, s *stage) error {
-	if err := s.costsOfBare(ctx); err != nil {
+	counts, err := s.clientCounts()
+	if err != nil {
+		return err
+	}
+	if err := s.costsOfBare(ctx, counts); err != nil {
 		return err
 	}
 	for _, with := range []struct{ name, flag string }{{"full path", "--projector"}, {"full path without projector", "--projector=false"}} {
-		if err := s.costsOf(ctx, with.name, with.flag); err != nil {
+		if err := s.costsOf(ctx, counts, with.name, with.flag); err != nil {
 			return err
 		}
 	}
@@ -28,7 +33,7 @@ func costs(ctx context.Context, s *stage) error {
 }
 
 // costsOfBare measures the bare pipeline, in a process of its own.
-func (s *stage) costsOfBare(ctx context.Context) (err error) {
+func (s *stage) costsOfBare(ctx context.Context, counts []int) (err error) {
 	port, err := freePort()
 	if err != nil {
 		return err
@@ -39,8 +44,8 @@ func (s *stage) costsOfBare(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
-	for _, clients := range []int{64, 256} {
-		f, err := newFleet(door{url: url, inbox: "_INBOX"}, clients, s.connections, func(int, int) work { return plain{"bare", s.data} })
+	for _, clients := range counts {
+		f, err := newFleet(door{url: url, inbox: "_INBOX"}, clients, s.connections, s.bareBodies)
 		if err != nil {
 			return err
 		}
@@ -53,7 +58,7 @@ func (s *stage) costsOfBare(ctx context.Context) (err error) {
 	return nil
 }
 
-func (s *stage) costsOf(ctx context.Context, name, flag string) error {
+func (s *stage) costsOf(ctx context.Context, counts []int, name, flag string) error {
 	port, err := freePort()
 	if err != nil {
 		return err
@@ -67,7 +72,7 @@ func (s *stage) costsOf(ctx context.Context, name, flag string) error {
 		return err
 	}
 	b := one.books("a", s.aggregates, s.data)
-	for _, clients := range []int{64, 256} {
+	for _, clients := range counts {
 		f, err := newFleet(one.door(), min(clients, s.aggregates), s.connections, b.commands)
 		if err != nil {
 			return err
@@ -88,6 +93,10 @@ func (s *stage) costsAt(ctx context.Context, name, debug string, f *fleet) error
 	lasting := s.round * time.Duration(s.rounds)
 	kept := make(chan error, 1)
 	go func() { kept <- s.keepProfile(ctx, debug+"pprof/profile?seconds="+seconds(lasting), name+" cpu.pprof") }()
+	ours, err := processorTime()
+	if err != nil {
+		return err
+	}
 	before, err := memoryOf(ctx, debug+"vars")
 	if err != nil {
 		return err
@@ -97,6 +106,10 @@ func (s *stage) costsAt(ctx context.Context, name, debug string, f *fleet) error
 		return err
 	}
 	commands := float64(figures.answered)
+	now, err := processorTime()
+	if err != nil {
+		return err
+	}
 	after, err := memoryOf(ctx, debug+"vars")
 	if err != nil {
 		return err
@@ -108,7 +121,18 @@ func (s *stage) costsAt(ctx context.Context, name, debug string, f *fleet) error
 	s.alone("allocations a command, "+name, float64(after.Mallocs-before.Mallocs)/commands, "", nil)
 	s.alone("allocated bytes a command, "+name, float64(after.TotalAlloc-before.TotalAlloc)/commands, "bytes", nil)
 	s.alone("processor time a command, "+name, (after.processor-before.processor)*1e6/commands, "µs", nil)
+	s.alone("context switches a command, "+name, (after.switches-before.switches)/commands, "", nil)
+	s.alone("processor time a command of the clients, "+name, (now-ours)*1e6/commands, "µs", nil)
 	return s.keepProfile(ctx, debug+"pprof/allocs", name+" allocs.pprof")
+}
+
+// processorTime is what the clients, this process, have taken so far, in seconds.
+func processorTime() (float64, error) {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0, fmt.Errorf("ask for the processor time: %w", err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds(), nil
 }
 
 func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(d.Seconds()))) }
@@ -116,7 +140,7 @@ func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(d.Seconds(
 // serverMemory is what a Go process says of itself, and the processor time that it took, in seconds.
 type serverMemory struct {
 	Mallocs, TotalAlloc uint64
-	processor           float64
+	processor, switches float64
 }
 
 func memoryOf(ctx context.Context, url string) (m serverMemory, err error) {
@@ -127,11 +151,12 @@ func memoryOf(ctx context.Context, url string) (m serverMemory, err error) {
 	var vars struct {
 		Memstats  serverMemory `json:"memstats"`
 		Processor float64      `json:"processor"`
+		Switches  float64      `json:"switches"`
 	}
 	if err := json.Unmarshal(text, &vars); err != nil {
 		return m, fmt.Errorf("read %s: %w", url, err)
 	}
-	vars.Memstats.processor = vars.Processor
+	vars.Memstats.processor, vars.Memstats.switches = vars.Processor, vars.Switches
 	return vars.Memstats, nil
 }
 

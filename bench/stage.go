@@ -134,7 +134,10 @@ type wantedFleet struct {
 	work func(i, of int) work
 }
 
-// baseline is a fleet that sends the body to one of the bare server's subjects.
-func (s *stage) baseline(name, subject string) wantedFleet {
-	return wantedFleet{name, s.bareDoor, func(int, int) work { return plain{subject, s.data} }}
+// bareBodies are requests to the bare pipeline of nothing but bodies: the limit that the project measures itself by.
+func (s *stage) bareBodies(int, int) work { return plain{"bare.body", s.data} }
+
+// bareRequests are the very requests that EventfulDB gets; the bare pipeline reads their bodies alone.
+func (s *stage) bareRequests() func(i, of int) work {
+	return s.prepared.books("a", s.aggregates, s.data).bareCommands
 }

@@ -10,6 +10,7 @@ import (
 const (
 	rawPublish   = "raw publish-and-wait"
 	barePipeline = "bare pipeline"
+	wholeToBare  = "bare pipeline, given whole requests"
 )
 
 // throughput measures the full path as `eventful start` serves it, and the same without the projector, beside the bare pipeline.
@@ -35,14 +36,14 @@ func throughput(ctx context.Context, s *stage) error {
 	}
 	for _, clients := range counts {
 		wanted := []wantedFleet{
-			s.baseline(barePipeline, "bare"),
+			{barePipeline, s.bareDoor, s.bareBodies},
 			{"full path", full.door(), fullBooks.commands},
 		}
 		switch clients {
 		case 1:
-			wanted = append(wanted, s.baseline(rawPublish, "raw"), wantedFleet{"full path without projector", alone.door(), aloneBooks.commands})
+			wanted = append(wanted, wantedFleet{rawPublish, s.bareDoor, func(int, int) work { return plain{"raw", s.data} }}, wantedFleet{"full path without projector", alone.door(), aloneBooks.commands})
 		case 64, 256:
-			wanted = append(wanted, wantedFleet{"full path without projector", alone.door(), aloneBooks.commands})
+			wanted = append(wanted, wantedFleet{"full path without projector", alone.door(), aloneBooks.commands}, wantedFleet{wholeToBare, s.bareDoor, s.bareRequests()})
 		}
 		f, err := s.fleets(ctx, clients, wanted...)
 		if err != nil {
@@ -96,6 +97,8 @@ func (s *stage) throughputRows(clients int, f []figures) {
 	}
 	if len(f) > 2 && clients > 1 {
 		s.beside(name("full path without projector"), f[2].perSecond, unit, barePipeline, bare.perSecond, atLeast(0.6))
+		s.beside(name("full path"), full.perSecond, unit, wholeToBare, f[3].perSecond, nil)
+		s.beside(name("full path without projector"), f[2].perSecond, unit, wholeToBare, f[3].perSecond, nil)
 	}
 	s.beside(name("full path")+", p50", full.p50, "µs", barePipeline+" p50", bare.p50, nil)
 	s.beside(name("full path")+", p99", full.p99, "µs", barePipeline+" p99", bare.p99, tail)

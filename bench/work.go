@@ -79,22 +79,34 @@ func (b *books) id(i int) string { return b.prefix + strconv.Itoa(i) }
 // commands sends one event a command, with the expected version and, as pkg/client does, a command id of its own.
 type commands struct {
 	books    *books
+	to       string // first token of the subject
 	at, step int
 	wanted   []byte
 }
 
-func (b *books) commands(i, of int) work { return &commands{books: b, at: i, step: of} }
+func (b *books) commands(i, of int) work { return &commands{books: b, to: "cmd", at: i, step: of} }
+
+// bareCommands are the same requests to the bare pipeline, which reads their bodies alone.
+func (b *books) bareCommands(i, of int) work {
+	return &bareCommands{commands{books: b, to: "bare", at: i, step: of}}
+}
+
+type bareCommands struct{ commands }
+
+func (c *bareCommands) answered(m *nats.Msg) error { return c.stored(m, []byte("stored")) }
 
 func (c *commands) next() *nats.Msg {
 	b := c.books
 	v := strconv.FormatUint(b.versions[c.at], 10)
 	c.wanted = append(append(c.wanted[:0], `"first-version":`...), strconv.FormatUint(b.versions[c.at]+1, 10)...)
 	header := nats.Header{streams.HeaderToken: {b.token}, streams.HeaderExpected: {v}, streams.HeaderCommandID: {rand.Text()}}
-	return &nats.Msg{Subject: "cmd." + aggregateType + "." + b.id(c.at) + ".changed", Header: header, Data: b.data}
+	return &nats.Msg{Subject: c.to + "." + aggregateType + "." + b.id(c.at) + ".changed", Header: header, Data: b.data}
 }
 
-func (c *commands) answered(m *nats.Msg) error {
-	if err := checkAnswer(m, c.wanted); err != nil {
+func (c *commands) answered(m *nats.Msg) error { return c.stored(m, c.wanted) }
+
+func (c *commands) stored(m *nats.Msg, wanted []byte) error {
+	if err := checkAnswer(m, wanted); err != nil {
 		return err
 	}
 	c.books.versions[c.at]++

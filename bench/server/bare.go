@@ -19,7 +19,7 @@ import (
 const (
 	subjectEcho   = "echo"
 	subjectRaw    = "raw"
-	subjectBare   = "bare"
+	subjectBare   = "bare.>"
 	subjectBlocks = "blocks"
 )
 

@@ -42,7 +42,7 @@ func runEngines(ctx context.Context, c config, ready func(string)) error {
 		return err
 	}
 	defer reading.Close()
-	doors := natsapi.Config{App: app, Site: keys.Site(), Version: "0.0.0", Operators: keys.OperatorKeys(), Status: func() any { return nil }, Log: c.log}
+	doors := natsapi.Config{App: app, Site: keys.Site(), Version: "0.0.0", Operators: keys.OperatorKeys(), Status: func(context.Context) any { return nil }, Log: c.log}
 	sys, err := connect(keyring.SYS)
 	if err != nil {
 		return err
@@ -52,12 +52,13 @@ func runEngines(ctx context.Context, c config, ready func(string)) error {
 		return natsapi.LookupAccount(ctx, sys, keys.AccountID(keyring.APP))
 	}
 	doors.SetAccount = func(ctx context.Context, jwt string) error { return natsapi.UpdateAccount(ctx, sys, jwt) }
+	recent := jetlog.NewRecent()
 	if c.projector {
-		if doors.Projector, doors.Store, err = newProjector(c, keys, reading); err != nil {
+		if doors.Projector, doors.Store, err = newProjector(c, keys, reading, recent); err != nil {
 			return err
 		}
 	}
-	if doors.Writer, err = newWriter(c, keys, writing, doors.Projector); err != nil {
+	if doors.Writer, err = newWriter(c, keys, writing, doors.Projector, recent); err != nil {
 		return err
 	}
 	return serveEngines(ctx, doors, func() { ready(address) })
@@ -91,8 +92,8 @@ func engineServer(c config, keys siteKeys) (address string, connect func(keyring
 	return address, connect, stop, nil
 }
 
-func newProjector(c config, keys siteKeys, nc *nats.Conn) (*projector.Projector, *jetlog.Store, error) {
-	store, err := jetlog.New(nc, keys.Site(), jetlog.Options{Replicas: c.replicas})
+func newProjector(c config, keys siteKeys, nc *nats.Conn, recent *jetlog.Recent) (*projector.Projector, *jetlog.Store, error) {
+	store, err := jetlog.New(nc, keys.Site(), jetlog.Options{Replicas: c.replicas, Recent: recent})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -102,8 +103,8 @@ func newProjector(c config, keys siteKeys, nc *nats.Conn) (*projector.Projector,
 	return p, store, err
 }
 
-func newWriter(c config, keys siteKeys, nc *nats.Conn, p *projector.Projector) (*writer.Writer, error) {
-	store, err := jetlog.New(nc, keys.Site(), jetlog.Options{Replicas: c.replicas})
+func newWriter(c config, keys siteKeys, nc *nats.Conn, p *projector.Projector, recent *jetlog.Recent) (*writer.Writer, error) {
+	store, err := jetlog.New(nc, keys.Site(), jetlog.Options{Replicas: c.replicas, Recent: recent})
 	if err != nil {
 		return nil, err
 	}

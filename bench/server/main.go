@@ -68,6 +68,7 @@ func run(args []string, out io.Writer) error {
 	}
 	if *profiles != "" {
 		expvar.Publish("processor", expvar.Func(processorTime))
+		expvar.Publish("switches", expvar.Func(switches))
 		go func() { _ = http.ListenAndServe(*profiles, nil) }() // ends with the process; a taken port only costs the profile
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -83,4 +84,13 @@ func processorTime() any {
 		return 0.0
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
+}
+
+// switches is how often a thread of this process gave up its processor by itself, so far: to wait for another goroutine, the network or the disk.
+func switches() any {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return used.Nvcsw
 }
