@@ -102,6 +102,10 @@ func (a *app) addEvent(cmd *cobra.Command, args eventArguments) error {
 	if err != nil {
 		return err
 	}
+	later, _ := cmd.Flags().GetBool("inbox")
+	if later && command.DryRun {
+		return usageError("a dry run is answered at once: leave --inbox out", "the inbox answers nobody, so it cannot tell what a dry run would do")
+	}
 	c, err := a.connect(cmd)
 	if err != nil {
 		return err
@@ -115,7 +119,7 @@ func (a *app) addEvent(cmd *cobra.Command, args eventArguments) error {
 	if command.CommandID == "" {
 		command.CommandID = ulid.Make().String()
 	}
-	if later, _ := cmd.Flags().GetBool("inbox"); later {
+	if later {
 		return a.enqueue(cmd, c, command)
 	}
 	answer, err := c.Command(cmd.Context(), command)
