@@ -63,6 +63,12 @@ func mutants() []mutant {
 		{"budget-expiry", "budgets are forgotten when the clock says that their token expired", []edit{{
 			"pkg/writer/system.go", "b.Expires >= now.Add(-budgetKept).Unix()", "b.Expires >= now.Unix()",
 		}}, []suite{{"pkg/writer", "TestClockJumpsKeepBudgets"}}},
+		{"lease-answers", "answers that store nothing leave without the lease", []edit{{
+			"pkg/lease/held.go", "return until != nil && l.good.Load() && !l.over.Load() && w.reading().before(*until)", "return until != nil || true",
+		}}, []suite{{"pkg/writer", "TestAWokenMemberCannotAnswer"}}},
+		{"lease-clock", "a lease holds until somebody tells its owner that it does not", []edit{{
+			"pkg/lease/held.go", "return until != nil && l.good.Load() && !l.over.Load() && w.reading().before(*until)", "return until != nil && l.good.Load() && !l.over.Load()",
+		}}, []suite{{"pkg/lease", "TestAPausedMemberHoldsNothing|TestRandomFaults"}}},
 		{"block-time", "a block has the time of the clock, even if it goes back", []edit{{
 			"pkg/writer/decide.go", "if before.At > 0 && now <= before.Time {", "if false {",
 		}}, []suite{{"pkg/writer", "TestClockJumpsKeepTheWindow"}}},
