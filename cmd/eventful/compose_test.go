@@ -33,7 +33,7 @@ func TestComposeLoads(t *testing.T) {
 	project, _ := loadCompose(t)
 	got := project.ServiceNames()
 	slices.Sort(got)
-	if want := []string{"cli", "nats1", "nats2", "nats3", "projector", "writer"}; !slices.Equal(got, want) {
+	if want := []string{"cli", "nats1", "nats2", "nats3", "projector", "writer1", "writer2"}; !slices.Equal(got, want) {
 		t.Errorf("got services %q, want %q", got, want)
 	}
 	ports := map[string]string{}
@@ -131,18 +131,28 @@ func TestComposeServers(t *testing.T) {
 	}
 }
 
-// The engines run one each, are told three replicas, and get nothing that they do not know: every EVENTFUL_ name is a setting or a secret.
+// Two writers, each with a folder of its own, and a projector run. They are told three replicas, and get nothing that they do not know: every EVENTFUL_ name is a setting or a secret.
 func TestComposeEngines(t *testing.T) {
 	project, _ := loadCompose(t)
-	writer, projector := project.Services["writer"], project.Services["projector"]
-	if want := []string{"writer", "--replicas=3", "--http=0.0.0.0:9595"}; !slices.Equal(writer.Entrypoint, want) {
-		t.Errorf("writer: got %q, want %q", writer.Entrypoint, want)
+	projector := project.Services["projector"]
+	folders := map[string]string{}
+	for _, name := range []string{"writer1", "writer2"} {
+		writer := project.Services[name]
+		if want := []string{"writer", "--replicas=3", "--http=0.0.0.0:9595"}; !slices.Equal(writer.Entrypoint, want) {
+			t.Errorf("%s: got %q, want %q", name, writer.Entrypoint, want)
+		}
+		for _, v := range writer.Volumes {
+			if other := folders[v.Source]; other != "" {
+				t.Errorf("%s and %s share the folder %s", name, other, v.Source)
+			}
+			folders[v.Source] = name
+		}
 	}
 	if want := []string{"projector", "--http=0.0.0.0:9595"}; !slices.Equal(projector.Entrypoint, want) {
 		t.Errorf("projector: got %q, want %q", projector.Entrypoint, want)
 	}
 	known := []string{"EVENTFUL_DATA_DIR", "EVENTFUL_DEK_FILE", "EVENTFUL_NATS_URL", "EVENTFUL_SERVER", "EVENTFUL_MASTER_KEY", "EVENTFUL_AUTH_KEY", "EVENTFUL_TOKEN"}
-	for _, name := range []string{"writer", "projector", "cli"} {
+	for _, name := range []string{"writer1", "writer2", "projector", "cli"} {
 		for key, value := range project.Services[name].Environment {
 			if !slices.Contains(known, key) {
 				t.Errorf("%s gets %s, which nothing reads", name, key)

@@ -55,6 +55,7 @@ type engineStatus struct {
 	Logs []struct {
 		Log       string `json:"log"`
 		State     string `json:"state"`
+		Writer    string `json:"writer"`
 		Position  string `json:"position"`
 		Indexed   uint64 `json:"indexed"`
 		LagEvents uint64 `json:"lag-events"`
@@ -181,6 +182,9 @@ func (e *engineStatus) lines() (pairs []string) {
 	}
 	for _, l := range e.Logs {
 		text := fmt.Sprintf("%s, at sequence %s, index at %d, %d events behind", l.State, l.Position, l.Indexed, l.LagEvents)
+		if l.Writer != "" {
+			text += ", written by " + l.Writer
+		}
 		if l.Error != "" {
 			text += ": " + l.Error
 		}

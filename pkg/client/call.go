@@ -19,7 +19,7 @@ const partPatience = 30 * time.Second
 // Delays between repeats: doubled from the first to the longest, each shortened by up to half at random.
 const (
 	firstDelay   = 50 * time.Millisecond
-	longestDelay = 2 * time.Second
+	longestDelay = 500 * time.Millisecond // a takeover takes three seconds: who asks again seldom finds it late
 )
 
 // request is what is sent, and how long to wait for it.

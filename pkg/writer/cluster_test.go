@@ -325,7 +325,7 @@ func (c *cluster) send(log string, r writer.Request, out chan<- outcome) {
 		out <- outcome{nil, problem.New(problem.Unavailable, "nobody listens")}
 	}
 	for _, h := range receivers {
-		h.m.w.Execute(r, func(a *writer.Answer, p *problem.Problem) {
+		h.m.w.Execute(copyOf(r), func(a *writer.Answer, p *problem.Problem) {
 			switch p {
 			case writer.Moved:
 				go c.send(log, r, out)
@@ -457,4 +457,17 @@ func (s *street) coin() bool {
 // one is a change with one event without fields.
 func one(aggregateType, id, eventType string) aggregate.Change {
 	return aggregate.Change{Aggregate: event.AggregateID{Type: aggregateType, ID: id}, Events: []aggregate.NewEvent{{Type: eventType}}}
+}
+
+// copyOf is the request as another process decodes it.
+func copyOf(r writer.Request) writer.Request {
+	r.Command.Changes = slices.Clone(r.Command.Changes)
+	for i := range r.Command.Changes {
+		c := &r.Command.Changes[i]
+		c.Events = slices.Clone(c.Events)
+		for j := range c.Events {
+			c.Events[j].Fields = slices.Clone(c.Events[j].Fields)
+		}
+	}
+	return r
 }

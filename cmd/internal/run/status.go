@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ type engineStatus struct {
 type logStatus struct {
 	Log       string `json:"log"`
 	State     string `json:"state"`               // of writing it, or without a writer of indexing it
+	Writer    string `json:"writer,omitempty"`    // the process that writes it, where that is another one: host and process id
 	Position  string `json:"position"`            // sequence of its newest block
 	Indexed   uint64 `json:"indexed"`             // last sequence in the index
 	LagEvents uint64 `json:"lag-events"`          // stored and not yet in the index
@@ -60,8 +62,8 @@ func statusOf(ctx context.Context, site string, w *writer.Writer, p *projector.P
 				one.State = "serving"
 			case l.Error != "":
 				one.State = "stopped"
-			case l.Mode == "standby":
-				one.State = "standby"
+			default:
+				one.elsewhere(site)
 			}
 			s.Logs = append(s.Logs, one)
 		}
@@ -71,4 +73,19 @@ func statusOf(ctx context.Context, site string, w *writer.Writer, p *projector.P
 	}
 	slices.SortFunc(s.Logs, func(a, b logStatus) int { return strings.Compare(a.Log, b.Log) })
 	return s
+}
+
+// elsewhere says of a log that this process does not write how it is where it is written.
+func (l *logStatus) elsewhere(site writer.Site) {
+	for _, other := range site.Logs {
+		if other.Log != l.Log || other.State != "serving" {
+			continue
+		}
+		l.State, l.Writer = other.State, other.Member
+		for _, m := range site.Members {
+			if m.ID == other.Member {
+				l.Writer = fmt.Sprintf("%s:%d", m.Host, m.PID)
+			}
+		}
+	}
 }
