@@ -22,9 +22,9 @@ const (
 
 // guardSpace watches the disks that these engines write to, and the stores of servers elsewhere as far as they tell.
 func (e Engines) guardSpace(c *connections) *space.Watcher {
-	config := space.Config{Folders: []space.Folder{{Name: dataFolder, Dir: e.Dir}}, Limits: e.Limits, Fault: e.Fault, Log: e.Log, Metrics: e.Metrics}
+	config := space.Config{Folders: []space.Folder{{Name: dataFolder, Dir: e.Dir, Held: true}}, Limits: e.Limits, Fault: e.Fault, Log: e.Log, Metrics: e.Metrics}
 	if e.LogDir != "" {
-		config.Folders = append(config.Folders, space.Folder{Name: logFolder, Dir: e.LogDir})
+		config.Folders = append(config.Folders, space.Folder{Name: logFolder, Dir: e.LogDir, Held: true})
 	} else {
 		config.Stores = func(ctx context.Context) ([]space.Store, error) { return stores(ctx, c) }
 	}

@@ -6,7 +6,10 @@ package space
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +31,8 @@ const (
 type Folder struct {
 	Name string // for example "data folder"
 	Dir  string // it need not exist; then the nearest folder above counts
+	// Held says that files in it stay open: if it is removed or another one stands in its place, what is written lies where nobody finds it.
+	Held bool
 }
 
 // Store is what a JetStream server says of its file store.
@@ -63,6 +68,7 @@ type Volume struct {
 // Watcher looks at the file systems. Check and Volumes are safe for concurrent use, beside one Run.
 type Watcher struct {
 	cfg     Config
+	held    map[string]os.FileInfo          // by folder: the one that stood there at first
 	low     map[string]bool                 // by folder: it went below its limit and has not come back; only look uses it
 	full    atomic.Pointer[problem.Problem] // of the servers' stores; nil: none
 	verdict atomic.Pointer[verdict]
@@ -78,7 +84,12 @@ func New(c Config) *Watcher {
 	if c.Look == nil {
 		c.Look = Look
 	}
-	w := &Watcher{cfg: c, low: make(map[string]bool)}
+	w := &Watcher{cfg: c, low: make(map[string]bool), held: make(map[string]os.FileInfo)}
+	for _, f := range c.Folders {
+		if info, err := os.Stat(f.Dir); err == nil && f.Held {
+			w.held[f.Dir] = info
+		}
+	}
 	w.verdict.Store(&verdict{})
 	w.look()
 	if c.Metrics != nil {
@@ -157,6 +168,12 @@ func (w *Watcher) look() {
 
 func (w *Watcher) examine(f Folder) (Volume, *problem.Problem) {
 	v := Volume{Folder: f.Name, Dir: f.Dir}
+	if !w.stands(f.Dir) {
+		p := problem.New(problem.NoSpace, "the %s was removed or replaced while the server runs: %s", f.Name, f.Dir).
+			WithHint("stop the server before anything else: what it still holds open is gone with it; then put the folder back and start again")
+		v.Refusing = p.Detail
+		return v, p
+	}
 	u, err := w.cfg.Look(f.Dir)
 	if err == nil {
 		v.Free, v.Total, v.Limit = u.Free, u.Total, w.cfg.Limits.of(u.Total)
@@ -179,6 +196,19 @@ func (w *Watcher) examine(f Folder) (Volume, *problem.Problem) {
 		WithHint("make room, or move the data folder to a larger disk: writing goes on by itself with %s free", Format(again(v.Limit)))
 	v.Refusing = p.Detail
 	return v, p
+}
+
+// stands tells whether a folder that is held is still the one that it was.
+func (w *Watcher) stands(dir string) bool {
+	was := w.held[dir]
+	if was == nil {
+		return true
+	}
+	now, err := os.Stat(dir)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist) // Look tells of other errors
+	}
+	return os.SameFile(was, now)
 }
 
 // ask looks at the servers' stores until ctx ends. What they do not tell is not known: writing goes on then.

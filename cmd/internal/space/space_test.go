@@ -239,3 +239,46 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+// A folder that goes away under a running server, or gives its place to another, is not written to: the open files of the old one would take what nobody finds.
+func TestAHeldFolderIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	look := func(string) (space.Usage, error) { return space.Usage{Free: 50 * gib, Total: 100 * gib}, nil }
+	ticks := make(chan time.Time)
+	w := space.New(space.Config{Folders: []space.Folder{{Name: "data folder", Dir: dir, Held: true}}, Limits: space.Limits{Bytes: gib}, Look: look, Ticks: ticks})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	check := func(refused bool) {
+		t.Helper()
+		ticks <- time.Time{}
+		ticks <- time.Time{}
+		if got := detail(w); strings.Contains(got, "removed or replaced") != refused {
+			t.Errorf("got %q, want it refused: %v", got, refused)
+		}
+	}
+	check(false)
+	away := dir + "-away"
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	check(true)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	check(true)
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	check(false)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
