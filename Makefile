@@ -29,7 +29,7 @@ vectors: ## the spec's vectors with the independent reader in Python
 	elif [ "$$REQUIRE_PYTHON" = 1 ]; then echo 'vectors in Python: REQUIRE_PYTHON=1, and there is no python3' >&2; exit 1; \
 	else echo 'vectors in Python left out: there is no python3'; fi
 
-TORTURE := Kill|PowerCut|Disk|Servers|Partitions|Writers|Random|Lease|TestTheWriterIsAPlainMap|TestConcurrentCommandsHaveAnOrder|TestEverySideEffectFailsEachWay|TestConcurrentRequestsHaveAnOrder
+TORTURE := Kill|PowerCut|Disk|Servers|Partitions|Writers|Random|Lease|State|TestTheWriterIsAPlainMap|TestConcurrentCommandsHaveAnOrder|TestEverySideEffectFailsEachWay|TestConcurrentRequestsHaveAnOrder
 torture: mutate ## the long form of tests with chance in them: kills, power cuts, full disks; EVENTFUL_SEED=N repeats a run
 	EVENTFUL_TORTURE=1 go test -vet=off -count=1 -p 1 -v -timeout 60m -run '$(TORTURE)' ./cmd/eventful/e2e ./pkg/statestore ./pkg/writer ./pkg/natsapi ./pkg/jetlog ./pkg/lease
 
@@ -46,11 +46,12 @@ fuzz: ## every fuzz target for FUZZTIME (1m each)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | while IFS=: read -r file target; do \
 	  echo "$$file $${target#func }"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; done
 
-bench: ## throughput, latency, starts, memory and disk beside their limits; BENCH='-r3 …' gives flags (bench/README.md)
-	go run ./bench $(BENCH)
+SIZES := -small=100000 -big=2000000 -wide=1000000 -r3
+bench: ## throughput, latency, starts, memory and disk beside their limits, a quarter of an hour; BENCH='-only=ten …' gives flags (bench/README.md)
+	go run ./bench $(SIZES) $(BENCH)
 
 bench-json: ## the same, one JSON object a line
-	@go run ./bench -json $(BENCH)
+	@go run ./bench -json $(SIZES) $(BENCH)
 
 microbench: ## the packages' own benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
