@@ -42,9 +42,9 @@ lint: ## gofmt, vet, staticcheck, and a tidy go.mod
 mutate: ## promises taken out of the code one by one: the tests must notice each; some minutes; MUTATE=-only=NAME,… picks
 	go run ./internal/mutate $(MUTATE)
 
-fuzz: ## every fuzz target for FUZZTIME (1m each)
+fuzz: ## every fuzz target for FUZZTIME (1m each); inputs that fail stay in testdata/fuzz, those that led somewhere new in `go env GOCACHE`/fuzz
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | while IFS=: read -r file target; do \
-	  echo "$$file $${target#func }"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) </dev/null || exit 1; done
+	  echo "$$file $${target#func }"; go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x </dev/null || exit 1; done
 
 SIZES := -small=100000 -big=2000000 -wide=1000000 -r3
 bench: ## throughput, latency, starts, memory and disk beside their limits, a quarter of an hour; BENCH='-only=ten …' gives flags (bench/README.md)

@@ -61,6 +61,7 @@ func LeaseSettings(replicas int, birth uint64) []Setting {
 		{Name: "max_age", Value: int64(0), Reason: "a record with a lifetime needs the servers' clock to agree with the owner's, and tells nobody when it goes"},
 		{Name: "allow_msg_ttl", Value: false, Reason: "as max_age"},
 		{Name: "deny_delete", Value: true, Reason: "a record ends by a message that says so: those who watch must see it"},
+		{Name: "deny_purge", Value: true, Reason: "as deny_delete; a bucket of an older version allows it, and is used as it is", Free: true},
 		{Name: "allow_rollup_hdrs", Value: false, Reason: "records change by compare-and-set alone"},
 		{Name: "allow_direct", Value: false, Reason: "a replica that is behind must not answer; the leader does"},
 		{Name: "mirror", Value: nil, Reason: "leases of this site are made here"},

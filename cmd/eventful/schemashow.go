@@ -200,7 +200,14 @@ func checkedText(m client.Migration, done bool) string {
 	if done {
 		return ""
 	}
-	return fmt.Sprintf("; %s checked, %d would not be accepted now", counted(m.Checked, "stored event"), m.Failing)
+	text := fmt.Sprintf("; %s checked", counted(m.Checked, "stored event"))
+	if m.Failing > 0 || m.Colliding == 0 {
+		text += fmt.Sprintf(", %d would not be accepted now", m.Failing)
+	}
+	if m.Colliding > 0 {
+		text += fmt.Sprintf(", %s share values that must be unique: change them first", counted(m.Colliding, "aggregate"))
+	}
+	return text
 }
 
 func versions(m client.Migration, done bool) string {

@@ -138,6 +138,10 @@ func (i *Image) run(name string, args ...string) string {
 	return string(out)
 }
 
+// fillStep is what Fill takes at once, in bytes. A tmpfs that has less than it is asked for takes all the same, until it is full, and then gives all of it back: who
+// watches sees a full disk that has room again. So it is asked for less than anybody takes for room.
+const fillStep = 1 << 20
+
 // Fill takes all but so many bytes of the file system under a folder; called again it takes more. The function that it gives makes room again.
 func Fill(t *testing.T, dir string, left int64) (free func()) {
 	t.Helper()
@@ -151,12 +155,12 @@ func Fill(t *testing.T, dir string, left int64) (free func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for take := available(t, dir) - left; take > 0; {
+	for take := min(available(t, dir)-left, fillStep); take > 0; {
 		err := unix.Fallocate(int(file.Fd()), 0, size, take)
 		switch {
 		case err == nil:
 			size += take
-			take = available(t, dir) - left
+			take = min(available(t, dir)-left, fillStep)
 		case errors.Is(err, unix.ENOSPC): // the file itself takes some
 			take /= 2
 		default:

@@ -36,6 +36,9 @@ type Migration struct {
 	Checked uint64         `json:"checked"` // stored events that were checked against the new schema
 	Failing uint64         `json:"failing"` // of these, how many it would not accept now; they stay readable
 	Samples []string       `json:"samples,omitempty"`
+
+	// Colliding are aggregates that share a value of a field which would become unique: change them first, a migration is refused until then.
+	Colliding uint64 `json:"colliding,omitempty"`
 }
 
 // AccessKey is what an auth key's public part says, as it is added to the installation.

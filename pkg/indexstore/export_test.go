@@ -1,5 +1,18 @@
 package indexstore
 
+import "encoding/json"
+
+// SealManifest puts a manifest with this content into a folder, and ReadManifest gives the content of one.
+func SealManifest(c Config, plain []byte) error { return (&Store{config: c}).sealManifest(plain) }
+
+func ReadManifest(c Config) ([]byte, error) {
+	m, err := readManifest(c)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(m)
+}
+
 // ReadPage gives keys and values of a page, one behind the other.
 func ReadPage(page []byte) (out [][]byte, err error) {
 	var r pageReader

@@ -85,6 +85,10 @@ func (s *Store) writeManifest(m manifest) error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
+	return s.sealManifest(plain)
+}
+
+func (s *Store) sealManifest(plain []byte) error {
 	aead, err := fileCipher(s.config.Key, fileID{})
 	if err != nil {
 		return err

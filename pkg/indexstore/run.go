@@ -105,7 +105,7 @@ func parseFences(b []byte, end int64) (f fences, err error) {
 func openRun(dir string, key []byte, about runAbout) (*run, error) {
 	what := fmt.Sprintf("open run %d", about.Number)
 	fences := max(about.Fences, about.Pages)
-	if about.Pages < 0 || about.Size < fences+tagBytes || fences > about.Pages && fences < about.Pages+tagBytes {
+	if about.Pages < 0 || about.Size < 0 || about.Size-tagBytes < fences || fences > about.Pages && fences-tagBytes < about.Pages {
 		return nil, fmt.Errorf("%s: %d bytes with %d of pages: %w", what, about.Size, about.Pages, ErrDoubted)
 	}
 	aead, err := fileCipher(key, about.ID)
@@ -117,7 +117,7 @@ func openRun(dir string, key []byte, about runAbout) (*run, error) {
 		return nil, unreadable(what, err)
 	}
 	r := &run{runAbout: about, file: file, aead: aead}
-	raw, err := r.unseal(fences, about.Size)
+	raw, err := r.unsealEnd(fences)
 	if err == nil {
 		r.fences, err = parseFences(raw, about.Pages)
 	}
@@ -129,6 +129,18 @@ func openRun(dir string, key []byte, about runAbout) (*run, error) {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return r, nil
+}
+
+// unsealEnd reads the fences, if the file is as long as the manifest says.
+func (r *run) unsealEnd(fences int64) ([]byte, error) {
+	info, err := r.file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("run %d: %w", r.Number, err)
+	}
+	if info.Size() < r.Size {
+		return nil, fmt.Errorf("%d bytes, it had %d: %w", info.Size(), r.Size, ErrDoubted)
+	}
+	return r.unseal(fences, r.Size)
 }
 
 // unseal reads one sealed part of the file.

@@ -263,6 +263,44 @@ func TestKeepersOnABucket(t *testing.T) {
 	until(t, "all are held again", func() bool { return len(leadsA.held())+len(leadsB.held()) == 3 })
 }
 
+// A bucket of an older version can be purged, of which no watch hears: keepers find out by themselves. One that is made now refuses it.
+func TestKeepersOnAPurgedBucket(t *testing.T) {
+	server := jetlogtest.StartServer(t, jetlogtest.Options{})
+	leasetest.Birth(t, server.Store().Leases())
+	js, err := jetstream.New(server.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), streams.LeaseStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err == nil {
+		t.Error("purge of a new bucket: got nil, want that it is refused")
+	}
+	config := stream.CachedInfo().Config
+	config.DenyPurge = false
+	if err := js.DeleteStream(t.Context(), streams.LeaseStream); err != nil {
+		t.Fatal(err)
+	}
+	if stream, err = js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	a, leadsA := keeper(t, server, "a")
+	b, leadsB := keeper(t, server, "b")
+	for _, log := range []string{"x", "y", "z"} {
+		a.Follow(log)
+		b.Follow(log)
+	}
+	held := func() int { return len(leadsA.held()) + len(leadsB.held()) }
+	until(t, "all are held", func() bool { return held() == 3 })
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "none is held: nothing is renewed", func() bool { return held() == 0 })
+	until(t, "all are held again", func() bool { return held() == 3 })
+}
+
 // ownedBy is a log that a member serves.
 func ownedBy(k *lease.Keeper, member string) string {
 	for _, o := range k.Owners() {

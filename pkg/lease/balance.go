@@ -159,6 +159,7 @@ func (c *core) claimBack(log string, h *hold, p *place) {
 // stop begins the end: logs go to others, the rest is left free.
 func (c *core) stop() {
 	c.stopping, c.stopAt, c.dirty = true, c.now.mono.Add(c.cfg.Back), true
+	c.renewNow = c.renewNow || len(c.holds) > 0
 	for _, log := range sortedKeys(c.holds) {
 		if h := c.holds[log]; h.phase == leading {
 			c.end(log, h, false)

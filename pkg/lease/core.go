@@ -38,6 +38,9 @@ type core struct {
 	renewedAt   time.Time           // when the last one was sent
 	seenAt      time.Time           // when the last one was seen to be stored
 	renewNow    bool                // the record's content changed
+	failing     time.Time           // when the first renewal failed since one was seen to be stored; zero: none
+	told        bool                // that the watch starts over, since a renewal was seen to be stored
+	again       bool                // the watch is to start over
 	chain       deadline            // until when the last renewal seen would hold, also behind a reset
 	open        bool                // the window, as the leases were told last
 
@@ -127,6 +130,7 @@ func (c *core) reset() {
 	c.era++
 	c.whole, c.dirty = false, true
 	c.window.until.Store(nil)
+	c.failing = time.Time{}
 	clear(c.busy)
 	clear(c.retry)
 	for key, e := range c.entries {
@@ -214,6 +218,9 @@ func (c *core) done(o op, revision uint64, err error) {
 	delete(c.busy, o.key)
 	if err != nil {
 		c.retry[o.key] = c.now.mono.Add(c.pause())
+		if o.value != nil && o.key == memberKey(c.cfg.Site, c.self()) {
+			c.notRenewed(err)
+		}
 		return
 	}
 	delete(c.retry, o.key)

@@ -14,3 +14,10 @@ func CheckRecord(value []byte) string {
 	}
 	return ""
 }
+
+// Purge empties the table and tells nobody, as a purge of the bucket's stream does.
+func (m *Memory) Purge() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records = make(map[string]Change)
+}

@@ -18,6 +18,7 @@ type Keeper struct {
 	mu    sync.Mutex // guards all below
 	core  *core
 	queue []func(*core)
+	again context.CancelFunc // ends the watch under way; nil: there was none yet
 }
 
 // New checks the configuration, all of it at once. Run does the rest.
@@ -94,7 +95,10 @@ func (k *Keeper) turn() turn {
 		c.endAll()
 	}
 	t.ops, t.calls, t.dirty = c.ops, c.calls, c.dirty
-	c.ops, c.calls, c.dirty = nil, nil, false
+	if c.again && k.again != nil {
+		k.again()
+	}
+	c.ops, c.calls, c.dirty, c.again = nil, nil, false, false
 	return t
 }
 
@@ -106,17 +110,20 @@ func (k *Keeper) take() []func(*core) {
 	return events
 }
 
-// watch follows the table; when that is not possible it tries again.
+// watch follows the table; when that is not possible, or the core asks for it, it starts over.
 func (k *Keeper) watch(ctx context.Context) {
 	for told := false; ctx.Err() == nil; {
-		err := k.cfg.Table.Watch(ctx, func(ch Change) {
+		watching, cancel := k.watching(ctx)
+		err := k.cfg.Table.Watch(watching, func(ch Change) {
 			told = false
 			k.post(func(c *core) { c.change(ch) })
 		})
+		asked := watching.Err() != nil
+		cancel()
 		if ctx.Err() != nil {
 			return
 		}
-		if !told {
+		if !told && !asked {
 			k.cfg.Log.Warn().Err(err).Msg("leases cannot be watched")
 			told = true
 		}
@@ -128,6 +135,15 @@ func (k *Keeper) watch(ctx context.Context) {
 			pause.Stop()
 		}
 	}
+}
+
+// watching is the context of one watch, which turn ends to have it start over.
+func (k *Keeper) watching(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.again = cancel
+	return ctx, cancel
 }
 
 // write does one op. It gives up before the next renewal is due; a write that comes through later changes nothing, as its revision is over.

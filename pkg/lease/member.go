@@ -24,9 +24,12 @@ func (c *core) renew() {
 	c.beat++
 	c.sent[c.beat] = c.now
 	c.renewedAt, c.renewNow = c.now.mono, false
-	m := c.cfg.Member
+	m, logs := c.cfg.Member, sortedKeys(c.follows)
+	if c.stopping {
+		logs = []string{} // nobody hands a log to a member that ends
+	}
 	c.write(key, encode(memberRecord{
-		V: recordVersion, Incarnation: c.incarnation, Beat: c.beat, Name: m.Name, Host: m.Host, PID: m.PID, Version: m.Version, Logs: sortedKeys(c.follows),
+		V: recordVersion, Incarnation: c.incarnation, Beat: c.beat, Name: m.Name, Host: m.Host, PID: m.PID, Version: m.Version, Logs: logs,
 	}), revision)
 }
 
@@ -52,7 +55,7 @@ func (c *core) fail(err error) {
 
 // renewed: the renewal was stored, and nobody had deleted the record before. So until TTL from when it was sent nobody else takes a lease of this member.
 func (c *core) renewed(beat uint64) {
-	c.joined = true
+	c.joined, c.failing, c.told = true, time.Time{}, false
 	if at, ok := c.sent[beat]; ok {
 		c.chain = at.add(c.cfg.TTL)
 		until := c.chain
@@ -74,6 +77,22 @@ func (c *core) renewed(beat uint64) {
 		}
 	}
 	c.seenAt = c.now.mono
+}
+
+// notRenewed: when no renewal was stored for TTL although the table is seen, what is seen may be over without a word, as when an administrator purged
+// the bucket. So the watch starts over; by then nothing is Held that counts on what was there before.
+func (c *core) notRenewed(err error) {
+	if c.failing.IsZero() {
+		c.failing = c.now.mono
+	}
+	if !c.whole || c.now.mono.Sub(c.failing) < c.cfg.TTL {
+		return
+	}
+	c.again, c.failing = true, time.Time{}
+	if !c.told {
+		c.cfg.Log.Warn().Err(err).Str("member", c.self()).Dur("for", c.cfg.TTL).Msg("member record could not be renewed; the leases are read again")
+		c.told = true
+	}
 }
 
 // expelled: somebody found this member silent and deleted its record, or the table was lost. It joins again as another incarnation; what it led and

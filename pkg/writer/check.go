@@ -20,6 +20,10 @@ type Migration struct {
 	Checked uint64          `json:"checked"` // a dry run: stored events of the type
 	Failing uint64          `json:"failing"` // of them, those that the draft would refuse today; they stay readable
 	Samples []string        `json:"samples,omitempty"`
+
+	// Colliding are aggregates that share a value of a field which would become unique; while there are any the draft cannot be put into force.
+	Colliding uint64 `json:"colliding,omitempty"`
+
 	reasons []reason
 }
 
@@ -52,11 +56,12 @@ func (w *Writer) CheckMigration(ctx context.Context, aggregateType string) ([]Mi
 			}
 			m.tell()
 			if unique := newlyUnique(w.sys.now.Load().schemas[name].current(), next.Definition); len(unique) > 0 {
-				duplicates, err := duplicatesOf(ctx, w.sys, e.log, uniqueSet{name: unique})
+				found, err := duplicatesOf(ctx, w.sys, e.log, uniqueSet{name: unique})
 				if err != nil {
 					return nil, problem.New(problem.Unavailable, "the stored events of %q cannot be read: %v", name, err)
 				}
-				for _, p := range duplicates {
+				m.Colliding = found.aggregates
+				for _, p := range found.pairs {
 					m.Samples = append(m.Samples, p.Detail)
 				}
 			}

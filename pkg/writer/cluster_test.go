@@ -31,7 +31,8 @@ type cluster struct {
 	lines   *lines
 	doors   *street
 	members map[string]*member
-	boss    *site // signs keys and tokens; its writer is replaced by who serves the system log
+	names   []string // of all members that ever ran
+	boss    *site    // signs keys and tokens; its writer is replaced by who serves the system log
 }
 
 // member is one writer process.
@@ -75,6 +76,9 @@ func newCluster(t testing.TB, store eventlog.Store, names ...string) *cluster {
 		for _, m := range c.members {
 			m.end()
 		}
+		if !t.Failed() {
+			c.statesAreOfTheLogs()
+		}
 	})
 	for _, name := range names {
 		c.start(name)
@@ -104,6 +108,9 @@ func (c *cluster) start(name string) *member {
 	m.stop = cancel
 	go func() { m.ended <- w.Run(ctx) }()
 	c.members[name] = m
+	if !slices.Contains(c.names, name) {
+		c.names = append(c.names, name)
+	}
 	select {
 	case <-w.Ready():
 	case err := <-m.ended:

@@ -1,7 +1,11 @@
 package writer
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -80,7 +84,7 @@ func (w *Writer) storeFrozen(ctx context.Context, c *token.Claims, log string, f
 type checking struct {
 	freeze freeze
 	done   chan struct{}
-	found  []*problem.Problem // read after done
+	found  duplicates // read after done
 	err    error
 }
 
@@ -113,12 +117,18 @@ func (w *Writer) check(ctx context.Context, e *engine, f freeze, fields uniqueSe
 	if k.err != nil {
 		return result{Problem: problem.New(problem.Damaged, "log %s cannot be read for duplicates: %v", e.name, k.err)}
 	}
-	return result{Found: k.found}
+	return result{Found: k.found.pairs}
 }
 
-// duplicatesOf lists the values of fields that more than one aggregate of a log holds now. Values themselves are not told.
-func duplicatesOf(ctx context.Context, sys *system, log eventlog.Log, fields uniqueSet) ([]*problem.Problem, error) {
-	held, owners := make(map[event.AggregateID]map[string]string), make(map[string]string)
+// duplicates are values that must stand once and stand more often.
+type duplicates struct {
+	pairs      []*problem.Problem // at most maxDuplicates, in the order of the aggregates; values themselves are not told
+	aggregates uint64             // all that hold such a value
+}
+
+// duplicatesOf lists the values of fields that more than one aggregate of a log holds now.
+func duplicatesOf(ctx context.Context, sys *system, log eventlog.Log, fields uniqueSet) (duplicates, error) {
+	held := make(map[event.AggregateID]map[string]string)
 	err := eachCommit(ctx, log, func(c *event.Commit) error {
 		if len(fields[c.Aggregate.Type]) == 0 {
 			return nil
@@ -130,17 +140,29 @@ func duplicatesOf(ctx context.Context, sys *system, log eventlog.Log, fields uni
 		held[c.Aggregate], _ = fields.hold(c.Aggregate, held[c.Aggregate], events, func(i int) bool { return sys.deletes(c.Aggregate.Type, &c.Events[i]) })
 		return nil
 	})
-	var out []*problem.Problem
-	for a, values := range held {
-		for field, value := range values {
-			key := uniqueKey(a.Type, field, value)
-			if other, twice := owners[key]; twice && len(out) < maxDuplicates {
-				out = append(out, aboutField(problem.Conflict, field, "%s and %s hold the same value of %q", event.AggregateID{Type: a.Type, ID: other}, a, field))
+	return duplicatesIn(held), err
+}
+
+// duplicatesIn goes through what aggregates hold by type and id, and their fields by name.
+func duplicatesIn(held map[event.AggregateID]map[string]string) (d duplicates) {
+	aggregates := slices.SortedFunc(maps.Keys(held), func(a, b event.AggregateID) int {
+		return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.ID, b.ID))
+	})
+	owners, colliding := make(map[string]event.AggregateID), make(map[event.AggregateID]bool)
+	for _, a := range aggregates {
+		for _, field := range slices.Sorted(maps.Keys(held[a])) {
+			key := uniqueKey(a.Type, field, held[a][field])
+			if other, twice := owners[key]; twice {
+				colliding[other], colliding[a] = true, true
+				if len(d.pairs) < maxDuplicates {
+					d.pairs = append(d.pairs, aboutField(problem.Conflict, field, "%s and %s hold the same value of %q", other, a, field))
+				}
 			}
-			owners[key] = a.ID
+			owners[key] = a
 		}
 	}
-	return out, err
+	d.aggregates = uint64(len(colliding))
+	return d
 }
 
 // eachCommit goes through all commits that the log holds now.

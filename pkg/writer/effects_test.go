@@ -57,6 +57,9 @@ func effects() []effect {
 		{name: "creation of a log", arrange: (*affected).drafts, fails: creationOf("ward"), act: (*affected).migrate, there: (*affected).logExists, indirect: true, after: (*affected).migrates},
 		{name: "epoch block of a new log", arrange: (*affected).drafts, fails: appendOf("ward", 1), act: (*affected).migrate, there: (*affected).logHasBlocks, indirect: true, after: (*affected).migrates},
 		{name: "schema-migrated", arrange: (*affected).drafts, fails: appendOf("eventful", 1), act: (*affected).migrate, there: (*affected).migrated, after: (*affected).migrates},
+		{name: "freeze of a log", arrange: (*affected).draftsUnique, fails: appendOf("user", 1), act: (*affected).migrate, there: happened("user", "log-frozen"), indirect: true, after: (*affected).usersGoOn},
+		{name: "thaw of a log", arrange: (*affected).draftsDuplicates, fails: appendOf("user", 2), act: (*affected).migrateInVain, there: happened("user", "log-thawed"), indirect: true},
+		{name: "block of a barrier", arrange: (*affected).mark, fails: appendOf("patient", 1), act: (*affected).confirmKey, there: twoEpochs("patient"), indirect: true, again: (*affected).confirmKey, after: func(e *affected) error { return wanted(e.keyIsKnown(), "the key") }},
 		{name: "key-added", fails: appendOf("eventful", 1), act: (*affected).addKey, there: (*affected).keyIsKnown, again: (*affected).addAnyKey, after: func(e *affected) error { return wanted(e.keyIsKnown(), "the key") }},
 		{name: "token-issued", fails: appendOf("eventful", 1), act: (*affected).recordToken, there: happened("eventful", "token-issued")},
 	}
@@ -366,6 +369,11 @@ func (e *affected) remember() {
 	if err := e.stop(); err != nil {
 		e.t.Fatal(err)
 	}
+	e.mark()
+}
+
+// mark notes where the logs end.
+func (e *affected) mark() {
 	e.last = map[string]uint64{}
 	for _, log := range []string{"patient", "eventful"} {
 		_, e.last[log] = ended(e.t, e.memory, log)
@@ -523,6 +531,51 @@ func (e *affected) migrates() error {
 		return p
 	}
 	return wanted(e.migrated(), "the type ward")
+}
+
+// draftsUnique has a user stored, and a draft that makes his address unique.
+func (e *affected) draftsUnique() {
+	e.site.migrate(fmt.Sprintf(userSchema, false))
+	e.must(change(e.jwt, "", user("u1", "x")))
+	if _, p := e.w.DraftSchema(e.ctx, e.admin, []byte(fmt.Sprintf(userSchema, true))); p != nil {
+		e.t.Fatal(p)
+	}
+}
+
+// draftsDuplicates has two users with the address besides, so that the draft cannot be put into force.
+func (e *affected) draftsDuplicates() {
+	e.draftsUnique()
+	e.must(change(e.jwt, "", user("u2", "x")))
+}
+
+// migrateInVain is refused for the duplicates; then the log takes a command again.
+func (e *affected) migrateInVain() *problem.Problem {
+	if p := e.migrate(); p == nil {
+		return problem.New(problem.Internal, "duplicates are in force")
+	} else if p.Code != problem.Conflict {
+		return p
+	}
+	return e.tried(change(e.jwt, "", user("u3", "z")))
+}
+
+// usersGoOn holds that the address is unique at last, and that the log takes commands.
+func (e *affected) usersGoOn() error {
+	if p := e.migrate(); p != nil {
+		return p
+	}
+	e.untilTaken(e.jwt, user("u2", "y"))
+	if p := e.tried(change(e.jwt, "", user("u3", "x"))); p == nil || p.Code != problem.Conflict {
+		return fmt.Errorf("got %v for an address that somebody holds, want conflict", p)
+	}
+	return nil
+}
+
+// confirmKey adds the key, if it is not there, and waits until every log decides under it.
+func (e *affected) confirmKey() *problem.Problem {
+	if p := e.addAnyKey(); p != nil {
+		return p
+	}
+	return e.w.Confirm(e.ctx, "the key")
 }
 
 func (e *affected) logExists() bool {

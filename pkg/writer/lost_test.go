@@ -19,16 +19,16 @@ import (
 func upTo(t testing.TB, from eventlog.Store, name string, messages uint64) *eventlog.Memory {
 	t.Helper()
 	to := eventlog.NewMemory()
-	names, err := from.List(t.Context())
+	names, err := from.List(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range names {
-		source, err := from.Open(t.Context(), n)
+		source, err := from.Open(context.Background(), n)
 		if err != nil {
 			t.Fatal(err)
 		}
-		target, err := to.Create(t.Context(), n)
+		target, err := to.Create(context.Background(), n)
 		if err != nil {
 			t.Fatal(err)
 		}

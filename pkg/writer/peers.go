@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -112,10 +113,18 @@ func decodeResult(body []byte) (r result, err error) {
 	if err := json.Unmarshal(body, &r); err != nil {
 		return r, fmt.Errorf("decode the answer of another writer: %w", err)
 	}
+	r.Found = slices.DeleteFunc(r.Found, func(p *problem.Problem) bool { return p == nil }) // JSON's null
 	if r.Format != callFormat {
 		return r, fmt.Errorf("the answer of another writer has version %d, this program knows %d", r.Format, callFormat)
 	}
 	return r, nil
+}
+
+func decodeCall(body []byte) (c call, err error) {
+	if err := json.Unmarshal(body, &c); err != nil || c.Format != callFormat {
+		return c, fmt.Errorf("a call of version %d cannot be read (%v); this program knows version %d", c.Format, err, callFormat)
+	}
+	return c, nil
 }
 
 // leads reports whether this process is the one that calls of the log are for.
@@ -127,10 +136,10 @@ func (e *engine) leads() bool {
 // answerCall is what Peers hands a call to.
 func (w *Writer) answerCall(log string) func(ctx context.Context, verb string, body []byte) []byte {
 	return func(ctx context.Context, verb string, body []byte) []byte {
-		var c call
 		r := result{}
-		if err := json.Unmarshal(body, &c); err != nil || c.Format != callFormat {
-			r.Problem = problem.New(problem.Malformed, "a call of version %d cannot be read (%v); this program knows version %d", c.Format, err, callFormat)
+		c, err := decodeCall(body)
+		if err != nil {
+			r.Problem = problem.New(problem.Malformed, "%v", err)
 		} else if e := w.engine(log); log == "" {
 			r = w.answerAll(verb, c)
 		} else if e == nil || !e.leads() {

@@ -2,6 +2,7 @@ package writer_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -56,6 +58,57 @@ func (s *site) stateIsOfTheLog(logs ...string) {
 		}
 	}
 	s.start()
+}
+
+// statesAreOfTheLogs holds that what each member stored of each log, as far as it got, equals a state that is built from the log up to there, key by key. Nobody
+// runs any more.
+func (c *cluster) statesAreOfTheLogs() {
+	c.t.Helper()
+	logs, err := c.store.List(context.Background())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, log := range logs {
+		compared := 0
+		for _, name := range c.names {
+			s := &site{t: c.t, dir: filepath.Join(c.dir, name), cfg: writer.Config{Site: "here", Key: make([]byte, 32), Log: zerolog.Nop()}}
+			if _, err := os.Stat(s.stateDir(log)); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			got := s.entries(log)
+			position, rest, err := writer.SplitMeta([]byte(got[metaKey]))
+			if err != nil || position == 0 {
+				c.t.Errorf("%s, log %s: got a state of %d entries at sequence %d, %v", name, log, len(got), position, err)
+				continue
+			}
+			got[metaKey] = string(rest)
+			if d := cmp.Diff(builtState(c.t, upTo(c.t, c.store, log, position), log), got); d != "" {
+				c.t.Errorf("%s, log %s: the state at %d differs from one built from the log, -want +got\n%s", name, log, position, d)
+			}
+			compared++
+		}
+		if compared == 0 {
+			c.t.Errorf("log %s: no member has a state of it", log)
+		}
+	}
+}
+
+// builtState is what a writer keeps of a log that it reads from the beginning, without its place there.
+func builtState(t testing.TB, store eventlog.Store, log string) map[string]string {
+	t.Helper()
+	built := &site{t: t, store: store, dir: t.TempDir()}
+	built.cfg = writer.Config{Site: "here", Store: store, Dir: built.dir, Key: make([]byte, 32), Log: zerolog.Nop()}
+	built.start()
+	if err := built.stop(); err != nil {
+		t.Fatal(err)
+	}
+	out := built.entries(log)
+	_, rest, err := writer.SplitMeta([]byte(out[metaKey]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out[metaKey] = string(rest)
+	return out
 }
 
 const metaKey = "m"

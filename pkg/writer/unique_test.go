@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -132,6 +134,45 @@ func TestSwitchingUniquenessOnChecksWhatIsStored(t *testing.T) {
 	}
 	s.untilTaken(jwt, user("u4", "v"))
 	wantCode(t, s.do(change(jwt, "", user("u5", "y"))), problem.Conflict)
+}
+
+// A dry run counts the aggregates that share values, and names them in the order in which the migration is refused for them.
+func TestDuplicatesAreCountedAndInOrder(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(fmt.Sprintf(userSchema, false))
+	jwt := s.token(1000)
+	for _, id := range []string{"u5", "u1", "u4", "u2", "u3", "solo"} {
+		email := "x"
+		switch id {
+		case "u2", "u5":
+			email = "y"
+		case "solo":
+			email = "z"
+		}
+		s.must(change(jwt, "", user(id, email)))
+	}
+	if _, p := s.w.DraftSchema(t.Context(), s.admin, []byte(fmt.Sprintf(userSchema, true))); p != nil {
+		t.Fatal(p)
+	}
+	want := []string{`user/u1 and user/u3 hold the same value of "email"`, `user/u3 and user/u4 hold the same value of "email"`, `user/u2 and user/u5 hold the same value of "email"`}
+	for range 5 {
+		checks, p := s.w.CheckMigration(t.Context(), "user")
+		if p != nil || len(checks) != 1 {
+			t.Fatalf("got %+v, %v", checks, p)
+		}
+		if diff := cmp.Diff(want, checks[0].Samples); diff != "" || checks[0].Colliding != 5 {
+			t.Errorf("got %d aggregates, want 5; samples (-want +got):\n%s", checks[0].Colliding, diff)
+		}
+		_, p = s.w.Migrate(t.Context(), s.admin, "user")
+		wantCode(t, outcome{problem: p}, problem.Conflict)
+		var refused []string
+		for _, one := range p.Problems {
+			refused = append(refused, one.Detail)
+		}
+		if diff := cmp.Diff(want, refused); diff != "" {
+			t.Errorf("the migration (-want +got):\n%s", diff)
+		}
+	}
 }
 
 // Events from before the rule may have given one value to several aggregates, one after the other: who holds it when the rule comes keeps it.

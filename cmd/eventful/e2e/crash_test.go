@@ -249,7 +249,7 @@ func TestKillDuringWrites(t *testing.T) {
 	random := rand.New(rand.NewPCG(disktest.Seed(t), 0))
 	s := newSite(t)
 	acked := map[string]*client.Answer{}
-	var sent []client.Command
+	var sent []client.Transaction
 	for round := range rounds {
 		load := s.write(round)
 		enough := 1 + random.IntN(most)
@@ -263,16 +263,16 @@ func TestKillDuringWrites(t *testing.T) {
 		s.must("aggregate:verify", "--all")
 	}
 	c := s.client()
-	for _, cmd := range sent {
+	for i, cmd := range sent {
 		first, known := acked[cmd.CommandID]
-		if known && len(acked)%7 != 0 {
+		if known && i%7 != 0 {
 			continue
 		}
-		again, err := c.Command(context.Background(), cmd)
+		again, err := send(context.Background(), c, cmd)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if known && (!again.Repeated || again.Commits[0].Hashes[0] != first.Commits[0].Hashes[0]) {
+		if known && (!again.Repeated || !cmp.Equal(again.Commits, first.Commits)) {
 			t.Errorf("command %s: got %+v, want the first answer again: %+v", cmd.CommandID, again, first)
 		}
 		acked[cmd.CommandID] = again
@@ -283,13 +283,13 @@ func TestKillDuringWrites(t *testing.T) {
 	s.checkWritten(sent, acked)
 }
 
-// load is many writers at once: each on an aggregate of its own, and every fourth command on one that they share.
+// load is many writers at once: each on an aggregate of its own, every fourth command on one that they share, and every fifth a transaction over three aggregates.
 type load struct {
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows until stop
-	sent  []client.Command
+	sent  []client.Transaction
 	acked map[string]*client.Answer
 }
 
@@ -298,20 +298,15 @@ func (s *site) write(round int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel, acked: map[string]*client.Answer{}}
 	s.t.Cleanup(cancel)
-	for w := range 16 {
+	for w := range loaders {
 		c := s.client()
 		l.wait.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				cmd := client.Command{Aggregate: event.AggregateID{Type: "ward", ID: fmt.Sprint("w", w)}, Event: "note",
-					Context: client.Context{CommandID: fmt.Sprintf("%d-%d-%d", round, w, i)}}
-				if i%4 == 3 {
-					cmd.Aggregate.ID = "shared"
-				}
-				cmd.Fields = client.Fields{"text": cmd.CommandID}
+				cmd := note(round, w, i)
 				l.mu.Lock()
 				l.sent = append(l.sent, cmd)
 				l.mu.Unlock()
-				answer, err := c.Command(ctx, cmd)
+				answer, err := send(ctx, c, cmd)
 				if err == nil {
 					l.mu.Lock()
 					l.acked[cmd.CommandID] = answer
@@ -321,6 +316,35 @@ func (s *site) write(round int) *load {
 		})
 	}
 	return l
+}
+
+// loaders is how many writers a load has.
+const loaders = 16
+
+// note is command i of a writer of a load: one event, or one for each of three aggregates.
+func note(round, writer, i int) client.Transaction {
+	own := fmt.Sprint("w", writer)
+	wards := []string{own}
+	switch {
+	case i%5 == 4:
+		wards = []string{own, "shared", fmt.Sprint("w", (writer+1)%loaders)}
+	case i%4 == 3:
+		wards = []string{"shared"}
+	}
+	t := client.Transaction{Context: client.Context{CommandID: fmt.Sprintf("%d-%d-%d", round, writer, i)}}
+	for _, id := range wards {
+		t.Commits = append(t.Commits, client.Commit{Aggregate: event.AggregateID{Type: "ward", ID: id}, Events: []client.Event{{Type: "note", Fields: client.Fields{"text": t.CommandID}}}})
+	}
+	return t
+}
+
+// send sends what has one event as a command of its own.
+func send(ctx context.Context, c *client.Client, t client.Transaction) (*client.Answer, error) {
+	if len(t.Commits) > 1 {
+		return c.Transact(ctx, t)
+	}
+	only := t.Commits[0]
+	return c.Command(ctx, client.Command{Aggregate: only.Aggregate, Event: only.Events[0].Type, Fields: only.Events[0].Fields, Context: t.Context})
 }
 
 func (l *load) answered() int {
@@ -334,16 +358,40 @@ func (l *load) stop() {
 	l.wait.Wait()
 }
 
-// checkWritten holds the log to: each acknowledged command once and as it was answered, none twice, none that was not sent, each writer's in its order.
-func (s *site) checkWritten(sent []client.Command, acked map[string]*client.Answer) {
+// part is what one command wrote to one ward.
+type part struct{ command, ward string }
+
+// checkWritten holds the log to: each acknowledged command once and as it was answered, none twice, none that was not sent, of a transaction all or nothing.
+func (s *site) checkWritten(sent []client.Transaction, acked map[string]*client.Answer) {
+	s.t.Helper()
+	stored := s.parts(sent)
+	if some := torn(sent, stored); len(some) > 0 { // stored between the reads of two wards, as a last one under way may be: by now all of it can be read
+		stored = s.parts(sent)
+		for _, t := range torn(some, stored) {
+			s.t.Errorf("transaction %s: some of its events are in the log, want all or none", t.CommandID)
+		}
+	}
+	for id, answer := range acked {
+		for _, got := range answer.Commits {
+			if e, ok := stored[part{id, got.ID}]; !ok || e.Version != got.Version || e.Hash != got.Hashes[0] || e.Position != got.Position {
+				s.t.Errorf("command %s: got %+v in the log, want it as it was acknowledged: %+v", id, e, got)
+			}
+		}
+	}
+}
+
+// parts reads every event of every ward; each must have been sent, and be there once.
+func (s *site) parts(sent []client.Transaction) map[part]client.Recorded {
 	s.t.Helper()
 	ctx := context.Background()
 	c := s.client()
-	known := map[string]bool{}
-	for _, cmd := range sent {
-		known[cmd.CommandID] = true
+	known := map[part]bool{}
+	for _, t := range sent {
+		for _, commit := range t.Commits {
+			known[part{t.CommandID, commit.Aggregate.ID}] = true
+		}
 	}
-	stored := map[string]client.Recorded{}
+	stored := map[part]client.Recorded{}
 	for a, err := range c.List(ctx, "ward", client.Latest()) {
 		if err != nil {
 			s.t.Fatal(err)
@@ -352,18 +400,30 @@ func (s *site) checkWritten(sent []client.Command, acked map[string]*client.Answ
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if _, twice := stored[e.Command]; twice || !known[e.Command] || e.Fields["text"] == nil || *e.Fields["text"] != e.Command {
+			p := part{e.Command, a.ID}
+			if _, twice := stored[p]; twice || !known[p] || e.Fields["text"] == nil || *e.Fields["text"] != e.Command {
 				s.t.Errorf("ward/%s version %d: command %q is there twice, or was never sent", a.ID, e.Version, e.Command)
 			}
-			stored[e.Command] = e
+			stored[p] = e
 		}
 	}
-	for id, answer := range acked {
-		e, ok := stored[id]
-		if got := answer.Commits[0]; !ok || e.Version != got.Version || e.Hash != got.Hashes[0] || e.Position != got.Position {
-			s.t.Errorf("command %s: got %+v in the log, want it as it was acknowledged: %+v", id, e, got)
+	return stored
+}
+
+// torn are the transactions of which some events are stored, and some are not.
+func torn(sent []client.Transaction, stored map[part]client.Recorded) (some []client.Transaction) {
+	for _, t := range sent {
+		there := 0
+		for _, commit := range t.Commits {
+			if _, ok := stored[part{t.CommandID, commit.Aggregate.ID}]; ok {
+				there++
+			}
+		}
+		if there > 0 && there < len(t.Commits) {
+			some = append(some, t)
 		}
 	}
+	return some
 }
 
 // TestRebuild: the writer's state and the index are deleted and spoilt; the answers stay the same.

@@ -441,11 +441,17 @@ func files(t *testing.T, dir string, leftOut ...string) []string {
 // until polls until done says so.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	untilWithin(t, patience, what, done)
+}
+
+// untilWithin is until with a bound of its own.
+func untilWithin(t *testing.T, bound time.Duration, what string, done func() bool) {
+	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !done(); <-tick.C {
+	for deadline := time.Now().Add(bound); !done(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, patience)
+			t.Fatalf("%s: not within %s", what, bound)
 		}
 	}
 }

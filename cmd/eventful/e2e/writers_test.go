@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type writers struct {
 	*cluster
 	engines []*engine
 	asks    *client.Client
+	within  time.Duration // how long a command of the traffic may take; 0: patience
 }
 
 // newWriters starts n writers and puts a schema with these types into force, each in a log of its own.
@@ -156,9 +158,10 @@ func (w *writers) impatient() *client.Client {
 // traffic is clients that write one command after the other, each to aggregates of its own, and each expecting exactly the version that the answers so far make:
 // a command that was lost, stored twice or refused wrongly makes the next one fail.
 type traffic struct {
-	t    *testing.T
-	stop context.CancelFunc
-	wait sync.WaitGroup
+	t      *testing.T
+	within time.Duration // for one command
+	stop   context.CancelFunc
+	wait   sync.WaitGroup
 
 	mu       sync.Mutex // guards below
 	answered map[string][]time.Time
@@ -170,7 +173,7 @@ type traffic struct {
 func (w *writers) traffic(clients int, types ...string) *traffic {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	x := &traffic{t: w.t, stop: stop, answered: map[string][]time.Time{}, versions: map[event.AggregateID]event.Version{}}
+	x := &traffic{t: w.t, within: cmp.Or(w.within, patience), stop: stop, answered: map[string][]time.Time{}, versions: map[event.AggregateID]event.Version{}}
 	w.t.Cleanup(func() { stop(); x.wait.Wait() })
 	for i := range clients {
 		c := w.impatient()
@@ -183,7 +186,7 @@ func (w *writers) traffic(clients int, types ...string) *traffic {
 
 func (x *traffic) write(ctx context.Context, c *client.Client, a event.AggregateID) {
 	for version := event.Version(0); ctx.Err() == nil; version++ {
-		within, cancel := context.WithTimeout(context.Background(), patience) // not ctx: the last command is waited for
+		within, cancel := context.WithTimeout(context.Background(), x.within) // not ctx: the last command is waited for
 		answer, err := c.Command(within, client.Command{Aggregate: a, Event: "note", Fields: client.Fields{"text": fmt.Sprint(version)}, Expected: client.Exactly(version)})
 		cancel()
 		x.mu.Lock()
@@ -216,7 +219,7 @@ func (x *traffic) flows(more int, types ...string) {
 	x.t.Helper()
 	for _, name := range types {
 		from := x.count(name)
-		until(x.t, fmt.Sprintf("%d more commands to %s are answered", more, name), func() bool {
+		untilWithin(x.t, x.within, fmt.Sprintf("%d more commands to %s are answered", more, name), func() bool {
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			for _, err := range x.failures {

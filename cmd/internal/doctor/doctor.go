@@ -77,6 +77,7 @@ type Problem struct{ Detail, Remedy string }
 type examination struct {
 	Config
 	results []Result
+	bare    bool // the servers hold no log of the site
 }
 
 func (x *examination) ok(check, format string, args ...any) {

@@ -135,7 +135,11 @@ func TestFindings(t *testing.T) {
 		"index stands still":    {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}}, want: []string{"index: the index of log patient stands still, 5 events behind"}},
 		"index moves":           {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 4}}}},
 		"local stores are gone": {answers: [][]logState{{{Log: "bed", State: "serving"}}}, want: []string{"stores: the ", "stores: the "}},
-		"no writer":             {change: func(c *doctor.Config) { c.Status = func(context.Context, any) error { return errors.New("nobody") } }, want: []string{"writer: no writer answered: nobody"}},
+		"no writer":             {change: nobody, want: []string{"writer: no writer answered: nobody"}},
+		"no writer anywhere": {change: func(c *doctor.Config) {
+			nobody(c)
+			c.Running.NoEngines = true
+		}, want: []string{"writer: no writer answered: nobody"}},
 		"the keys do not open": {change: func(c *doctor.Config) {
 			c.Keys, c.Secrets, c.KeyError = nil, nil, &doctor.Problem{Detail: "the DEK is missing", Remedy: "give it"}
 		}, want: []string{"keys: the DEK is missing"}},
@@ -152,6 +156,42 @@ func TestFindings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The answering writer leads nothing: what counts is whether any that lives serves the log.
+func TestFindingsOfTheSite(t *testing.T) {
+	tests := map[string]struct {
+		state, log string // of patient in the answering process; of it in the site's view, a JSON object
+		more       string // logs of the site
+		want       []string
+	}{
+		"another writer serves it":   {state: "serving", log: `"state":"serving","member":"b"`},
+		"served a moment ago":        {state: "standby", log: `"state":"serving","member":"b","standbys":[{"member":"a"}]`},
+		"free":                       {state: "recovering", log: `"state":"free","member":"b"`, want: []string{"writer: log patient has no writer"}},
+		"nobody's":                   {state: "recovering", log: `"state":""`, want: []string{"writer: log patient has no writer"}},
+		"of a writer that is gone":   {state: "serving", log: `"state":"serving","member":"c"`, want: []string{"writer: log patient has no writer"}},
+		"is taken over":              {state: "recovering", log: `"state":"taking","member":"b"`, want: []string{"writer: log patient is taking: "}},
+		"stopped where it is led":    {state: "stopped", log: `"state":"serving","member":"a"`, want: []string{"writer: log patient is stopped: "}},
+		"a standby stopped":          {state: "serving", log: `"state":"serving","member":"a","standbys":[{"member":"b","error":"no room"}]`, want: []string{"writer: log patient is served, and not followed by writer two:8: no room"}},
+		"a log it knows nothing of":  {state: "serving", log: `"state":"serving","member":"b"`, more: `,{"log":"bed","state":"free"}`, want: []string{"writer: log bed has no writer"}},
+		"another one that is served": {state: "serving", log: `"state":"serving","member":"b"`, more: `,{"log":"bed","state":"serving","member":"a"}`},
+	}
+	c := installation(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c.Status = func(_ context.Context, into any) error {
+				return json.Unmarshal([]byte(`{"logs":[{"log":"patient","state":"`+test.state+`","indexed":1}],"writers":{"members":[`+
+					`{"id":"a","host":"one","pid":7},{"id":"b","host":"two","pid":8}],"logs":[{"log":"patient",`+test.log+`}`+test.more+`]}}`), into)
+			}
+			if got := findings(t, c); !slices.EqualFunc(got, test.want, strings.HasPrefix) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func nobody(c *doctor.Config) {
+	c.Status = func(context.Context, any) error { return errors.New("nobody") }
 }
 
 func usage(free, total uint64, unwritable error) func(string) (space.Usage, error) {

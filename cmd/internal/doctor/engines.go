@@ -23,6 +23,7 @@ const (
 // status is the part of adm.server.status that is read.
 type status struct {
 	Logs     []logStatus    `json:"logs"`
+	Writers  *site          `json:"writers"`  // nil: no writer answered, or one that does not tell
 	Refusing string         `json:"refusing"` // why writes are refused; empty: they are not
 	Disks    []space.Volume `json:"disks"`    // of the writer's process
 }
@@ -61,36 +62,14 @@ func (x *examination) ask(ctx context.Context) (s status, err error) {
 	return s, x.Status(ctx, &s)
 }
 
-// silent: no engine answered. Beside `start --no-engines` there need not be any.
+// silent: no engine answered. Where there is no log there has never been a writer, so beside `start --no-engines` there need not be any.
 func (x *examination) silent(err error) {
-	if x.Running != nil && x.Running.NoEngines {
-		x.notChecked("the server was started with --no-engines, and no writer elsewhere answered")(checkWriter)
+	if x.Running != nil && x.Running.NoEngines && x.bare {
+		x.notChecked("the server was started with --no-engines, there is no log yet, and no writer elsewhere answered")(checkWriter)
 	} else {
 		x.found(checkWriter, "start the writer; `eventful logs`, or what it wrote to standard error, says why it is not there", "no writer answered: %v", err)
 	}
 	x.notChecked("no writer answered")(checkIndex, checkStores)
-}
-
-// writers looks at how each log is written.
-func (x *examination) writers(s status) {
-	serving := 0
-	for _, l := range s.Logs {
-		switch {
-		case l.Shortened:
-			x.found(checkWriter, "put back the newest backup of the logs; or accept the loss, and remove the folder that shows it. Until then `eventful aggregate:verify` says TRUNCATED",
-				"log %s has lost acknowledged events: %s", l.Log, l.orNothing())
-		case l.State == "serving" && l.Error == "":
-			serving++
-		case l.State == "recovering":
-			x.found(checkWriter, "wait: commands are accepted when it is done; `eventful status` shows the state", "log %s is recovering: %s", l.Log, l.orNothing())
-		default:
-			x.found(checkWriter, "`eventful aggregate:verify --all` names damage in a log, which takes no commands until you decide; `eventful logs` says more",
-				"log %s is %s: %s", l.Log, l.State, l.orNothing())
-		}
-	}
-	if serving == len(s.Logs) {
-		x.ok(checkWriter, "serves every log (%d)", serving)
-	}
 }
 
 // refusing says what the writer's guard sees on its machine, where that is not this one.

@@ -30,6 +30,7 @@ func (x *examination) streams(ctx context.Context, nc *nats.Conn, members int) {
 		x.found(checkStreams, "`eventful logs` or the log of the nats-servers says what ails JetStream", "%v", err)
 		return
 	}
+	x.bare = len(names) == 0
 	before := len(x.results)
 	for _, name := range names {
 		x.stream(ctx, store, nc, name, members)

@@ -54,7 +54,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	}
 	var m *membership
 	if e.Writer {
-		if m, err = join(filepath.Join(e.Dir, stateDir)); err != nil {
+		if m, err = join(filepath.Join(e.Dir, stateDir), e.Log); err != nil {
 			return nil, nil, err
 		}
 		end = func() {

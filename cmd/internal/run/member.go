@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"github.com/eventfuldb/eventful/pkg/lease"
@@ -30,8 +31,8 @@ type membership struct {
 	changed chan struct{} // has one element when other processes may have come or gone
 }
 
-// join locks the folder of the writer's states: its id is one process's at a time. A folder without an id gets one.
-func join(dir string) (*membership, error) {
+// join locks the folder of the writer's states: its id is one process's at a time. A folder without an id, or with one that is damaged, gets one.
+func join(dir string, log zerolog.Logger) (*membership, error) {
 	lock, err := lockStates(dir)
 	if err != nil {
 		return nil, err
@@ -39,8 +40,10 @@ func join(dir string) (*membership, error) {
 	m := &membership{dir: dir, lock: lock, changed: make(chan struct{}, 1)}
 	text, err := os.ReadFile(filepath.Join(dir, memberFile))
 	m.id = strings.TrimSpace(string(text))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(m.id) != 2*idBytes {
-		err = m.name()
+	if damaged := err == nil && !isMemberID(m.id); damaged || errors.Is(err, fs.ErrNotExist) {
+		if err = m.name(); damaged && err == nil {
+			log.Warn().Str("file", filepath.Join(dir, memberFile)).Str("member", m.id).Msg("file did not hold the id of a writer process, which got a new one")
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(notWritable(dir, err), lock.Release())
@@ -49,6 +52,12 @@ func join(dir string) (*membership, error) {
 }
 
 const idBytes = 8
+
+// isMemberID tells whether name could have made it.
+func isMemberID(text string) bool {
+	b, err := hex.DecodeString(text)
+	return err == nil && len(b) == idBytes
+}
 
 func (m *membership) name() error {
 	var b [idBytes]byte

@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,12 +26,22 @@ func TestMembership(t *testing.T) {
 		t.Errorf("got %v, %v, want that nobody may", fresh, err)
 	}
 	release(false)
-	if err := os.WriteFile(filepath.Join(dir, "member"), []byte("cut"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if other, _, release, err := run.Join(dir); err != nil || len(other) != 16 || other == id {
-		t.Errorf("got %q, %v, want a new id", other, err)
-	} else {
+	for _, damaged := range []string{"", "cut", id[:15] + "\xb1", id[:15] + ".", id + "00", id[:8] + "\n" + id[9:]} {
+		if err := os.WriteFile(filepath.Join(dir, "member"), []byte(damaged+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other, _, release, err := run.Join(dir)
+		if err != nil {
+			t.Fatalf("%q: %v", damaged, err)
+		}
 		release(false)
+		kept, _, release, err := run.Join(dir)
+		if err != nil {
+			t.Fatalf("%q: %v", damaged, err)
+		}
+		release(false)
+		if _, notHex := hex.DecodeString(other); notHex != nil || len(other) != 16 || other == id || kept != other {
+			t.Errorf("%q: got %q, then %q, want a new id, and then the same", damaged, other, kept)
+		}
 	}
 }
