@@ -210,7 +210,7 @@ func (c *Client) Resolve(ctx context.Context, id string) ([]event.AggregateID, e
 	var answer struct {
 		Candidates []string `json:"candidates"`
 	}
-	if err := c.askType(ctx, "", "resolve", read{}, body, &answer); err != nil {
+	if err := c.askType(ctx, "", "resolve", readOf([]ReadOption{Latest()}), body, &answer); err != nil { // whoever just wrote it names it
 		return nil, err
 	}
 	var found []event.AggregateID

@@ -18,6 +18,8 @@ import (
 const (
 	// leaseHeartbeat is how often an idle server says that a watch lives; it starts over after two that are missing.
 	leaseHeartbeat = time.Second
+	// leaseIdle is how long nothing may come before a watch looks whether something should have: a server that was away can keep a watch alive and be behind.
+	leaseIdle = 2 * time.Second
 	// leaseForgotten is when the server drops a watch that nobody reads.
 	leaseForgotten = 10 * time.Second
 	// leasePause is how long nothing is tried again after a watch ended.
@@ -226,8 +228,9 @@ func (l *Leases) tell(ctx context.Context, reading jetstream.MessagesContext, bi
 	if pending == 0 {
 		each(whole)
 	}
+	last := birth
 	for delivered := uint64(1); ; delivered++ {
-		m, err := reading.Next(jetstream.NextContext(ctx))
+		m, err := l.next(ctx, reading, pending > 0, last)
 		if err != nil {
 			return err
 		}
@@ -238,12 +241,39 @@ func (l *Leases) tell(ctx context.Context, reading jetstream.MessagesContext, bi
 		if about.Sequence.Consumer != delivered {
 			return errStale
 		}
+		last = about.Sequence.Stream
 		if key, ok := streams.LeaseKey(birth, m.Subject()); ok {
 			each(changeOf(key, m, about.Sequence.Stream))
 		}
 		if pending > 0 && (about.NumPending == 0 || delivered >= pending) {
 			pending = 0
 			each(whole)
+		}
+	}
+}
+
+// next waits for a message. When none comes for a while although some are missing, or the bucket has newer ones than the last, the watch is stale.
+func (l *Leases) next(ctx context.Context, reading jetstream.MessagesContext, missing bool, last uint64) (jetstream.Msg, error) {
+	for {
+		patient, cancel := context.WithTimeout(ctx, leaseIdle)
+		m, err := reading.Next(jetstream.NextContext(patient))
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return m, err
+		}
+		if missing {
+			return nil, errStale
+		}
+		var newest uint64
+		err = l.store.once(ctx, func(ctx context.Context) error {
+			stream, err := l.store.read.Stream(ctx, streams.LeaseStream)
+			if err == nil {
+				newest = stream.CachedInfo().State.LastSeq
+			}
+			return err
+		})
+		if err == nil && newest > last {
+			return nil, errStale
 		}
 	}
 }
