@@ -80,9 +80,13 @@ type Cluster struct {
 func Start(t testing.TB, size int, config func(Node) string) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, links: make(map[[2]int]*link)}
+	root := t.TempDir() // before end, so that it is removed behind it
 	t.Cleanup(c.end)
 	for i := range size {
-		n := &Node{Name: fmt.Sprintf("n%d", i+1), Dir: t.TempDir(), index: i, Client: freeAddress(t), Monitor: freeAddress(t)}
+		n := &Node{Name: fmt.Sprintf("n%d", i+1), index: i, Client: freeAddress(t), Monitor: freeAddress(t)}
+		if n.Dir = filepath.Join(root, n.Name); os.Mkdir(n.Dir, 0o700) != nil {
+			t.Fatalf("make the folder %s", n.Dir)
+		}
 		if size > 1 {
 			n.Cluster = freeAddress(t)
 		}
