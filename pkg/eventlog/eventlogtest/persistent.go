@@ -88,6 +88,9 @@ func (l *persistentLog) settle(p, before *settled, sent eventlog.Pending, data [
 		case ctx.Err() != nil:
 			return fmt.Errorf("no outcome after %s: %w", patience, err)
 		}
+		if _, last, failed := l.Bounds(ctx); errors.Is(err, eventlog.ErrTaken) && failed == nil && last < p.expected && !l.follows(p, before) {
+			return err // the place before it is empty, and nobody fills it
+		}
 		p.again = true
 		sent = l.Log.Append(p.expected, data)
 	}
@@ -95,5 +98,10 @@ func (l *persistentLog) settle(p, before *settled, sent eventlog.Pending, data [
 
 // behind says whether an append was refused only because the one before it had to be sent again, and is stored now.
 func (l *persistentLog) behind(p, before *settled) bool {
-	return before.expected+1 == p.expected && before.Err() == nil && before.again
+	return l.follows(p, before) && before.again
+}
+
+// follows says whether the append before it is at the place before, and stored.
+func (l *persistentLog) follows(p, before *settled) bool {
+	return before.expected+1 == p.expected && before.Err() == nil
 }
