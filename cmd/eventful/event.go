@@ -106,16 +106,11 @@ func (a *app) addEvent(cmd *cobra.Command, args eventArguments) error {
 	if later && command.DryRun {
 		return usageError("a dry run is answered at once: leave --inbox out", "the inbox answers nobody, so it cannot tell what a dry run would do")
 	}
-	c, err := a.connect(cmd)
+	c, err := a.connectFor(cmd, &command)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if command.Aggregate.Type == "" {
-		if command.Aggregate.Type, err = typeOfEvent(cmd, c, command.Event); err != nil {
-			return err
-		}
-	}
 	if command.CommandID == "" {
 		command.CommandID = ulid.Make().String()
 	}
@@ -127,6 +122,19 @@ func (a *app) addEvent(cmd *cobra.Command, args eventArguments) error {
 		return hinted(err, command.Aggregate.Type)
 	}
 	return a.showAnswer(answer, command.DryRun)
+}
+
+// connectFor connects, and completes a command whose event type was given without its aggregate type.
+func (a *app) connectFor(cmd *cobra.Command, command *client.Command) (*client.Client, error) {
+	c, err := a.connect(cmd)
+	if err != nil || command.Aggregate.Type != "" {
+		return c, err
+	}
+	if command.Aggregate.Type, err = typeOfEvent(cmd, c, command.Event); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // hinted gives a refusal that has no hint of its own the one that fits this command.

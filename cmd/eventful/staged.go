@@ -38,16 +38,11 @@ func (a *app) applyEvent(cmd *cobra.Command, args eventArguments) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.connect(cmd)
+	c, err := a.connectFor(cmd, &command)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if command.Aggregate.Type == "" {
-		if command.Aggregate.Type, err = typeOfEvent(cmd, c, command.Event); err != nil {
-			return err
-		}
-	}
 	staged, err := c.Apply(cmd.Context(), client.Transaction{
 		Commits: []client.Commit{{Aggregate: command.Aggregate, Expected: command.Expected,
 			Events: []client.Event{{Type: command.Event, Fields: command.Fields, Data: command.Data, OccurredAt: command.OccurredAt}}}},

@@ -98,7 +98,7 @@ func NewImage(t *testing.T, required string, bytes int64) *Image {
 	return i
 }
 
-// Mount mounts the image by a loop device that goes past the page cache of the machine. The folder is unmounted when the test ends, or by Unmount.
+// Mount mounts the image by a loop device that goes past the page cache of the machine. The folder is unmounted when the test ends.
 func (i *Image) Mount(options string) string {
 	i.t.Helper()
 	return i.mount(options, true)
@@ -119,14 +119,6 @@ func (i *Image) mount(options string, direct bool) string {
 	}
 	unmountAtEnd(i.t, dir)
 	return dir
-}
-
-// Unmount unmounts a folder now.
-func (i *Image) Unmount(dir string) {
-	i.t.Helper()
-	if err := unix.Unmount(dir, 0); err != nil {
-		i.t.Fatalf("unmount %s: %v", dir, err)
-	}
 }
 
 func (i *Image) run(name string, args ...string) string {

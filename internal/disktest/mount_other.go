@@ -25,6 +25,5 @@ func NewImage(*testing.T, string, int64) *Image    { return &Image{} }
 func NewDevice(*testing.T, string, int64) *Device  { return &Device{} }
 func Fill(*testing.T, string, int64) (free func()) { return func() {} }
 func (*Image) Mount(string) string                 { return "" }
-func (*Image) Unmount(string)                      {}
 func (*Device) Mount() string                      { return "" }
 func (*Device) Cut(*rand.Rand) *Image              { return &Image{} }

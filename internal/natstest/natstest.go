@@ -1,4 +1,4 @@
-// Package natstest runs nats-servers as processes of their own, which a test can kill, pause, and part from each other and from their clients.
+// Package natstest runs nats-servers as processes of their own, which a test can kill and part from each other.
 //
 // The processes are the test binary itself: its TestMain calls Child first and ends if it served. A server ends with its test, or when the test's process does. Addresses are on
 // loopback; every route and every client connection goes through a link of this package, so parting servers needs no rights.
@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -154,19 +153,6 @@ func (c *Cluster) Kill(i int) {
 	n.process = nil
 }
 
-// Pause stops a server without ending it (SIGSTOP); Resume lets it go on.
-func (c *Cluster) Pause(i int) { c.signal(i, syscall.SIGSTOP) }
-
-// Resume lets a paused server go on.
-func (c *Cluster) Resume(i int) { c.signal(i, syscall.SIGCONT) }
-
-func (c *Cluster) signal(i int, s syscall.Signal) {
-	c.t.Helper()
-	if err := c.nodes[i].process.Process.Signal(s); err != nil {
-		c.t.Fatalf("%s to %s: %v", s, c.nodes[i].Name, err)
-	}
-}
-
 // Size is the number of servers, running or not.
 func (c *Cluster) Size() int { return len(c.nodes) }
 
@@ -198,15 +184,6 @@ func (c *Cluster) Rejoin(i int) {
 		}
 	}
 }
-
-// Hold lets nothing through between a server and its clients; Release lets it through again.
-func (c *Cluster) Hold(i int) { c.nodes[i].door.hold() }
-
-// Release undoes Hold.
-func (c *Cluster) Release(i int) { c.nodes[i].door.release() }
-
-// Cut closes the connections of a server's clients; what was on its way is lost. They may connect again at once.
-func (c *Cluster) Cut(i int) { c.nodes[i].door.cut() }
 
 // URL is where clients reach a server, with credentials if user is not empty.
 func (c *Cluster) URL(i int, user, password string) string {

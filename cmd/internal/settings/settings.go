@@ -138,9 +138,6 @@ func (c *Config) HasFile() bool {
 // Path is where config.toml of this data folder lies.
 func (c *Config) Path() string { return filepath.Join(c.DataDir, File) }
 
-// Configured reports whether the data folder has a config.toml.
-func (c *Config) Configured() bool { return c.inFile != nil }
-
 // Values gives every setting with its source, in the order of the documentation.
 func (c *Config) Values() []Value { return slices.Clone(c.values) }
 
