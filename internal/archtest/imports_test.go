@@ -83,12 +83,13 @@ var mayImport = map[string][]string{
 	"pkg/client":   {"pkg/event", "pkg/problem", "pkg/schema", "streams", natsGo},
 	"pkg/importer": {"pkg/event", "pkg/problem", "pkg/schema", "pkg/client", "streams", yaml},
 
+	"internal/heap":   {},
 	"internal/linear": {porcupine},
 	"internal/mutate": {},
 
 	"bench": {"pkg/client", "pkg/keyring", "streams", jwt, natsGo}, // clients of the real programs
 	"bench/server": { // puts the engines together as cmd/internal/run does, and leaves parts out
-		"pkg/event", "pkg/jetlog", "pkg/keyring", "pkg/natsapi", "pkg/projector", "pkg/writer", jwt, natsGo, natsServer, zerolog,
+		"internal/heap", "pkg/event", "pkg/jetlog", "pkg/keyring", "pkg/natsapi", "pkg/projector", "pkg/writer", jwt, natsGo, natsServer, zerolog,
 	},
 }
 

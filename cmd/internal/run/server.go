@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/internal/heap"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -69,6 +71,8 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	go func() { defer cancel(); web <- health.serve(inner) }()
 	kept := make(chan struct{})
 	go func() { defer close(kept); here.keep(inner, s.Log) }()
+	paced := make(chan struct{})
+	go func() { defer close(paced); heap.Pace(inner) }()
 	up := false
 	err = s.run(inner, keys, secrets, registry, health.guard.Store, func(url, credential string) error {
 		info, err := here.tell(func(i *Info) {
@@ -85,6 +89,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	})
 	cancel()
 	<-kept
+	<-paced
 	if err = errors.Join(err, <-web); ctx.Err() != nil && !up && (err == nil || errors.Is(err, context.Canceled)) {
 		return problem.New(problem.Unavailable, "the server was stopped before it was ready")
 	}
@@ -139,6 +144,7 @@ func (s Server) open() (*keyring.Keyring, *keyring.Secrets, error) {
 			WithHint("a site is fixed at the first start: take EVENTFUL_SITE and `site` in config.toml back to %q", keys.Site())
 	}
 	secrets, err := keys.Open(s.DEK)
+	debug.FreeOSMemory() // Argon2id took 64 MiB, which would come back only little by little
 	if errors.Is(err, keyring.ErrWrongKey) {
 		return nil, nil, problem.New(problem.Unauthenticated, "the DEK does not open %s", path).
 			WithHint("give the DEK that `eventful config` was given, with EVENTFUL_DEK or EVENTFUL_DEK_FILE")

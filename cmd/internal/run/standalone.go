@@ -21,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/internal/heap"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -148,11 +149,14 @@ func withHealth(ctx context.Context, address string, engines Engines, logger zer
 		engines.Guarded = health.guard.Store
 		go func() { defer cancel(); web <- health.serve(ctx) }()
 	}
+	paced := make(chan struct{})
+	go func() { defer close(paced); heap.Pace(ctx) }()
 	err := engines.Run(ctx, func() error {
 		logger.Info().Str(fieldSite, engines.Site).Str(fieldVer, Version()).Msg("engine accepted requests")
 		return up()
 	})
 	cancel()
+	<-paced
 	return errors.Join(err, <-web)
 }
 
