@@ -70,6 +70,16 @@ func (b *openBlock) encode(c *event.Commit) ([]byte, error) {
 	return b.encoded[from:len(b.encoded):len(b.encoded)], err
 }
 
+// release gives the memory of the records back, once the block is encoded; their links stay.
+func (b *openBlock) release() []byte {
+	for i := range b.Records {
+		b.Records[i].Raw = nil
+	}
+	memory := b.encoded[:0]
+	b.encoded = nil
+	return memory
+}
+
 // seal ends the block: its header says what the log's tree is behind it.
 func (b *openBlock) seal() {
 	b.tree = b.tree.Append(b.hashes...)

@@ -226,6 +226,7 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 
 func (e *engine) begin() {
 	e.open = newBlock(e.chain.Sequence+1, e.tree, e.usual)
+	e.open.encoded, e.records = e.records, nil
 	e.open.Header = event.Header{
 		ID: e.random.next(), Previous: e.chain.Block, Epoch: e.chain.Epoch, System: e.under.position, Time: e.blockTime(e.chain),
 	}

@@ -72,6 +72,7 @@ type engine struct {
 	own      map[event.ID16]bool // blocks of this process whose outcome recovery must tell from a rival's
 	random   idSource
 	plans    []planned // of the present command; only its memory is used again
+	records  []byte    // memory for the records of the next block
 	usual    int       // commits that the newest block had: the next one is likely to get about as many
 
 	applier    *applier
@@ -205,6 +206,7 @@ func (e *engine) send() {
 	b.seal()
 	e.own[b.ID] = true
 	b.pending = e.log.Append(b.sequence-1, b.Encode())
+	e.records = b.release()
 	e.inFlight = append(e.inFlight, b)
 	e.chain, e.tree, e.open, e.usual, e.named = b.chain(), b.tree, nil, len(b.items), b.System.Sequence
 	e.metrics.blocks.Inc()
