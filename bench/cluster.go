@@ -61,12 +61,14 @@ func cluster(ctx context.Context, s *stage) (err error) {
 	b := one.books("a", s.aggregates, s.data)
 	for _, clients := range []int{64, 256} {
 		f, err := s.fleets(ctx, min(clients, s.aggregates),
-			wantedFleet{barePipeline + " on R3", bareDoor, s.bareBodies},
-			wantedFleet{"full path on R3", one.door(), b.commands})
+			wantedFleet{barePipeline + " on R3", bareDoor, s.bareRequests()},
+			wantedFleet{"full path on R3", one.door(), b.commands},
+			wantedFleet{bodiesAlone + ", on R3", bareDoor, s.bareBodies})
 		if err != nil {
 			return err
 		}
 		s.beside(fmt.Sprintf("full path on R3, %d clients", clients), f[1].perSecond, "commands/s", barePipeline+" on R3", f[0].perSecond, atLeast(0.5))
+		s.beside(fmt.Sprintf("full path on R3, %d clients", clients), f[1].perSecond, "commands/s", bodiesAlone+", on R3", f[2].perSecond, nil)
 		s.beside(fmt.Sprintf("full path on R3, %d clients, p99", clients), f[1].p99, "µs", barePipeline+" on R3 p99", f[0].p99, nil)
 	}
 	return s.verifyCluster(ctx, one, engines, joined)

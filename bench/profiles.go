@@ -45,7 +45,7 @@ func (s *stage) costsOfBare(ctx context.Context, counts []int) (err error) {
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
 	for _, clients := range counts {
-		f, err := newFleet(door{url: url, inbox: "_INBOX"}, clients, s.connections, s.bareBodies)
+		f, err := newFleet(door{url: url, inbox: "_INBOX"}, clients, s.connections, s.bareRequests())
 		if err != nil {
 			return err
 		}

@@ -134,10 +134,10 @@ type wantedFleet struct {
 	work func(i, of int) work
 }
 
-// bareBodies are requests to the bare pipeline of nothing but bodies: the limit that the project measures itself by.
+// bareBodies are requests to the bare pipeline of nothing but bodies.
 func (s *stage) bareBodies(int, int) work { return plain{"bare.body", s.data} }
 
-// bareRequests are the very requests that EventfulDB gets; the bare pipeline reads their bodies alone.
+// bareRequests are the very requests that EventfulDB gets; the bare pipeline reads their bodies alone. It is the limit that the project measures itself by.
 func (s *stage) bareRequests() func(i, of int) work {
 	return s.prepared.books("a", s.aggregates, s.data).bareCommands
 }

@@ -10,7 +10,9 @@ import (
 const (
 	rawPublish   = "raw publish-and-wait"
 	barePipeline = "bare pipeline"
-	wholeToBare  = "bare pipeline, given whole requests"
+	bodiesAlone  = "bare pipeline, bodies alone"
+	fullPath     = "full path"
+	noProjector  = "full path without projector"
 )
 
 // throughput measures the full path as `eventful start` serves it, and the same without the projector, beside the bare pipeline.
@@ -36,20 +38,26 @@ func throughput(ctx context.Context, s *stage) error {
 	}
 	for _, clients := range counts {
 		wanted := []wantedFleet{
-			{barePipeline, s.bareDoor, s.bareBodies},
-			{"full path", full.door(), fullBooks.commands},
+			{barePipeline, s.bareDoor, s.bareRequests()},
+			{fullPath, full.door(), fullBooks.commands},
+			{bodiesAlone, s.bareDoor, s.bareBodies},
 		}
 		switch clients {
 		case 1:
-			wanted = append(wanted, wantedFleet{rawPublish, s.bareDoor, func(int, int) work { return plain{"raw", s.data} }}, wantedFleet{"full path without projector", alone.door(), aloneBooks.commands})
+			wanted = append(wanted, wantedFleet{rawPublish, s.bareDoor, func(int, int) work { return plain{"raw", s.data} }})
+			fallthrough
 		case 64, 256:
-			wanted = append(wanted, wantedFleet{"full path without projector", alone.door(), aloneBooks.commands}, wantedFleet{wholeToBare, s.bareDoor, s.bareRequests()})
+			wanted = append(wanted, wantedFleet{noProjector, alone.door(), aloneBooks.commands})
 		}
 		f, err := s.fleets(ctx, clients, wanted...)
 		if err != nil {
 			return err
 		}
-		s.throughputRows(clients, f)
+		byName := make(map[string]figures)
+		for i, one := range f {
+			byName[wanted[i].name] = one
+		}
+		s.throughputRows(clients, byName)
 		behind, err := full.catchUp(ctx)
 		if err != nil {
 			return err
@@ -74,34 +82,36 @@ func (s *stage) clientCounts() ([]int, error) {
 	return counts, nil
 }
 
-func (s *stage) throughputRows(clients int, f []figures) {
-	name := func(what string) string {
+// throughputRows compares with the bare pipeline that gets the same requests; what it does with their bodies alone is only told.
+func (s *stage) throughputRows(clients int, f map[string]figures) {
+	named := func(what string) string {
 		if clients == 1 {
 			return what + ", 1 client"
 		}
 		return fmt.Sprintf("%s, %d clients", what, clients)
 	}
-	const unit = "commands/s"
-	bare, full := f[0], f[1]
+	row := func(what, baseline string, must *limit) {
+		if one, there := f[what]; there {
+			s.beside(named(what), one.perSecond, "commands/s", baseline, f[baseline].perSecond, must)
+		}
+	}
 	var rate, tail *limit
 	switch clients {
 	case 1:
-		s.beside(name("full path"), full.perSecond, unit, rawPublish, f[2].perSecond, atLeast(0.75))
-		s.beside(name("full path without projector"), f[3].perSecond, unit, rawPublish, f[2].perSecond, nil)
-		s.beside(name(barePipeline), bare.perSecond, unit, rawPublish, f[2].perSecond, nil)
+		row(fullPath, rawPublish, atLeast(0.75))
+		row(noProjector, rawPublish, nil)
+		row(barePipeline, rawPublish, nil)
 	case 16, 64, 256:
 		rate, tail = atLeast(0.5), below(3)
 	}
 	if clients > 1 {
-		s.beside(name("full path"), full.perSecond, unit, barePipeline, bare.perSecond, rate)
+		row(fullPath, barePipeline, rate)
+		row(noProjector, barePipeline, atLeast(0.6))
+		row(fullPath, bodiesAlone, nil)
+		row(noProjector, bodiesAlone, nil)
 	}
-	if len(f) > 2 && clients > 1 {
-		s.beside(name("full path without projector"), f[2].perSecond, unit, barePipeline, bare.perSecond, atLeast(0.6))
-		s.beside(name("full path"), full.perSecond, unit, wholeToBare, f[3].perSecond, nil)
-		s.beside(name("full path without projector"), f[2].perSecond, unit, wholeToBare, f[3].perSecond, nil)
-	}
-	s.beside(name("full path")+", p50", full.p50, "µs", barePipeline+" p50", bare.p50, nil)
-	s.beside(name("full path")+", p99", full.p99, "µs", barePipeline+" p99", bare.p99, tail)
+	s.beside(named(fullPath)+", p50", f[fullPath].p50, "µs", barePipeline+" p50", f[barePipeline].p50, nil)
+	s.beside(named(fullPath)+", p99", f[fullPath].p99, "µs", barePipeline+" p99", f[barePipeline].p99, tail)
 }
 
 // tenEvents measures commits of ten events beside commits of one.
