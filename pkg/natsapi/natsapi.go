@@ -144,7 +144,7 @@ type endpoint struct {
 }
 
 func (a *API) serve(name, description string, endpoints ...endpoint) (micro.Service, error) {
-	s, err := micro.AddService(a.cfg.App, micro.Config{Name: name, Version: a.cfg.Version, Description: description, QueueGroupDisabled: true})
+	s, err := micro.AddService(a.cfg.App, micro.Config{Name: name, Version: a.cfg.Version, Description: description, QueueGroup: name})
 	if err != nil {
 		return nil, fmt.Errorf("add service %s: %w", name, err)
 	}

@@ -3,6 +3,7 @@ package natsapi_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,8 @@ type caller struct {
 	token string
 }
 
-// open opens the doors that the configuration has until the test is over.
-func open(t *testing.T, cfg natsapi.Config) *caller {
+// open opens the doors that each configuration has, on one server, until the test is over.
+func open(t *testing.T, each ...natsapi.Config) *caller {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, MaxPayload: 2 << 20, NoSigs: true})
 	if err != nil {
@@ -51,14 +52,16 @@ func open(t *testing.T, cfg natsapi.Config) *caller {
 		t.Cleanup(nc.Close)
 		return nc
 	}
-	cfg.App, cfg.Site, cfg.Version = connect(), site, "1.0.0"
-	api, err := natsapi.New(cfg)
-	if err != nil {
-		t.Fatal(err)
+	for _, cfg := range each {
+		cfg.App, cfg.Site, cfg.Version = connect(), site, "1.0.0"
+		api, err := natsapi.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ready := make(chan struct{})
+		during(t, func(ctx context.Context) error { return api.Run(ctx, func() { close(ready) }) })
+		<-ready
 	}
-	ready := make(chan struct{})
-	during(t, func(ctx context.Context) error { return api.Run(ctx, func() { close(ready) }) })
-	<-ready
 	return &caller{t: t, nc: connect()}
 }
 
@@ -160,7 +163,7 @@ func ward(t *testing.T) (*caller, []event.Position) {
 	}
 	during(t, p.Run)
 	<-p.Ready()
-	c := open(t, natsapi.Config{Projector: p, Store: store})
+	c := open(t, natsapi.Config{Projector: p, Store: store}, natsapi.Config{Projector: p, Store: store}) // as two processes have it
 	account, _, err := token.NewAuthKey() // any public account key
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +174,30 @@ func ward(t *testing.T) (*caller, []event.Position) {
 		t.Fatal(err)
 	}
 	return c, at
+}
+
+// Any number of processes answer queries, and each query gets one answer.
+func TestAQueryIsAnsweredOnce(t *testing.T) {
+	c, _ := ward(t)
+	answers, err := c.nc.SubscribeSync("_INBOX.here.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const asked = 20
+	for i := range asked {
+		err := c.nc.PublishMsg(&nats.Msg{Subject: "qry.patient.A.get", Reply: fmt.Sprintf("_INBOX.here.%d", i), Header: nats.Header{"Eventful-Token": {c.token}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range asked {
+		if _, err := answers.NextMsg(5 * time.Second); err != nil {
+			t.Fatalf("a query has no answer: %v", err)
+		}
+	}
+	if m, err := answers.NextMsg(100 * time.Millisecond); err == nil {
+		t.Errorf("got one more answer on %s: %s", m.Subject, m.Data)
+	}
 }
 
 func TestQueryBodies(t *testing.T) {
