@@ -56,20 +56,24 @@ func (a *app) connectAdmin(cmd *cobra.Command) (*client.Client, error) {
 
 // connectAny is for what any token may ask: an auth key if there is one, else an access token.
 func (a *app) connectAny(cmd *cobra.Command) (*client.Client, error) {
-	given, err := a.settings.Secret(settings.Token)
-	if err != nil {
+	administers, err := a.administers()
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if given.Bytes == nil {
-		seed, err := a.authKey()
-		if err != nil {
-			return nil, err
-		}
-		if seed != nil {
-			return a.connectAdmin(cmd)
-		}
+	case administers:
+		return a.connectAdmin(cmd)
 	}
 	return a.connect(cmd)
+}
+
+// administers reports whether connectAny uses the auth key: one is there, and no access token was given for this command.
+func (a *app) administers() (bool, error) {
+	given, err := a.settings.Secret(settings.Token)
+	if err != nil || given.Bytes != nil {
+		return false, err
+	}
+	seed, err := a.authKey()
+	return seed != nil, err
 }
 
 // dial connects to --server, or to the server that runs on the data folder.

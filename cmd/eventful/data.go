@@ -17,6 +17,7 @@ func dataCommands(a *app) []*cobra.Command {
 		newAggregateVerifyCommand(a),
 		newAggregateExportCommand(a),
 		newDataImportCommand(a),
+		newAuditListCommand(a),
 		newInboxStatusCommand(a),
 		newInboxRefusedCommand(a),
 		newInboxRetryCommand(a),

@@ -37,7 +37,7 @@ var (
 	ofType = map[string]query{"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs}}
 	ofAll  = map[string]query{
 		"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs},
-		"event": {token.ActionRead, (*API).event}, "resolve": {token.ActionRead, (*API).resolve},
+		"event": {token.ActionRead, (*API).event}, "resolve": {token.ActionRead, (*API).resolve}, "audit": {token.ActionRead, (*API).audit},
 	}
 )
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -18,13 +19,17 @@ const (
 
 // flush writes a tail into the store, in one batch together with the place behind it. A crash before its Commit leaves the store where it was: the
 // blocks are read from the log again. It only reads the tail, so queries go on meanwhile.
-func (t *tail) flush(store *indexstore.Store, at place) error {
+func (t *tail) flush(log string, store *indexstore.Store, at place) error {
 	b, err := store.Begin()
 	if err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	f := flusher{batch: b, tail: t, aggregates: t.sorted()}
-	for _, step := range []func() error{f.commits, f.blocks, f.hashes, f.newest} { // in the order of their keys
+	steps := []func() error{f.commits, f.blocks, f.hashes, f.newest} // in the order of their keys
+	if log == event.Reserved {
+		steps = append(steps, f.acts)
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			b.Abandon()
 			return fmt.Errorf("write index: %w", err)
@@ -153,6 +158,27 @@ func (f *flusher) newest() error {
 		f.key = appendName(append(f.key[:0], keyNewest), of.name)
 		f.value = at[len(at)-1].Append(f.value[:0])
 		if err := f.batch.Set(f.key, f.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// acts writes the entries that lead from times to commits. Behind damage times need not rise.
+func (f *flusher) acts() error {
+	entries := make(map[string]string)
+	for _, h := range f.tail.hashes {
+		if h.event > 0 {
+			continue
+		}
+		c, err := decodeOne(h.of.commits[h.commit])
+		if err != nil {
+			return err
+		}
+		entries[string(actKey(c))] = string(f.records[h.of][h.commit].Append(binary.AppendUvarint(nil, uint64(c.First))))
+	}
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		if err := f.batch.Set([]byte(key), []byte(entries[key])); err != nil {
 			return err
 		}
 	}

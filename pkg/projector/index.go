@@ -131,7 +131,7 @@ func (x *index) add(found *eventlog.Found) {
 
 // flush moves the tail into the store. Queries see every event all the while: in the tail that they hold, or in the store, or in both.
 func (x *index) flush() error {
-	if err := x.tail.flush(x.store, x.at); err != nil {
+	if err := x.tail.flush(x.name, x.store, x.at); err != nil {
 		return err
 	}
 	x.mu.Lock()
@@ -166,7 +166,7 @@ func (x *index) shut(keep bool) (err error) {
 		return nil
 	}
 	if keep && !x.tail.empty() {
-		err = x.tail.flush(x.store, x.at)
+		err = x.tail.flush(x.name, x.store, x.at)
 	}
 	err = errors.Join(err, x.store.Close())
 	x.store, x.tail, x.types = nil, nil, nil

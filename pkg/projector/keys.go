@@ -15,18 +15,20 @@ import (
 //	b u64 sequence               ids of the blocks that counted, from that sequence on: distance (uvarint) and id, for each
 //	h start of a leaf hash       version (uvarint), record
 //	n type 0 id                  record that ends with the newest commit
+//	t time u32 index             first version (uvarint), record; of each commit of the system log, by the time of its block (big-endian, sign bit flipped)
 const (
 	keyCommit = 'a'
 	keyBlock  = 'b'
 	keyHash   = 'h'
 	keyNewest = 'n'
+	keyAct    = 't'
 )
 
 // hashBytes is how much of a leaf hash stands in its key. Salts are random, so that no two events ever agree in so much.
 const hashBytes = 12
 
 // contentVersion is the version of this layout; another one is dropped and rebuilt.
-const contentVersion = 3
+const contentVersion = 4
 
 func identity(site, log string) string {
 	return fmt.Sprintf("%s/%s/index/%d", site, log, contentVersion)

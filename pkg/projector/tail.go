@@ -86,6 +86,18 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, kno
 	}
 }
 
+// inOrder gives the commits of the tail in the order of the log.
+func (t *tail) inOrder() (out []tailCommit) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, h := range t.hashes {
+		if h.event == 0 {
+			out = append(out, h.of.commits[h.commit])
+		}
+	}
+	return out
+}
+
 func (t *tail) full() bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -1,0 +1,94 @@
+package natsapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// The audit is a query, which access tokens ask on auditQuery. Who administers may publish acts only: the writer of the system log passes auditAct on.
+const (
+	auditQuery = "qry._.audit"
+	auditAct   = "adm.audit.list"
+)
+
+// auditPassed hands the request to whatever process answers queries; its answer goes to the sender.
+func (a *API) auditPassed(r request) *problem.Problem {
+	m := &nats.Msg{Subject: auditQuery, Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
+	if err := a.cfg.App.PublishMsg(m); err != nil {
+		return problem.New(problem.Unavailable, "the query could not be passed on: %v", err)
+	}
+	return nil
+}
+
+func (a *API) audit(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		Actor  string `json:"actor"`
+		About  string `json:"about"`
+		Since  string `json:"since"`
+		Until  string `json:"until"`
+		Units  bool   `json:"units"`
+		Take   int    `json:"take"`
+		Cursor string `json:"cursor"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	want := projector.ActsWanted{Actor: body.Actor, Units: body.Units, Take: body.Take, Cursor: body.Cursor}
+	for _, t := range []struct {
+		name, text string
+		into       *time.Time
+	}{{"since", body.Since, &want.Since}, {"until", body.Until, &want.Until}} {
+		if t.text == "" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, t.text)
+		if err != nil {
+			return nil, problem.New(problem.Malformed, "the body: %s is %.80q, which is no time", t.name, t.text).WithHint("give an RFC 3339 time, for example 2026-01-31T08:00:00Z")
+		}
+		*t.into = at
+	}
+	var p *problem.Problem
+	if want.About, p = aboutOf(body.About); p != nil {
+		return nil, p
+	}
+	if !k.claims.AllowsAll(token.ActionAdmin) {
+		if want.May, p = k.mayAudit(); p != nil {
+			return nil, p
+		}
+	}
+	return answered(a.cfg.Projector.Acts(ctx, want))
+}
+
+// aboutOf reads `type`, `type/id`, or nothing.
+func aboutOf(text string) (event.AggregateID, *problem.Problem) {
+	if text == "" {
+		return event.AggregateID{}, nil
+	}
+	a, err := streams.ParseAggregate(text)
+	if err != nil && event.CheckType(text) == nil {
+		return event.AggregateID{Type: text}, nil
+	}
+	if err != nil {
+		return a, problem.New(problem.Malformed, "the body: about is %.80q, which is neither a type nor type/id", text).WithHint("for example patient, patient/A or eventful-token/ID")
+	}
+	return a, nil
+}
+
+// mayAudit is which acts an access token sees: those on aggregates of the system log that it may read.
+func (k asked) mayAudit() (func(event.AggregateID) bool, *problem.Problem) {
+	for _, t := range k.claims.Aggregates {
+		if event.IsReserved(t) && k.claims.Allows(token.ActionRead, t) {
+			return func(a event.AggregateID) bool { return k.claims.AllowsAggregate(token.ActionRead, a) }, nil
+		}
+	}
+	return nil, problem.New(problem.Forbidden, "the token of %s reads no administrative acts", k.claims.Actor()).
+		WithHint("use an auth key that may administer, or a token that names the acts' types, for example --aggregates=eventful-schema,eventful-key,eventful-token")
+}
