@@ -164,7 +164,7 @@ func ward(t *testing.T) (*caller, []event.Position) {
 	during(t, p.Run)
 	<-p.Ready()
 	c := open(t, natsapi.Config{Projector: p, Store: store}, natsapi.Config{Projector: p, Store: store}) // as two processes have it
-	account, _, err := token.NewAuthKey() // any public account key
+	account, _, err := token.NewAuthKey()                                                                // any public account key
 	if err != nil {
 		t.Fatal(err)
 	}
