@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
@@ -51,7 +53,18 @@ func runEngines(ctx context.Context, c config, ready func(string)) error {
 	doors.Account = func(ctx context.Context) (string, error) {
 		return natsapi.LookupAccount(ctx, sys, keys.AccountID(keyring.APP))
 	}
-	doors.SetAccount = func(ctx context.Context, jwt string) error { return natsapi.UpdateAccount(ctx, sys, jwt) }
+	doors.AccountID = keys.AccountID(keyring.APP)
+	doors.Bring = func(ctx context.Context) error {
+		present, err := doors.Account(ctx)
+		if err != nil {
+			return err
+		}
+		wanted, changed, err := token.BringAccount(present, keys.secrets.OperatorSigningSeed, doors.Writer.Recorded(), time.Now())
+		if err == nil && changed {
+			err = natsapi.UpdateAccount(ctx, sys, wanted)
+		}
+		return err
+	}
 	recent := jetlog.NewRecent()
 	if c.projector {
 		if doors.Projector, doors.Store, err = newProjector(c, keys, reading, recent); err != nil {

@@ -32,6 +32,7 @@ func dataCommands(a *app) []*cobra.Command {
 		newWriterListCommand(a),
 		newWriterResignCommand(a),
 		newTokenGenerateCommand(a),
+		newTokenRevokeCommand(a),
 		newTokenAuthCommand(a),
 		newTokenLogoutCommand(a),
 	}

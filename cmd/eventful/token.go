@@ -78,7 +78,7 @@ func newTokenGenerateCommand(a *app) *cobra.Command {
 	flags.StringVar(&f.identifierType, "identifierType", "", "what kind of actor it is, for example user or service")
 	flags.StringVar(&f.identifierID, "identifierId", "", "who it is")
 	flags.StringVar(&f.credsFile, "creds", "", "write token and seed to this `file` (0600) too, for clients that answer the server's nonce")
-	secretFlags(cmd, settings.MasterKey)
+	masterKeyFlags(cmd)
 	flags.String("auth-key-file", "", "`file` that holds the auth key to make the token with; - is standard input")
 	flags.String("account", "", "public `id` of the site's account APP; found by itself where the server runs on --data-dir")
 	timeoutFlag(cmd)

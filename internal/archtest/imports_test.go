@@ -89,7 +89,7 @@ var mayImport = map[string][]string{
 
 	"bench": {"pkg/client", "pkg/keyring", "streams", jwt, natsGo}, // clients of the real programs
 	"bench/server": { // puts the engines together as cmd/internal/run does, and leaves parts out
-		"internal/heap", "pkg/event", "pkg/jetlog", "pkg/keyring", "pkg/natsapi", "pkg/projector", "pkg/writer", jwt, natsGo, natsServer, zerolog,
+		"internal/heap", "pkg/event", "pkg/jetlog", "pkg/keyring", "pkg/natsapi", "pkg/projector", "pkg/token", "pkg/writer", jwt, natsGo, natsServer, zerolog,
 	},
 }
 

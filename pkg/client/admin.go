@@ -41,17 +41,6 @@ type Migration struct {
 	Colliding uint64 `json:"colliding,omitempty"`
 }
 
-// AccessKey is what an auth key's public part says, as it is added to the installation.
-type AccessKey struct {
-	Account       string   `json:"account"` // the APP account JWT with the new signing key, signed by the operator
-	Key           string   `json:"key"`     // public id
-	Name          string   `json:"name"`
-	Aggregates    []string `json:"aggregates"`
-	Actions       []string `json:"actions"`
-	MaxLimit      uint64   `json:"max-limit"`      // events; 0: no ceiling
-	MaxExpiration uint64   `json:"max-expiration"` // seconds; 0: no ceiling
-}
-
 // ImportState says which rows of a file were imported. Ranges are of row numbers, for example "1-500,502-900".
 type ImportState struct {
 	File      string `json:"file"`
@@ -102,27 +91,6 @@ func (c *Client) SchemaList(ctx context.Context) ([]Schema, error) {
 func (c *Client) SchemaShow(ctx context.Context, aggregateType string) (*Schema, error) {
 	s := &Schema{}
 	return s, c.act(ctx, "schema", "show", typeBody{aggregateType}, s)
-}
-
-// KeyAccount reads the present APP account JWT, for the maker of an auth key.
-func (c *Client) KeyAccount(ctx context.Context) (string, error) {
-	var answer struct {
-		Account string `json:"account"`
-	}
-	err := c.act(ctx, "key", "account", struct{}{}, &answer)
-	return answer.Account, err
-}
-
-// KeyAdd adds an auth key.
-func (c *Client) KeyAdd(ctx context.Context, key AccessKey) error {
-	return c.act(ctx, "key", "add", key, nil)
-}
-
-// TokenIssue records who got which access token; the token itself is not stored.
-func (c *Client) TokenIssue(ctx context.Context, token string) error {
-	return c.act(ctx, "token", "issue", struct {
-		Token string `json:"token"`
-	}{token}, nil)
 }
 
 // ImportDone records rows of a file as imported, for ever.

@@ -61,12 +61,12 @@ func (s *Secrets) EngineUser(account Account, name string) (userJWT string, seed
 	return s.user(account, name, func(*jwt.UserClaims) {})
 }
 
-// LocalUser makes the credential that `start` leaves in run.json: a bearer user of APP that may ask for the account, add an auth key, which
+// LocalUser makes the credential that `start` leaves in run.json: a bearer user of APP that may ask for the account, send the acts on auth keys and tokens that
 // the operator must have signed, and ask for the status. It has no expiry.
 func (s *Secrets) LocalUser() (userJWT string, seed []byte, err error) {
 	return s.user(APP, "local", func(c *jwt.UserClaims) {
 		c.BearerToken = true
-		c.Pub.Allow = []string{"adm.key.account", "adm.key.add", "adm.server.status"}
+		c.Pub.Allow = []string{"adm.key.account", "adm.key.add", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.server.status"}
 		c.Sub.Allow = []string{"_INBOX." + c.Subject + ".>"}
 	})
 }

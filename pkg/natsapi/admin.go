@@ -24,7 +24,9 @@ var acts = map[string]act{
 	streams.AdminSubject("schema", "show"):    (*API).schemaShow,
 	streams.AdminSubject("key", "account"):    (*API).keyAccount,
 	streams.AdminSubject("key", "add"):        (*API).keyAdd,
+	streams.AdminSubject("key", "revoke"):     (*API).keyRevoke,
 	streams.AdminSubject("token", "issue"):    (*API).tokenIssue,
+	streams.AdminSubject("token", "revoke"):   (*API).tokenRevoke,
 	streams.AdminSubject("import", "done"):    (*API).importDone,
 	streams.AdminSubject("import", "state"):   (*API).importState,
 	streams.AdminSubject("server", "status"):  (*API).serverStatus,
@@ -59,6 +61,9 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 		return p
 	}
 	answer, p := do(a, ctx, r, h)
+	if p == toldAlready {
+		return nil
+	}
 	if p != nil {
 		return p
 	}
@@ -155,75 +160,6 @@ func (a *API) schemaShow(_ context.Context, r request, h headers) (any, *problem
 		return nil, p
 	}
 	return answerOrProblem(a.cfg.Writer.Schema(body.Type))
-}
-
-// keyAccount and keyAdd need no token: only the operator's signature puts a key into force, and only the local credential and administrators reach them.
-func (a *API) keyAccount(ctx context.Context, _ request, _ headers) (any, *problem.Problem) {
-	if a.cfg.Account == nil {
-		return nil, problem.New(problem.Unavailable, "this process does not manage accounts")
-	}
-	jwt, err := a.cfg.Account(ctx)
-	if err != nil {
-		return nil, problem.New(problem.Unavailable, "the account cannot be read: %v", err)
-	}
-	return map[string]string{"account": jwt}, nil
-}
-
-func (a *API) keyAdd(ctx context.Context, r request, h headers) (any, *problem.Problem) {
-	var body struct {
-		Account       string         `json:"account"`
-		Key           string         `json:"key"`
-		Name          string         `json:"name"`
-		Aggregates    []string       `json:"aggregates"`
-		Actions       []token.Action `json:"actions"`
-		MaxLimit      uint64         `json:"max-limit"`
-		MaxExpiration uint64         `json:"max-expiration"`
-	}
-	if p := r.body(&body); p != nil {
-		return nil, p
-	}
-	present, p := a.keyAccount(ctx, r, h)
-	if p != nil {
-		return nil, p
-	}
-	k := token.Key{ID: body.Key, Name: body.Name, Aggregates: body.Aggregates, Actions: body.Actions, MaxLimit: body.MaxLimit}
-	const longest = uint64(1<<63-1) / uint64(time.Second)
-	k.MaxExpiration = time.Duration(min(body.MaxExpiration, longest)) * time.Second
-	if p := k.Check(); p != nil {
-		return nil, p
-	}
-	if err := token.CheckAppUpdate(present.(map[string]string)["account"], body.Account, a.cfg.Operators...); err != nil {
-		return nil, problem.New(problem.Forbidden, "the account is not taken: %v", err).WithHint("make the key with the master key of this site")
-	}
-	if err := token.CheckAuthKey(body.Account, k); err != nil {
-		return nil, problem.New(problem.Forbidden, "the key is not in the account as it says: %v", err)
-	}
-	// The record comes first: no key is in force that the system log does not know. A crash in between leaves a key that cannot connect.
-	if p := a.cfg.Writer.AddKey(ctx, a.cfg.Operators[0], k); p != nil {
-		return nil, p
-	}
-	if err := a.cfg.SetAccount(ctx, body.Account); err != nil {
-		return nil, problem.New(problem.Unavailable, "the key is recorded, but the server did not take the account: %v", err).WithHint("make another key")
-	}
-	return done{}, a.cfg.Writer.Confirm(ctx, "the key")
-}
-
-func (a *API) tokenIssue(ctx context.Context, r request, h headers) (any, *problem.Problem) {
-	var body struct {
-		Token string `json:"token"`
-	}
-	by, p := a.who(h, false)
-	if p == nil {
-		p = r.body(&body)
-	}
-	if p != nil {
-		return nil, p
-	}
-	issued, err := a.tokens.Authenticate(body.Token)
-	if err != nil {
-		return nil, problem.From(err)
-	}
-	return done{}, a.cfg.Writer.RecordToken(ctx, by, issued)
 }
 
 func (a *API) importDone(ctx context.Context, r request, h headers) (any, *problem.Problem) {

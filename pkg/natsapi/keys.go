@@ -3,6 +3,7 @@ package natsapi
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -17,21 +18,32 @@ const (
 	keyTimeout      = time.Second
 )
 
-// projectedKeys checks tokens in a process that has a projector and no writer: the auth keys come from the index of the system log. For a key that it does not
+// projectedKeys checks tokens in a process that has a projector and no writer: auth keys and ended tokens come from the index of the system log. For a key that it does not
 // have, the index is first brought up to the log, within keyTimeout.
 type projectedKeys struct {
 	projector *projector.Projector
 	cache     *token.Cache
+
+	mu       sync.Mutex      // guards what follows
+	keys     uint64          // changes of auth keys that the cache knows of
+	ended    uint64          // how many tokens had been ended when those of standing were looked up
+	standing map[string]bool // ids of tokens that were not
 }
 
 func newProjectedKeys(p *projector.Projector) *projectedKeys {
-	k := &projectedKeys{projector: p}
+	k := &projectedKeys{projector: p, standing: make(map[string]bool)}
 	k.cache = token.NewCache(k, projectedTokens)
 	return k
 }
 
 // Authenticate checks a token.
 func (k *projectedKeys) Authenticate(jwt string) (*token.Claims, error) {
+	k.mu.Lock()
+	if keys, _ := k.projector.Rights(); keys != k.keys {
+		k.cache.Forget()
+		k.keys = keys
+	}
+	k.mu.Unlock()
 	return k.cache.Verify(jwt, time.Now())
 }
 
@@ -49,4 +61,35 @@ func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	}
 	found, err := token.KeyOf(publicID, state.Fields)
 	return found, err == nil
+}
+
+// Ended reports whether the token was ended, as the system log has it. While the index cannot be read it was.
+func (k *projectedKeys) Ended(tokenID string) bool {
+	_, ended := k.projector.Rights() // before looking
+	if k.stands(tokenID, ended) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	defer cancel()
+	state, err := k.projector.Get(ctx, event.AggregateID{Type: schema.SystemToken, ID: tokenID}, 0)
+	if err != nil && !errors.Is(err, &problem.Problem{Code: problem.NotFound}) || state.Fields["ended"] != "" {
+		return true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended == ended {
+		k.standing[tokenID] = true
+	}
+	return false
+}
+
+// stands reports whether the token is known not to have been ended, so many having been.
+func (k *projectedKeys) stands(tokenID string, ended uint64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ended != k.ended || len(k.standing) >= projectedTokens {
+		clear(k.standing)
+		k.ended = ended
+	}
+	return k.standing[tokenID]
 }

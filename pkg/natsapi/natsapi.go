@@ -37,9 +37,10 @@ type Config struct {
 	Inbox       *inbox.Inbox         // answers adm.inbox.>; nil: not here
 	Site        string
 	Version     string                                // of the program, semantic; shown by $SRV.INFO
-	Account     func(context.Context) (string, error) // the present JWT of APP; nil: no auth keys can be added here
-	SetAccount  func(context.Context, string) error   // puts another JWT of APP into force
-	Operators   []string                              // public keys that may sign it
+	Account     func(context.Context) (string, error) // the present JWT of APP; nil: auth keys are neither added nor ended here, nor tokens ended
+	Bring       func(context.Context) error           // brings the account APP on the servers to what the Writer has recorded
+	AccountID   string                                // public id of APP
+	Operators   []string                              // public keys that may sign it; the first is the operator's identity, which the master key opens
 	Status      func(context.Context) any             // what adm.server.status answers
 	Concurrency int                                   // queries and acts at once; default 64
 	Log         zerolog.Logger

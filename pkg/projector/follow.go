@@ -80,6 +80,7 @@ func (f *follower) once(ctx context.Context) error {
 		if err := f.x.readSchemas(f.p.schemas); err != nil {
 			return err
 		}
+		f.p.rights.anew()
 	}
 	began := f.p.config.Now()
 	f.log.Info().Uint64("sequence", at.chain.Sequence).Uint64("last", last).Msg("log is followed")
@@ -188,6 +189,7 @@ func (f *follower) take(ctx context.Context, source eventlog.Log, found *eventlo
 		f.x.add(found)
 		if f.x.name == event.Reserved {
 			f.p.schemas.learnBlock(found, f.log)
+			f.p.rights.learnBlock(found)
 		}
 	}
 	f.x.at = at

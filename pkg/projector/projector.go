@@ -83,6 +83,7 @@ type Projector struct {
 	metrics *metrics
 	held    *held
 	schemas *schemas
+	rights  rights
 	notify  chan struct{}
 	ready   chan struct{}
 

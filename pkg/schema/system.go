@@ -40,10 +40,13 @@ func systemDefinitions() []Definition {
 			"schema-migrated":  required("definition", "digest", "version", "log"),
 		}},
 		{Aggregate: SystemKey, Fields: map[string]Field{"maxlimit": whole, "maxexpiration": whole}, Events: map[string]Event{
-			"key-added": required("name", "aggregates", "actions").with("maxlimit", "maxexpiration"),
+			"key-added":   required("name", "aggregates", "actions").with("maxlimit", "maxexpiration"),
+			"key-updated": required("name", "aggregates", "actions").with("maxlimit", "maxexpiration"),
+			"key-revoked": required("ended"),
 		}},
 		{Aggregate: SystemToken, Fields: map[string]Field{"limit": whole, "units": whole, "total": whole}, Events: map[string]Event{
-			"token-issued":      required("identifiertype", "identifierid", "issuer", "expires").with("limit", "aggregates", "actions"),
+			"token-issued":      required("identifiertype", "identifierid", "issuer", "expires").with("limit", "aggregates", "actions", "issued", "only", "user", "predecessor"),
+			"token-revoked":     required("ended", "issuer", "expires").with("user", "limit"),
 			"budget-granted":    required("log", "units", "total").with("limit", "actor", "issuer", "expires"),
 			"budget-taken-back": required("log", "units"),
 		}},

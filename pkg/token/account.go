@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -22,29 +24,80 @@ func AddAuthKey(appAccountJWT string, operatorSeed []byte, key Key) (string, err
 	if p := checkNewKey(account, key); p != nil {
 		return "", p
 	}
-	return signWith(account, operatorSeed, key)
+	account.SigningKeys.AddScopedSigner(new(ScopeTemplate(key)))
+	return signAccount(account, operatorSeed)
 }
 
-// RestoreAuthKey is AddAuthKey for a key that was recorded before: one that the account holds with another template, as an earlier version made it, gets
-// the present one.
-func RestoreAuthKey(appAccountJWT string, operatorSeed []byte, key Key) (string, error) {
+// Recorded is what the system log says about the account APP.
+type Recorded struct {
+	Keys    []Key
+	Revoked []Revocation // the newest last
+}
+
+// Revocation is that no token of a user is accepted until it would have expired anyway.
+type Revocation struct {
+	User    string // public key
+	Expires time.Time
+}
+
+// MaxRevocations is how many revocations the account carries, the newest: its JWT is one message. A server lets a revoked token of an older one connect; the engines
+// refuse it all the same.
+const MaxRevocations = 4096
+
+// BringAccount gives the JWT of the account APP as the recorded keys and revocations want it, signed with the operator's seed: keys that are missing or
+// have another template come in, revoked ones are taken out, tokens that were revoked are revoked there, and revocations that have expired are dropped. Signing
+// keys that are not recorded stay. changed is false where the account is so already; it is given back as it is.
+func BringAccount(appAccountJWT string, operatorSeed []byte, r Recorded, now time.Time) (text string, changed bool, err error) {
 	account, p := decodeAccount(appAccountJWT)
 	if p != nil {
-		return "", p
+		return "", false, p
 	}
-	delete(account.SigningKeys, key.ID)
-	if p := checkNewKey(account, key); p != nil {
-		return "", p
+	for _, key := range r.Keys {
+		scope, there := account.SigningKeys.GetScope(key.ID)
+		switch {
+		case key.Revoked && there:
+			delete(account.SigningKeys, key.ID)
+			changed = true
+		case key.Revoked || sameJSON(scope, new(ScopeTemplate(key))):
+		default:
+			delete(account.SigningKeys, key.ID)
+			if p := checkNewKey(account, key); p != nil {
+				return "", false, fmt.Errorf("auth key %s: %w", key.ID, p)
+			}
+			account.SigningKeys.AddScopedSigner(new(ScopeTemplate(key)))
+			changed = true
+		}
 	}
-	return signWith(account, operatorSeed, key)
+	if wanted := revocations(account.Revocations, r.Revoked, now); !maps.Equal(wanted, account.Revocations) {
+		account.Revocations, changed = wanted, true
+	}
+	if !changed {
+		return appAccountJWT, false, nil
+	}
+	text, err = signAccount(account, operatorSeed)
+	return text, err == nil, err
 }
 
-func signWith(account *jwt.AccountClaims, operatorSeed []byte, key Key) (string, error) {
+// revocations are the revocations that the account is to have: a server refuses what was issued up to the time that stands there, which is the token's expiry, so
+// that the clock of whoever issued it has no part in it.
+func revocations(old jwt.RevocationList, revoked []Revocation, now time.Time) jwt.RevocationList {
+	list := make(jwt.RevocationList)
+	if all, ok := old[jwt.All]; ok {
+		list[jwt.All] = all
+	}
+	for i := len(revoked) - 1; i >= 0 && len(list) < MaxRevocations; i-- {
+		if r := revoked[i]; now.Before(r.Expires) {
+			list[r.User] = max(list[r.User], r.Expires.Unix())
+		}
+	}
+	return list
+}
+
+func signAccount(account *jwt.AccountClaims, operatorSeed []byte) (string, error) {
 	operator, err := nkeys.FromSeed(operatorSeed)
 	if err != nil {
 		return "", fmt.Errorf("read operator seed: %w", err)
 	}
-	account.SigningKeys.AddScopedSigner(new(ScopeTemplate(key)))
 	text, err := account.Encode(operator)
 	if err != nil {
 		return "", fmt.Errorf("sign account %s: %w", account.Subject, err)
@@ -104,9 +157,12 @@ func checkDifference(old, updated *jwt.AccountClaims) error {
 			return problem.New(problem.Forbidden, "signing key %s is not scoped as an auth key is", id).WithHint("%s", hint)
 		}
 	}
+	if !maps.Equal(old.Revocations, updated.Revocations) {
+		return problem.New(problem.Conflict, "the account's revocations are not the present ones").WithHint("%s", hint)
+	}
 	a, b := *old, *updated
 	for _, c := range []*jwt.AccountClaims{&a, &b} {
-		c.SigningKeys, c.ID, c.Issuer, c.IssuedAt = nil, "", "", 0
+		c.SigningKeys, c.Revocations, c.ID, c.Issuer, c.IssuedAt = nil, nil, "", "", 0
 	}
 	if !sameJSON(a, b) {
 		return problem.New(problem.Forbidden, "the account differs by more than auth keys").WithHint("%s", hint)

@@ -3,6 +3,7 @@ package token_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -166,7 +167,7 @@ func TestCheckAppUpdateRefuses(t *testing.T) {
 }
 
 // A key that an earlier version put in with a narrower template gets the present one; a missing one comes back.
-func TestRestoreAuthKey(t *testing.T) {
+func TestBringAuthKeys(t *testing.T) {
 	o := newOperator(t)
 	k := token.Key{ID: newIssuer(t).id, Name: "k", Aggregates: []string{"patient"}, Actions: []token.Action{token.ActionWrite}}
 	empty := o.account(t)
@@ -183,9 +184,9 @@ func TestRestoreAuthKey(t *testing.T) {
 		t.Error("an older template: got nil, want an error")
 	}
 	for what, account := range map[string]string{"missing": empty, "older": older, "as it is": added} {
-		restored, err := token.RestoreAuthKey(account, o.seed, k)
-		if err != nil || token.CheckAuthKey(restored, k) != nil {
-			t.Errorf("%s: got %v, %v, want the key with its template", what, err, token.CheckAuthKey(restored, k))
+		restored, changed, err := token.BringAccount(account, o.seed, token.Recorded{Keys: []token.Key{k}}, time.Now())
+		if err != nil || token.CheckAuthKey(restored, k) != nil || changed != (what != "as it is") {
+			t.Errorf("%s: got %v, %v, changed %v, want the key with its template", what, err, token.CheckAuthKey(restored, k), changed)
 		}
 	}
 }

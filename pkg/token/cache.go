@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Cache is Verify with a memory: a token that passed is known by its whole text and checked again only for its times. It holds accepted tokens
+// Cache is Verify with a memory: a token that passed is known by its whole text and checked again only for its times and for being ended. It holds accepted tokens
 // only, at most the size it was made with. Claims that it returns are shared and must not be changed. Safe for concurrent use.
 type Cache struct {
 	keys Keys
@@ -33,6 +33,9 @@ func (c *Cache) Verify(token string, now time.Time) (*Claims, error) {
 	if claims != nil {
 		if p := claims.checkTimes(now); p != nil {
 			return nil, p
+		}
+		if c.keys.Ended(claims.ID) {
+			return nil, claims.ended()
 		}
 		if isOld {
 			c.keep(token, claims, generation)

@@ -17,6 +17,8 @@ type counting struct {
 	calls int
 }
 
+func (c *counting) Ended(id string) bool { return false }
+
 func (c *counting) Key(id string) (token.Key, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,9 +20,9 @@ func (k Key) Fields() map[string]string {
 	}
 }
 
-// KeyOf is the inverse of Fields.
+// KeyOf is the inverse of Fields. Any value of the field ended, which the event key-revoked has, says that the key is revoked.
 func KeyOf(id string, f map[string]string) (Key, error) {
-	k := Key{ID: id, Name: f["name"], Aggregates: strings.Fields(f["aggregates"])}
+	k := Key{ID: id, Name: f["name"], Aggregates: strings.Fields(f["aggregates"]), Revoked: f["ended"] != ""}
 	for _, a := range strings.Fields(f["actions"]) {
 		k.Actions = append(k.Actions, Action(a))
 	}

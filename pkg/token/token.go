@@ -86,10 +86,13 @@ func hasAction(actions []Action, a Action) bool {
 	return slices.Contains(actions, a) || (a == ActionVerify && slices.Contains(actions, ActionRead))
 }
 
-// Keys knows the auth keys of the site. It must be safe for concurrent use.
+// Keys knows the auth keys of the site, and which tokens were ended before their time. It must be safe for concurrent use.
 type Keys interface {
 	// Key gives the auth key with this public id; ok is false for a key that was never added.
 	Key(publicID string) (Key, bool)
+
+	// Ended reports whether the token with this id was revoked, or refreshed. It is asked in each Verify of a Cache, so it must be cheap.
+	Ended(tokenID string) bool
 }
 
 // Key is an auth key: an issuer with rights and ceilings.

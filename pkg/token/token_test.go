@@ -18,6 +18,8 @@ import (
 // keys is a table of auth keys.
 type keys map[string]token.Key
 
+func (k keys) Ended(string) bool { return false }
+
 func (k keys) Key(id string) (token.Key, bool) { key, ok := k[id]; return key, ok }
 
 // issuer is an auth key with its seed.

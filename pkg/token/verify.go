@@ -26,13 +26,9 @@ func Verify(token string, now time.Time, keys Keys) (*Claims, error) {
 	if p != nil {
 		return nil, p
 	}
-	key, ok := keys.Key(uc.Issuer)
-	if !ok {
-		return nil, refuse("its issuer %.80q is no auth key of this site", uc.Issuer).
-			WithHint("use a token that an auth key of this site issued")
-	}
-	if key.Revoked {
-		return nil, refuse("its auth key %s is revoked", key.ID).WithHint("ask for a token of another auth key")
+	key, p := issuerOf(uc.Issuer, keys)
+	if p != nil {
+		return nil, p
 	}
 	c, p := readClaims(uc)
 	if p != nil {
@@ -41,10 +37,63 @@ func Verify(token string, now time.Time, keys Keys) (*Claims, error) {
 	if p := c.checkTimes(now); p != nil {
 		return nil, p
 	}
+	if keys.Ended(c.ID) {
+		return nil, c.ended()
+	}
 	if p := c.checkKey(key); p != nil {
 		return nil, p
 	}
 	return c, nil
+}
+
+// Recheck says why a token that was accepted before is not any more, or nil: it was ended, or its auth key revoked or given other rights. The clock has
+// no part in it. c is not changed.
+func (c *Claims) Recheck(keys Keys) *problem.Problem {
+	if keys.Ended(c.ID) {
+		return c.ended()
+	}
+	key, p := issuerOf(c.Issuer, keys)
+	if p != nil {
+		return p
+	}
+	return c.checkRights(key)
+}
+
+// Shown reads a token that somebody shows to have it ended: signature, form and issuer are checked; its times, and whether its rights are still its auth
+// key's, have no part in it. The error is a *problem.Problem.
+func Shown(token string, keys Keys) (*Claims, error) {
+	uc, p := decodeUser(token)
+	if p != nil {
+		return nil, p
+	}
+	if _, ok := keys.Key(uc.Issuer); !ok {
+		return nil, unknownIssuer(uc.Issuer)
+	}
+	c, p := readClaims(uc)
+	if p != nil {
+		return nil, p
+	}
+	return c, nil
+}
+
+func (c *Claims) ended() *problem.Problem {
+	return refuse("it was revoked").WithHint("ask for a new token")
+}
+
+func unknownIssuer(id string) *problem.Problem {
+	return refuse("its issuer %.80q is no auth key of this site", id).WithHint("use a token that an auth key of this site issued")
+}
+
+// issuerOf is the auth key with that id, if its tokens count.
+func issuerOf(id string, keys Keys) (Key, *problem.Problem) {
+	key, ok := keys.Key(id)
+	if !ok {
+		return key, unknownIssuer(id)
+	}
+	if key.Revoked {
+		return key, refuse("its auth key %s is revoked", key.ID).WithHint("ask for a token of another auth key")
+	}
+	return key, nil
 }
 
 func refuse(format string, args ...any) *problem.Problem {
@@ -176,16 +225,19 @@ func (c *Claims) checkTimes(now time.Time) *problem.Problem {
 
 // checkKey holds c within the rights and ceilings of its auth key. The token that a key makes for itself gets the key's types.
 func (c *Claims) checkKey(key Key) *problem.Problem {
-	lifetime := c.Expires.Sub(c.IssuedAt)
 	if c.IdentifierType == AuthKeyType {
-		if lifetime > MaxAuthKey {
+		if lifetime := c.Expires.Sub(c.IssuedAt); lifetime > MaxAuthKey {
 			return refuse("an auth key's own token may live for %s, this one lives for %s", MaxAuthKey, lifetime).WithHint("make it anew")
 		}
-		if !hasAction(key.Actions, ActionAdmin) {
-			return beyond("auth key %s may not administer", key.ID)
-		}
 		c.Aggregates = slices.Clone(key.Aggregates)
-		return nil
+	}
+	return c.checkRights(key)
+}
+
+func (c *Claims) checkRights(key Key) *problem.Problem {
+	lifetime := c.Expires.Sub(c.IssuedAt)
+	if c.IdentifierType == AuthKeyType && !hasAction(key.Actions, ActionAdmin) {
+		return beyond("auth key %s may not administer", key.ID)
 	}
 	for _, a := range c.Actions {
 		for _, t := range c.Aggregates {
@@ -197,7 +249,7 @@ func (c *Claims) checkKey(key Key) *problem.Problem {
 	if key.MaxLimit > 0 && c.Limit > key.MaxLimit {
 		return beyond("auth key %s may grant %d events, the token has %d", key.ID, key.MaxLimit, c.Limit)
 	}
-	if key.MaxExpiration > 0 && lifetime > key.MaxExpiration {
+	if key.MaxExpiration > 0 && lifetime > key.MaxExpiration && c.IdentifierType != AuthKeyType {
 		return beyond("auth key %s may grant %s, the token lives for %s", key.ID, key.MaxExpiration, lifetime)
 	}
 	return nil

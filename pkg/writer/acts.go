@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +81,7 @@ func (w *Writer) DraftSchema(ctx context.Context, c *token.Claims, definition []
 		return TypeInfo{}, problem.Join(problems)
 	}
 	name := defs[0].Aggregate
-	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	p := w.actBy(ctx, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		t := w.sys.now.Load().schemas[name]
 		d := schema.CarryOver(t.latest(), defs[0])
 		if p := incompatible(schema.Diff(t.latest(), d)); p != nil {
@@ -119,7 +118,7 @@ func (w *Writer) DiscardSchema(ctx context.Context, c *token.Claims, aggregateTy
 		return nil, p
 	}
 	for i, name := range drafts {
-		_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		p := w.actBy(ctx, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 			return oneEvent(typeSchema, name, eventDiscarded, nil), nil
 		})
 		if p != nil {
@@ -194,7 +193,7 @@ func (w *Writer) migrate(ctx context.Context, c *token.Claims, name string) *pro
 // storeMigration records the draft as the type's next version, unless it was changed meanwhile or changes nothing. A freeze binds it to one epoch of the system
 // log, unless that is 0.
 func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log string, d schema.Definition, epoch uint64) *problem.Problem {
-	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	p := w.actBy(ctx, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		if epoch > 0 && w.system.chain.Epoch != epoch {
 			return nil, problem.New(problem.Unavailable, "the system log was taken over while %q was checked; nothing was stored", name).WithHint("migrate again")
 		}
@@ -215,48 +214,7 @@ func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log 
 	return p
 }
 
-// Keys are the auth keys of the site by public id. They are known once the Writer is ready.
-func (w *Writer) Keys() []token.Key {
-	v := w.sys.now.Load()
-	out := make([]token.Key, 0, len(v.keys))
-	for _, id := range slices.Sorted(maps.Keys(v.keys)) {
-		out = append(out, v.keys[id])
-	}
-	return out
-}
-
-// AddKey records a new auth key. The caller has checked that the operator signed for it; behind Confirm its tokens are known wherever commands are decided.
-func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *problem.Problem {
-	c := &token.Claims{ID: "operator", Issuer: operator, IdentifierType: "operator", IdentifierID: operator}
-	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
-		if _, known := w.sys.Key(k.ID); known {
-			return nil, problem.New(problem.Conflict, "auth key %s exists already", k.ID)
-		}
-		return oneEvent(typeKey, k.ID, eventKeyAdded, k.Fields()), nil
-	})
-	return p
-}
-
 // notConfirmed: an act is stored, and some logs did not say in time that they decide under it.
 func notConfirmed(what string, err error) *problem.Problem {
 	return problem.New(problem.UnknownOutcome, "%s is stored, but these logs are not known to decide under it yet: %v", what, err).WithHint("`eventful status` names who writes each log")
-}
-
-// RecordToken records that a token was issued, by the auth key that signed it; the token itself is not stored.
-func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims) *problem.Problem {
-	if by.IdentifierType != token.AuthKeyType || by.IdentifierID != issued.Issuer {
-		return problem.New(problem.Forbidden, "the token was issued by %s, not by %s", issued.Issuer, by.Actor()).WithHint("use the auth key that signed it")
-	}
-	actions := make([]string, len(issued.Actions))
-	for i, a := range issued.Actions {
-		actions[i] = string(a)
-	}
-	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
-		return oneEvent(typeToken, issued.ID, eventIssued, map[string]string{
-			"identifiertype": issued.IdentifierType, "identifierid": issued.IdentifierID, "issuer": issued.Issuer,
-			"expires": fmt.Sprint(issued.Expires.Unix()), "limit": decimal(issued.Limit),
-			"aggregates": strings.Join(issued.Aggregates, " "), "actions": strings.Join(actions, " "),
-		}), nil
-	})
-	return p
 }

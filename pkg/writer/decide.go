@@ -39,23 +39,18 @@ func (e *engine) decide(s *submission) {
 		e.pass(s)
 		return
 	}
+	if p := e.stillAllowed(s); p != nil {
+		e.refuse(s, p)
+		return
+	}
 	if s.act != nil {
 		if e.open != nil || len(e.inFlight) > 0 {
 			e.held = s // an act is decided on what is on disk, alone
 			return
 		}
-		changes, p := s.act(s)
-		if p != nil || len(changes) == 0 {
-			s.reply(nil, p)
+		if !decideAct(s) {
 			return
 		}
-		s.command.Changes = changes
-		if problems := s.command.Check(); len(problems) > 0 {
-			s.reply(nil, problem.Join(problems))
-			return
-		}
-		s.actor = s.claims.Actor()
-		s.digest = s.command.Digest(s.actor)
 	}
 	if e.open != nil && e.open.System != e.under.position {
 		e.held = s // a block is decided under one position of the system log
@@ -77,6 +72,33 @@ func (e *engine) decide(s *submission) {
 	default:
 		e.admit(s, plan)
 	}
+}
+
+// stillAllowed checks a command again that was authorised before an auth key changed or a token was ended.
+func (e *engine) stillAllowed(s *submission) *problem.Problem {
+	if s.act != nil || s.rights == e.under.rights {
+		return nil
+	}
+	p := s.claims.Recheck(e.sys)
+	s.rights = e.under.rights
+	return p
+}
+
+// decideAct has an act say what it changes; false: it was answered, as it changes nothing.
+func decideAct(s *submission) bool {
+	changes, p := s.act(s)
+	if p != nil || len(changes) == 0 {
+		s.reply(nil, p)
+		return false
+	}
+	s.command.Changes = changes
+	if problems := s.command.Check(); len(problems) > 0 {
+		s.reply(nil, problem.Join(problems))
+		return false
+	}
+	s.actor = s.claims.Actor()
+	s.digest = s.command.Digest(s.actor)
+	return true
 }
 
 // doubt answers a command that the stored state failed; the engine then leaves for recovery.

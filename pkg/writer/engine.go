@@ -38,6 +38,7 @@ type engine struct {
 	doors   *doorkeeper         // lets requests for the log in; nil without leases
 	lease   *lease.Lease        // under which it is led now; nil: not led, or without leases
 	lapsed  <-chan struct{}     // closed when the lease may be held again; nil: nothing waits for that
+	recent  []lagging           // of the system log: what the stored state does not have yet
 	bound   *uint64             // a higher epoch than this is another writer's; nil: not known yet
 	found   map[event.ID16]bool // blocks that were read while some in flight were not settled
 	frozen  *freeze             // commands wait until it is over; nil: not frozen
@@ -91,6 +92,7 @@ type submission struct {
 	claims     *token.Claims
 	actor      string
 	digest     event.Hash
+	rights     uint64                                                   // of the view that it was authorised under
 	act        func(*submission) ([]aggregate.Change, *problem.Problem) // an act of EventfulDB itself: decides the changes when nothing is in flight
 	barrier    *barrier                                                 // instead of a command
 	refusal    *problem.Problem                                         // what the command comes to, whatever the log holds; told while the log is led here
@@ -232,6 +234,7 @@ func (e *engine) acknowledged(b *openBlock) error {
 			return fmt.Errorf("apply system block at sequence %d: %w", b.sequence, err)
 		}
 		b.kept = kept
+		e.keepRecent(b.sequence, kept)
 	}
 	e.remember(b)
 	e.applier.add(b)

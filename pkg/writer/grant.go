@@ -57,7 +57,7 @@ func (w *Writer) grant(ctx context.Context, c *token.Claims, u units) *problem.P
 }
 
 func (w *Writer) grantOnce(ctx context.Context, c *token.Claims, u units) *problem.Problem {
-	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	p := w.actBy(ctx, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		here, left := w.sys.granted(c, u.log)
 		if here >= u.have+u.need {
 			return nil, nil // who asks has not seen it yet

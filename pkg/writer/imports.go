@@ -48,7 +48,7 @@ func (w *Writer) RecordImport(ctx context.Context, c *token.Claims, s ImportStat
 	if !c.Allows(token.ActionWrite, s.Aggregate) {
 		return problem.New(problem.Forbidden, "the token of %s does not allow writing %q", c.Actor(), s.Aggregate)
 	}
-	_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	p := w.actBy(ctx, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		old, _ := w.Import(s.File)
 		if old.Rows > s.Rows {
 			return nil, problem.New(problem.Conflict, "%d rows of the file are recorded as done, this says %d", old.Rows, s.Rows).WithHint("another import of the same file is under way; let one end first")

@@ -108,6 +108,7 @@ func (e *engine) attempt(ctx context.Context) error {
 	if err := e.catchUp(ctx); err != nil {
 		return err
 	}
+	e.recent = nil // the state has it all
 	if err := e.st.store.Room(0); err != nil {
 		return err // before a fence is stored that could not be kept
 	}

@@ -21,7 +21,7 @@ const (
 )
 
 // stateFormat goes up when keys or values change; a state of another format is rebuilt.
-const stateFormat = 6
+const stateFormat = 7
 
 type meta struct {
 	chain  event.Chain

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -12,7 +13,7 @@ import (
 
 // apply takes in a block of the system log and gives the keys and values that keep it in the state.
 func (s *system) apply(b stored) (map[string][]byte, error) {
-	v := &view{position: event.SystemPosition{Sequence: b.sequence, Block: b.header.ID}, epoch: b.header.Epoch, schemas: s.tip.schemas, keys: s.tip.keys}
+	v := &view{position: event.SystemPosition{Sequence: b.sequence, Block: b.header.ID}, epoch: b.header.Epoch, schemas: s.tip.schemas, keys: s.tip.keys, rights: s.tip.rights}
 	kept := make(map[string][]byte)
 	for i := range b.items {
 		commit := b.items[i].commit
@@ -21,15 +22,25 @@ func (s *system) apply(b stored) (map[string][]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			value, err := s.applyEvent(v, commit.Aggregate, commit.Events[j].Type, fields)
+			if commit.Events[j].Type == eventIssued {
+				err = s.applyIssued(kept, commit, fields, placeOf(b.sequence, i))
+			}
+			key, value := keySystem+commit.Aggregate.Type+"/"+commit.Aggregate.ID, []byte(nil)
+			if err == nil {
+				value, err = s.applyEvent(v, commit.Aggregate, commit.Events[j].Type, fields)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s of %s: %w", commit.Events[j].Type, commit.Aggregate, err)
 			}
+			if commit.Events[j].Type == eventRevoked {
+				key = keySystem + keyEnded + "/" + commit.Aggregate.ID
+			}
 			if value != nil {
-				kept[keySystem+commit.Aggregate.Type+"/"+commit.Aggregate.ID] = value
+				kept[key] = value
 			}
 		}
 	}
+	s.prune(time.Unix(0, int64(b.header.Time)))
 	s.show(v)
 	return kept, nil
 }
@@ -40,6 +51,10 @@ func (s *system) applyEvent(v *view, a event.AggregateID, eventType string, f ma
 		return applySchema(v, a.ID, eventType, f)
 	case eventKeyAdded:
 		return applyKey(v, a.ID, f)
+	case eventKeyUpdate, eventKeyRevoked:
+		return applyKeyChange(v, a.ID, eventType, f)
+	case eventRevoked:
+		return s.applyEnded(v, a.ID, f)
 	case eventGranted:
 		return s.applyGrant(a.ID, f)
 	case eventTakenBack:
@@ -47,7 +62,7 @@ func (s *system) applyEvent(v *view, a event.AggregateID, eventType string, f ma
 	case eventRowsDone:
 		return s.applyRows(a.ID, f)
 	}
-	return nil, nil // token-issued changes nothing that a writer decides by
+	return nil, nil
 }
 
 func applySchema(v *view, aggregateType, eventType string, f map[string]string) ([]byte, error) {
@@ -76,8 +91,13 @@ func applyKey(v *view, id string, f map[string]string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return setKey(v, k)
+}
+
+func setKey(v *view, k token.Key) ([]byte, error) {
 	v.keys = maps.Clone(v.keys)
-	v.keys[id], v.rekeyed = k, true
+	v.keys[k.ID], v.rekeyed = k, true
+	v.rights++
 	return json.Marshal(k)
 }
 

@@ -25,14 +25,17 @@ const (
 	typeToken  = schema.SystemToken
 	typeImport = schema.SystemImport
 
-	eventDrafted   = "schema-drafted"
-	eventDiscarded = "schema-discarded"
-	eventMigrated  = "schema-migrated"
-	eventKeyAdded  = "key-added"
-	eventIssued    = "token-issued"
-	eventGranted   = "budget-granted"
-	eventTakenBack = "budget-taken-back"
-	eventRowsDone  = "rows-done"
+	eventDrafted    = "schema-drafted"
+	eventDiscarded  = "schema-discarded"
+	eventMigrated   = "schema-migrated"
+	eventKeyAdded   = "key-added"
+	eventKeyUpdate  = "key-updated"
+	eventKeyRevoked = "key-revoked"
+	eventIssued     = "token-issued"
+	eventRevoked    = "token-revoked"
+	eventGranted    = "budget-granted"
+	eventTakenBack  = "budget-taken-back"
+	eventRowsDone   = "rows-done"
 
 	typeBudget    = schema.SystemBudget // in each log, not in the system log
 	eventReturned = "budget-returned"
@@ -47,8 +50,13 @@ type system struct {
 	keyed   func()        // called when the auth keys changed
 	mu      sync.Mutex    // guards what follows
 	changed chan struct{} // closed at the next change of the view
+	moved   chan struct{} // closed when the account APP may have to change
 	byID    map[string]*budget
 	rows    map[string]*imported
+
+	ending sync.RWMutex // guards what follows
+	ended  map[string]*endedToken
+	pruned int // how many there were when the old ones were dropped last
 }
 
 // view is immutable.
@@ -57,7 +65,8 @@ type view struct {
 	epoch    uint64 // of the writer of its newest block
 	schemas  map[string]*typeState
 	keys     map[string]token.Key
-	rekeyed  bool // its keys may differ from those of the view before
+	rekeyed  bool   // its keys may differ from those of the view before
+	rights   uint64 // changes whenever an auth key or an ended token was taken in: what was authorised under another count is checked again
 }
 
 // typeState is a type's schema history. Versions[i] is version i+1; a draft waits for its migration.
@@ -117,7 +126,10 @@ type imported struct {
 }
 
 func newSystem() *system {
-	s := &system{byID: make(map[string]*budget), rows: make(map[string]*imported), changed: make(chan struct{}), keyed: func() {}}
+	s := &system{
+		byID: make(map[string]*budget), rows: make(map[string]*imported), ended: make(map[string]*endedToken),
+		changed: make(chan struct{}), moved: make(chan struct{}), keyed: func() {},
+	}
 	s.tip = &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}}
 	s.now.Store(s.tip)
 	return s
@@ -138,11 +150,23 @@ func (s *system) show(v *view) {
 	defer s.mu.Unlock()
 	close(s.changed)
 	s.changed = make(chan struct{})
+	if v.rights != old.rights {
+		s.move()
+	}
+}
+
+// move says that the account APP may have to change. s.mu is held.
+func (s *system) move() {
+	close(s.moved)
+	s.moved = make(chan struct{})
 }
 
 // reset makes the view empty: the system log lost what it shows, and is read again.
 func (s *system) reset() {
-	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true}
+	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true, rights: s.tip.rights + 1}
+	s.ending.Lock()
+	clear(s.ended)
+	s.ending.Unlock()
 	s.now.Store(v)
 	s.show(v)
 }
@@ -171,9 +195,13 @@ func (s *system) await(ctx context.Context, sequence uint64) error {
 
 // lead notes whether this process writes the system log.
 func (s *system) lead(e *engine, does bool) {
-	if e.isSystem() {
-		s.led.Store(does)
+	if !e.isSystem() {
+		return
 	}
+	s.led.Store(does)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.move()
 }
 
 // budgetKept is how long behind its expiry a budget is known at least: a writer that starts while its clock is ahead by less counts the token's events all the same
@@ -182,7 +210,7 @@ const budgetKept = 48 * time.Hour
 
 // load takes the view from the system log's state, dropping what was there.
 func (s *system) load(st *state, now time.Time) error {
-	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true}
+	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true, rights: s.tip.rights + 1}
 	v.position, v.epoch = event.SystemPosition{Sequence: st.meta.chain.At, Block: st.meta.chain.Block}, st.meta.chain.Epoch
 	if err := s.loadAll(v, st, now); err != nil {
 		return fmt.Errorf("load system view: %w", err)
@@ -228,6 +256,8 @@ func (s *system) loadOne(v *view, kind, id string, value []byte, now time.Time) 
 		if err == nil && b.Expires >= now.Add(-budgetKept).Unix() {
 			s.byID[id] = b
 		}
+	case keyEnded:
+		err = s.loadEnded(id, value, now)
 	case typeImport:
 		r := &imported{}
 		err = json.Unmarshal(value, r)

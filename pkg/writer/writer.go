@@ -271,6 +271,7 @@ func (w *Writer) refuse(r Request, p *problem.Problem, done reply) {
 
 // accept authorises a command and finds its log.
 func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.Problem) {
+	rights := w.sys.now.Load().rights // before the token is checked: what comes in meanwhile has it checked again
 	claims, err := w.Authenticate(r.Token)
 	if err != nil {
 		return nil, nil, problem.From(err)
@@ -305,7 +306,7 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 		return nil, nil, problem.New(problem.Unavailable, "log %s is not served by this process", log)
 	}
 	actor := claims.Actor()
-	return &submission{command: r.Command, claims: claims, actor: actor, digest: r.Command.Digest(actor), reply: done}, e, nil
+	return &submission{command: r.Command, claims: claims, rights: rights, actor: actor, digest: r.Command.Digest(actor), reply: done}, e, nil
 }
 
 func (w *Writer) unknownType(t string) *problem.Problem {
@@ -330,6 +331,12 @@ func (w *Writer) unknownType(t string) *problem.Problem {
 func (w *Writer) Authenticate(jwt string) (*token.Claims, error) {
 	return w.tokens.Verify(jwt, w.cfg.Now())
 }
+
+// Key is the auth key with that public id.
+func (w *Writer) Key(publicID string) (token.Key, bool) { return w.sys.Key(publicID) }
+
+// Ended reports whether the token with that id was revoked or refreshed.
+func (w *Writer) Ended(tokenID string) bool { return w.sys.Ended(tokenID) }
 
 // Condemn makes a log take no more commands in any process, as somebody found that it is damaged. Commands that wait are still decided. It holds until
 // a process ends; the damage itself stays, and is found again by whoever reads the log.

@@ -64,11 +64,11 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		if api.Writer, err = e.writer(c, api.Projector, guard, m); err != nil {
 			return nil, nil, err
 		}
-		e.accounts(&api, c.sys)
 		if err := e.keeps(ctx, c, &api); err != nil {
 			return nil, nil, err
 		}
 	}
+	app := e.account(c.sys, &api)
 	api.Status = func(ctx context.Context) any { return statusOf(ctx, e.Site, api.Writer, api.Projector, guard) }
 	doors, err := natsapi.New(api)
 	if err != nil {
@@ -77,8 +77,8 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	engines = append(engines, e.doors(doors))
 	if w := api.Writer; w != nil {
 		engines = append(engines, engine{"writer", w.Run, w.Ready()}) // it ends before the doors: what it holds when it hands a log over goes out by them
-		restored := make(chan struct{})
-		engines = append(engines, engine{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m, restored) }, restored})
+		engines = append(engines, engine{"account", app.run, app.brought})
+		engines = append(engines, engine{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()})
 	}
 	if api.Inbox != nil {
 		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
@@ -92,17 +92,13 @@ func (e Engines) doors(doors *natsapi.API) engine {
 	return engine{"doors", func(ctx context.Context) error { return doors.Run(ctx, func() { close(open) }) }, open}
 }
 
-// settle looks once, when the writer knows the recorded auth keys, that the account has them all; then it keeps note of whether there are other writers.
-func (e Engines) settle(ctx context.Context, api natsapi.Config, m *membership, done chan<- struct{}) error {
+// settle keeps note of whether there are other writers.
+func (e Engines) settle(ctx context.Context, api natsapi.Config, m *membership) error {
 	select {
 	case <-api.Writer.Ready():
 	case <-ctx.Done():
 		return nil
 	}
-	if err := e.restoreKeys(ctx, api); err != nil && ctx.Err() == nil {
-		e.Log.Warn().Err(err).Msg("account APP could not be held against the recorded auth keys")
-	}
-	close(done)
 	for {
 		if err := m.note(api.Writer.Others()); err != nil {
 			e.Log.Warn().Err(err).Msg("folder of the writer's states could not be written")
@@ -233,21 +229,6 @@ func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Wat
 	cfg.Peers, cfg.Lease = shared.Peers(), m.config(e.LogDir != "")
 	cfg.Lease.Table = shared.Leases()
 	return writer.New(cfg)
-}
-
-// accounts lets the doors add auth keys: they read the account APP from the servers and put another one into force.
-func (e Engines) accounts(api *natsapi.Config, sys *nats.Conn) {
-	account := e.Secrets.Accounts[keyring.APP].ID
-	api.Account = func(ctx context.Context) (string, error) { return natsapi.LookupAccount(ctx, sys, account) }
-	api.SetAccount = func(ctx context.Context, jwt string) error {
-		if err := natsapi.UpdateAccount(ctx, sys, jwt); err != nil {
-			return err
-		}
-		if e.Confirmed != nil {
-			return e.Confirmed()
-		}
-		return nil
-	}
 }
 
 var semantic = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)

@@ -3,34 +3,114 @@ package run
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
-// restoreKeys puts auth keys back into the account APP that the system log records and the account lacks, or holds with the template of an earlier version: the
-// servers' account files were lost or put back from an older copy, or this version is newer. The operator approved each key when it was recorded; its signing key signs the account again.
-func (e Engines) restoreKeys(ctx context.Context, api natsapi.Config) error {
-	account, err := api.Account(ctx)
+// account brings the account APP on the servers to what the system log records. The operator approved each key when it was recorded; its signing key signs the account
+// again. Only the process that writes the system log changes the account, after each change and when it begins to write it: so what a crash left undone, a
+// server's account file that was lost or put back from an older copy, and templates of an earlier version are mended.
+type account struct {
+	id        string
+	seed      []byte // of the operator's signing key
+	sys       *nats.Conn
+	confirmed func() error // makes an updated account durable
+	writer    *writer.Writer
+	log       zerolog.Logger
+
+	brought chan struct{} // closed when it was looked at for the first time
+	mu      sync.Mutex    // held while the account is changed
+}
+
+// account lets the doors read and change the account, if there is a writer.
+func (e Engines) account(sys *nats.Conn, api *natsapi.Config) *account {
+	a := &account{id: e.Secrets.Accounts[keyring.APP].ID, seed: e.Secrets.OperatorSigningSeed, sys: sys, confirmed: e.Confirmed, log: e.Log, brought: make(chan struct{})}
+	if a.confirmed == nil {
+		a.confirmed = func() error { return nil }
+	}
+	if a.writer = api.Writer; a.writer != nil {
+		api.AccountID, api.Account, api.Bring = a.id, a.present, a.bring
+	}
+	return a
+}
+
+func (a *account) present(ctx context.Context) (string, error) {
+	return natsapi.LookupAccount(ctx, a.sys, a.id)
+}
+
+// bring changes the account if it is not as recorded.
+func (a *account) bring(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	present, err := a.present(ctx)
 	if err != nil {
 		return err
 	}
-	restored := 0
-	for _, k := range api.Writer.Keys() {
-		if k.Revoked || token.CheckAuthKey(account, k) == nil {
-			continue
-		}
-		if account, err = token.RestoreAuthKey(account, e.Secrets.OperatorSigningSeed, k); err != nil {
-			return fmt.Errorf("restore auth key %s: %w", k.ID, err)
-		}
-		restored++
-	}
-	if restored == 0 {
-		return nil
-	}
-	if err := api.SetAccount(ctx, account); err != nil {
+	recorded := a.writer.Recorded()
+	wanted, changed, err := token.BringAccount(present, a.seed, recorded, time.Now())
+	if err != nil || !changed {
 		return err
 	}
-	e.Log.Warn().Int("keys", restored).Msg("auth keys were missing in the account APP, or had an older template, and were restored from the system log")
+	if err := natsapi.UpdateAccount(ctx, a.sys, wanted); err != nil {
+		return err
+	}
+	if err := a.confirmed(); err != nil {
+		return fmt.Errorf("make account APP durable: %w", err)
+	}
+	a.log.Info().Int("keys", len(recorded.Keys)).Int("revoked", len(recorded.Revoked)).Msg("account APP was brought to what the system log records")
 	return nil
+}
+
+const (
+	bringRetry = time.Second      // until a server that did not take the account is asked again
+	bringLater = 15 * time.Second // for the act that changed something to bring the account along itself, behind its barrier
+)
+
+// run brings the account along until ctx ends: at once when this process begins to write the system log, else some time behind a change, which an act has followed up by then.
+func (a *account) run(ctx context.Context) error {
+	select {
+	case <-a.writer.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	var first sync.Once
+	waiting, led := true, true
+	for {
+		changed, leads := a.writer.AccountChanges(), a.writer.LeadsSystem()
+		if leads && !led {
+			waiting = true
+			wait.Reset(0)
+		}
+		led = leads
+		select {
+		case <-changed:
+			if !waiting {
+				waiting = true
+				wait.Reset(bringLater)
+			}
+			continue
+		case <-wait.C:
+			waiting = false
+		case <-ctx.Done():
+			return nil
+		}
+		if leads {
+			if err := a.bring(ctx); err != nil && ctx.Err() == nil {
+				a.log.Warn().Err(err).Msg("account APP could not be brought to what the system log records")
+				waiting = true
+				wait.Reset(bringRetry)
+			}
+		}
+		first.Do(func() { close(a.brought) })
+	}
 }

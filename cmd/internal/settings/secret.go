@@ -24,6 +24,9 @@ const (
 	AuthKey   = "auth-key"   // seed of an auth key; signs schema and token acts
 )
 
+// Elsewhere as a flag's value says that the secret is wanted and stands elsewhere: in the file, the environment, or it is asked for.
+const Elsewhere = "-"
+
 // maxSecret is the largest secret that is read, in bytes.
 const maxSecret = 64 << 10
 
@@ -59,7 +62,7 @@ func (s Secret) FromFlag() bool { return strings.HasPrefix(s.Origin, "flag --") 
 // Secret finds one secret; Bytes is nil if it is given nowhere. The DEK is also looked for in the user's configuration folder.
 // The error is a *problem.Problem, and never holds the secret.
 func (c *Config) Secret(name string) (Secret, error) {
-	if f := c.flags.Lookup(name); f != nil && f.Changed && f.Value.Type() == "string" {
+	if f := c.flags.Lookup(name); f != nil && f.Changed && f.Value.Type() == "string" && f.Value.String() != Elsewhere {
 		return Secret{[]byte(f.Value.String()), "flag --" + name}, nil
 	}
 	if f := c.flags.Lookup(name + "-file"); f != nil && f.Changed {

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+const tokenRevokeHelp = `End an access token, or an auth key and every token that it made, at once and for ever.
+
+  eventful token:revoke --token=ID                 as token:list and token:generate show it
+  eventful token:revoke --token=- < FILE           the token itself, on standard input
+  eventful token:revoke --auth-key=PUBLIC-ID
+
+When it returns, no event of the token is stored any more and the server has closed its connections; what was acknowledged before is there.
+A token is ended with the auth key that made it, with one that may administer every type, or with the master key
+(--master-key, which asks for it, or --master-key-file), for the case that the only auth key was lost or became known to others.
+It cannot be taken back: make a new token.`
+
+// named is a flag's value that names something. Unlike a string of the flag's name it is not taken for the secret of that name.
+type named string
+
+func (n *named) String() string     { return string(*n) }
+func (n *named) Set(s string) error { *n = named(s); return nil }
+func (n *named) Type() string       { return "id" }
+
+// revokeFlags are those of token:revoke.
+type revokeFlags struct {
+	token, authKey named
+}
+
+func newTokenRevokeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "token:revoke", Short: "End an access token or an auth key, at once and for ever", Long: tokenRevokeHelp, Args: cobra.NoArgs}
+	var f revokeFlags
+	cmd.Flags().Var(&f.token, "token", "the access token: its `id`, the token itself, or - to read it from standard input")
+	cmd.Flags().Var(&f.authKey, "auth-key", "public `id` of the auth key to end, with every token that it made")
+	proofFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if (f.token == "") == (f.authKey == "") {
+			return usageError("`eventful token:list` and `eventful token:list --kek` show the ids", "give one of --token and --auth-key")
+		}
+		r, err := a.revocation(f)
+		if err != nil {
+			return err
+		}
+		return a.revoke(cmd, f, r)
+	}
+	return cmd
+}
+
+// proofFlags are those of commands whose --auth-key names an auth key: who asks is an auth key from a file, the environment or the session, or the master key.
+func proofFlags(cmd *cobra.Command) {
+	cmd.Flags().String("auth-key-file", "", "`file` that holds the auth key to do it with; - is standard input")
+	masterKeyFlags(cmd)
+	cmd.Flags().String("account", "", "public `id` of the site's account APP; found by itself where the server runs on --data-dir")
+	timeoutFlag(cmd)
+}
+
+// masterKeyFlags are those of the master key; without a value --master-key says that it is to be asked for, or taken from the environment.
+func masterKeyFlags(cmd *cobra.Command) {
+	secretFlags(cmd, settings.MasterKey)
+	f := cmd.Flags().Lookup(settings.MasterKey)
+	f.NoOptDefVal = settings.Elsewhere
+	f.Usage = "prove it with the master key, which is asked for or taken from the environment; given here (--master-key=KEY) others can see it"
+}
+
+// revocation reads what is to be ended.
+func (a *app) revocation(f revokeFlags) (client.Revocation, error) {
+	if f.authKey != "" {
+		if strings.HasPrefix(string(f.authKey), "SA") {
+			return client.Revocation{}, problem.New(problem.Malformed, "--auth-key wants the public id of the auth key, and this is its secret").
+				WithHint("the public id begins with A; take the secret for known to others, and end it: every user of this machine could see it")
+		}
+		return client.Revocation{ID: string(f.authKey)}, nil
+	}
+	text := string(f.token)
+	if text == "-" {
+		given, err := a.askSecret("token", "give it on standard input, for example `eventful token:revoke --token=- < FILE`")
+		if err != nil {
+			return client.Revocation{}, err
+		}
+		text = strings.TrimSpace(string(given))
+	} else if isJWT(text) {
+		a.warn("a secret on the command line is seen by other users of this machine; give the token's id, or the token on standard input: --token=-")
+	}
+	if !isJWT(text) {
+		return client.Revocation{ID: text}, nil
+	}
+	return client.Revocation{Token: text}, nil
+}
+
+func isJWT(text string) bool { return strings.Count(text, ".") == 2 }
+
+// revoke sends it, with an auth key's token or the operator's order.
+func (a *app) revoke(cmd *cobra.Command, f revokeFlags, r client.Revocation) error {
+	c, order, err := a.prove(cmd, func() (token.Order, error) { return orderOf(f, r) })
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r.Order = order
+	what, send := "token", c.TokenRevoke
+	if f.authKey != "" {
+		what, send = "auth key", c.KeyRevoke
+	}
+	answer, err := send(cmd.Context(), r)
+	if err != nil {
+		return err
+	}
+	state := "revoked"
+	if answer.Repeated {
+		state = "revoked before"
+	}
+	return a.show(answer, what, answer.ID, "state", state)
+}
+
+// orderOf is what the operator signs.
+func orderOf(f revokeFlags, r client.Revocation) (token.Order, error) {
+	if f.authKey != "" {
+		return token.Order{Act: token.OrderRevokeKey, ID: r.ID}, nil
+	}
+	o := token.Order{Act: token.OrderRevokeToken, ID: r.ID}
+	if r.Token != "" {
+		claims, err := jwt.DecodeUserClaims(r.Token)
+		if err != nil {
+			return o, problem.New(problem.Malformed, "the access token cannot be read: %v", err).WithHint("was it cut when it was copied?")
+		}
+		o.ID = claims.ID
+	}
+	return o, nil
+}
+
+// prove connects as whoever may do what is asked: with the master key, where it is given, the order is signed by the operator; else with the auth key.
+func (a *app) prove(cmd *cobra.Command, what func() (token.Order, error)) (c *client.Client, order string, err error) {
+	if !cmd.Flags().Changed(settings.MasterKey) && !cmd.Flags().Changed(settings.MasterKey+"-file") {
+		c, err = a.connectAdmin(cmd)
+		return c, "", err
+	}
+	o, err := what()
+	if err != nil {
+		return nil, "", err
+	}
+	operator, err := a.operatorSeed()
+	if err != nil {
+		return nil, "", err
+	}
+	defer clear(operator)
+	credential, err := a.keyCredential()
+	if err != nil {
+		return nil, "", err
+	}
+	holder, err := jwt.DecodeUserClaims(credential)
+	if err != nil {
+		return nil, "", problem.New(problem.Internal, "the local credential cannot be read: %v", err)
+	}
+	account := holder.IssuerAccount
+	if account == "" {
+		account = holder.Issuer
+	}
+	if order, err = o.Sign(operator, account, time.Now()); err != nil {
+		return nil, "", errors.New("the operator's order could not be signed")
+	}
+	c, err = a.dial(cmd, client.Static(credential))
+	return c, order, err
+}

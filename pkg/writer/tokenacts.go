@@ -1,0 +1,210 @@
+package writer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+// operatorToken stands for the token of acts that the operator signed. No token has this id.
+const operatorToken = "operator"
+
+// Operator is who acts with the operator's signature, of which only the public key is recorded.
+func Operator(public string) *token.Claims {
+	return &token.Claims{ID: operatorToken, Issuer: public, IdentifierType: "operator", IdentifierID: public}
+}
+
+func isOperator(c *token.Claims) bool { return c.ID == operatorToken }
+
+// Keys are the auth keys of the site by public id. They are known once the Writer is ready.
+func (w *Writer) Keys() []token.Key {
+	v := w.sys.now.Load()
+	out := make([]token.Key, 0, len(v.keys))
+	for _, id := range slices.Sorted(maps.Keys(v.keys)) {
+		out = append(out, v.keys[id])
+	}
+	return out
+}
+
+// AddKey records a new auth key. The caller has checked that the operator signed for it; behind Confirm its tokens are known wherever commands are decided.
+func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *problem.Problem {
+	_, p := w.act(ctx, w.system, Operator(operator), func(*submission) ([]aggregate.Change, *problem.Problem) {
+		if _, known := w.sys.Key(k.ID); known {
+			return nil, problem.New(problem.Conflict, "auth key %s exists already", k.ID)
+		}
+		return oneEvent(typeKey, k.ID, eventKeyAdded, k.Fields()), nil
+	})
+	return p
+}
+
+// actBy is act of the system log for what somebody asks for: whose token counts no more when it is decided is refused.
+func (w *Writer) actBy(ctx context.Context, by *token.Claims, decide func(*submission) ([]aggregate.Change, *problem.Problem)) *problem.Problem {
+	_, p := w.act(ctx, w.system, by, func(s *submission) ([]aggregate.Change, *problem.Problem) {
+		if !isOperator(by) {
+			if p := by.Recheck(w.sys); p != nil {
+				return nil, p
+			}
+		}
+		return decide(s)
+	})
+	return p
+}
+
+// RecordToken records that a token was issued, by the auth key that signed it; the token itself is not stored. A repeat changes nothing.
+func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims) *problem.Problem {
+	if by.IdentifierType != token.AuthKeyType || by.IdentifierID != issued.Issuer {
+		return problem.New(problem.Forbidden, "the token was issued by %s, not by %s", issued.Issuer, by.Actor()).WithHint("use the auth key that signed it")
+	}
+	return w.actBy(ctx, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		known, p := w.recorded(issued.ID, issued.User)
+		switch {
+		case p != nil:
+			return nil, p
+		case known == issued.ID:
+			return nil, nil
+		case known != "":
+			return nil, problem.New(problem.Conflict, "token %s has the same user as token %s", issued.ID, known).WithHint("make the token with token:generate: each has a user of its own")
+		}
+		return oneEvent(typeToken, issued.ID, eventIssued, issuedFields(issued)), nil
+	})
+}
+
+// recorded gives the id of the token that was recorded with this id, else of the one with this user; empty: none was.
+func (w *Writer) recorded(tokenID, user string) (string, *problem.Problem) {
+	t, err := w.system.issued(tokenID)
+	if err == nil && t != nil {
+		return t.ID, nil
+	}
+	var id []byte
+	if err == nil {
+		id, err = w.system.kept(keyUser + user)
+	}
+	if err != nil {
+		return "", unreadableRecord(err)
+	}
+	return string(id), nil
+}
+
+func unreadableRecord(err error) *problem.Problem {
+	return problem.New(problem.Unavailable, "what is recorded of tokens cannot be read: %v", err).WithHint("try again in a moment")
+}
+
+func issuedFields(c *token.Claims) map[string]string {
+	actions, only := make([]string, len(c.Actions)), make([]string, len(c.AggregateIDs))
+	for i, a := range c.Actions {
+		actions[i] = string(a)
+	}
+	for i, id := range c.AggregateIDs {
+		only[i] = id.Type + "/" + id.ID
+	}
+	return map[string]string{
+		"identifiertype": c.IdentifierType, "identifierid": c.IdentifierID, "issuer": c.Issuer, "user": c.User,
+		"issued": fmt.Sprint(c.IssuedAt.Unix()), "expires": fmt.Sprint(c.Expires.Unix()), "limit": decimal(c.Limit),
+		"aggregates": strings.Join(c.Aggregates, " "), "actions": strings.Join(actions, " "), "only": strings.Join(only, "\n"),
+	}
+}
+
+// Revoked is what came of ending a token or an auth key.
+type Revoked struct {
+	ID       string `json:"id"`
+	Repeated bool   `json:"repeated"` // it was ended before
+}
+
+// RevokeToken ends a token for ever: shown, or by its id if it was recorded. by holds a token of the auth key that issued it, or of one that may administer every type,
+// or is the operator. Behind Confirm no event of it is stored any more.
+func (w *Writer) RevokeToken(ctx context.Context, by *token.Claims, id string, shown *token.Claims) (Revoked, *problem.Problem) {
+	answer := Revoked{ID: id}
+	p := w.actBy(ctx, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		t, p := w.ending(id, shown)
+		if p == nil && !mayEnd(by, t.Issuer) {
+			p = mayNotEnd(by, "the token of auth key "+t.Issuer)
+		}
+		if p != nil {
+			return nil, p
+		}
+		if answer.Repeated = w.sys.Ended(id); answer.Repeated {
+			return nil, nil
+		}
+		if now := w.cfg.Now(); t.Expires <= now.Unix() {
+			return nil, problem.New(problem.Conflict, "token %s expired at %s", id, time.Unix(t.Expires, 0).UTC().Format(time.RFC3339)).WithHint("nothing is to be done: it is refused for that")
+		}
+		return oneEvent(typeToken, id, eventRevoked, t.fields(endedRevoked)), nil
+	})
+	if p != nil {
+		return Revoked{}, p // the act may still be decided: answer is not ours to read
+	}
+	return answer, nil
+}
+
+// ending is what is to be recorded when the token is ended.
+func (w *Writer) ending(id string, shown *token.Claims) (*endedToken, *problem.Problem) {
+	rec, err := w.system.issued(id)
+	switch {
+	case err != nil:
+		return nil, unreadableRecord(err)
+	case rec != nil:
+		t := &endedToken{User: rec.User, Issuer: rec.Issuer, Expires: rec.Expires, Limit: rec.Limit}
+		if shown != nil {
+			t.User = shown.User
+		}
+		return t, nil
+	case shown == nil:
+		return nil, problem.New(problem.NotFound, "no token %.80q is recorded", id).WithHint("show the token itself: `eventful token:revoke --token=- < FILE`")
+	}
+	t := &endedToken{User: shown.User, Issuer: shown.Issuer, Expires: shown.Expires.Unix(), Limit: shown.Limit}
+	// Whoever holds an auth key can sign a token with another's user: what was recorded keeps its connections.
+	if other, p := w.recorded(id, shown.User); p != nil {
+		return nil, p
+	} else if other != "" {
+		t.User = ""
+	}
+	return t, nil
+}
+
+func (t *endedToken) fields(why string) map[string]string {
+	return map[string]string{"ended": why, "issuer": t.Issuer, "user": t.User, "expires": strconv.FormatInt(t.Expires, 10), "limit": decimal(t.Limit)}
+}
+
+// mayEnd reports whether somebody may end what belongs to an auth key.
+func mayEnd(by *token.Claims, key string) bool {
+	return isOperator(by) || by.IdentifierType == token.AuthKeyType && by.IdentifierID == key || by.AllowsAll(token.ActionAdmin)
+}
+
+func mayNotEnd(by *token.Claims, what string) *problem.Problem {
+	return problem.New(problem.Forbidden, "%s may not end %s", by.Actor(), what).
+		WithHint("use the auth key that it belongs to, one that may administer every type, or the master key: --master-key-file")
+}
+
+// RevokeKey ends an auth key and every token that it signed, for ever. Who may is as for RevokeToken.
+func (w *Writer) RevokeKey(ctx context.Context, by *token.Claims, id string) (Revoked, *problem.Problem) {
+	answer := Revoked{ID: id}
+	p := w.actBy(ctx, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		k, known := w.sys.Key(id)
+		switch {
+		case !mayEnd(by, id):
+			return nil, mayNotEnd(by, "auth key "+id)
+		case !known:
+			return nil, unknownKey(id)
+		case k.Revoked:
+			answer.Repeated = true
+			return nil, nil
+		}
+		return oneEvent(typeKey, id, eventKeyRevoked, map[string]string{"ended": endedRevoked}), nil
+	})
+	if p != nil {
+		return Revoked{}, p // the act may still be decided: answer is not ours to read
+	}
+	return answer, nil
+}
+
+func unknownKey(id string) *problem.Problem {
+	return problem.New(problem.NotFound, "there is no auth key %.80q", id).WithHint("`eventful token:list --kek` shows the auth keys")
+}
