@@ -37,6 +37,9 @@ func timeoutFlag(cmd *cobra.Command) {
 
 // connect opens a connection as the holder of an access token: flag, environment, or session.
 func (a *app) connect(cmd *cobra.Command) (*client.Client, error) {
+	if err := a.renew(cmd); err != nil {
+		a.warn("the session's token could not be renewed: %v", err)
+	}
 	text, err := a.token()
 	if err != nil {
 		return nil, err

@@ -71,6 +71,7 @@ func TestScripts(t *testing.T) {
 			"sealed":     sealed,
 			"shows":      shows,
 			"expired":    waitExpired,
+			"halfway":    waitHalfway,
 			"edit":       editStream,
 			"junk":       junk,
 			"cluster":    startCluster,
@@ -188,6 +189,17 @@ func waitExpired(ts *testscript.TestScript, neg bool, args []string) {
 	claims, err := jwt.DecodeUserClaims(args[0])
 	ts.Check(err)
 	poll(ts, "the end of a token", func() bool { return time.Now().Unix() >= claims.Expires })
+}
+
+// halfway TOKEN waits until more than half of its lifetime is over.
+func waitHalfway(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: halfway TOKEN")
+	}
+	claims, err := jwt.DecodeUserClaims(args[0])
+	ts.Check(err)
+	middle := time.Unix(claims.IssuedAt, 0).Add(time.Duration(claims.Expires-claims.IssuedAt) * time.Second / 2)
+	poll(ts, "half of a token's lifetime", func() bool { return time.Now().After(middle) })
 }
 
 // running DIR waits until the server on a data folder accepts commands.

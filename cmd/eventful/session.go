@@ -38,6 +38,9 @@ type kept struct {
 	Account string    `json:"account,omitempty"` // of an auth key: public id of the account APP
 	Holder  string    `json:"holder"`            // id of the token, public id of the auth key
 	Expires time.Time `json:"expires"`           // zero: until token:logout
+
+	KeepAlive bool          `json:"keep-alive,omitempty"`
+	Lifetime  time.Duration `json:"lifetime,omitempty"` // of a token that is kept alive, when it was first kept
 }
 
 func (s *session) empty() bool { return s.AuthKey == nil && s.Token == nil }

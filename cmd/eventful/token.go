@@ -26,7 +26,7 @@ const keyTries = 5
 type tokenFlags struct {
 	authKey                                       bool
 	name, identifierType, identifierID, credsFile string
-	aggregates, actions, only                     []string
+	aggregates, actions, aggregateIDs             []string
 	expiration, limit, maxExpiration, maxLimit    uint64
 }
 
@@ -57,7 +57,7 @@ type newKey struct {
 
 const tokenGenerateHelp = `Make an access token for a person or a service, or with --auth-key an auth key, which makes access tokens.
 
-  eventful token:generate --auth-key                    asks for the master key, or takes EVENTFUL_MASTER_KEY[_FILE]
+  eventful token:generate --master-key --auth-key       asks for the master key, or takes EVENTFUL_MASTER_KEY[_FILE]
   eventful token:generate --expiration=3600 --limit=100 --identifierType=user --identifierId=anna
 
 A token ends with its expiry or its budget, whichever comes first; each stored event costs one unit. Both are shown once and not stored.`
@@ -70,7 +70,7 @@ func newTokenGenerateCommand(a *app) *cobra.Command {
 	flags.StringVar(&f.name, "name", "", "`name` of the auth key, for people; made of its id if not given")
 	flags.StringSliceVar(&f.aggregates, "aggregates", []string{token.All}, "aggregate `types` that it is for; * is all")
 	flags.StringSliceVar(&f.actions, "actions", nil, "what it may do: write, read, verify, archive, admin (an auth key: all; a token: write if it has a --limit, and read)")
-	flags.StringSliceVar(&f.only, "only", nil, "single `aggregates` (TYPE/ID) that the token is for, for example an auditor's")
+	flags.StringSliceVar(&f.aggregateIDs, "aggregate-id", nil, "single `aggregates` (TYPE/ID) that the token is for, for example an auditor's")
 	flags.Uint64Var(&f.maxLimit, "max-limit", 0, "the largest --limit of the auth key's tokens; 0: no ceiling")
 	flags.Uint64Var(&f.maxExpiration, "max-expiration", 0, "the longest --expiration of the auth key's tokens; 0: no ceiling")
 	flags.Uint64Var(&f.expiration, "expiration", 0, "`seconds` that the token is valid")
@@ -103,7 +103,7 @@ func (f *tokenFlags) checkLists(cmd *cobra.Command) error {
 	}{
 		{"aggregates", f.aggregates, "name aggregate types, for example --aggregates=patient,bed"},
 		{"actions", f.actions, "name one or more of write, read, verify, archive, admin, or leave --actions out"},
-		{"only", f.only, "name aggregates, for example --only=patient/A, or leave --only out"},
+		{"aggregate-id", f.aggregateIDs, "name aggregates, for example --aggregate-id=patient/A, or leave --aggregate-id out"},
 	} {
 		if cmd.Flags().Changed(list.flag) && len(trimmed(list.values)) == 0 {
 			return usageError(list.hint, "--%s is empty", list.flag)
@@ -114,7 +114,7 @@ func (f *tokenFlags) checkLists(cmd *cobra.Command) error {
 
 // generateKey: the operator's seed signs the account with the new key, the server checks and publishes it, and only then is the key shown.
 func (a *app) generateKey(cmd *cobra.Command, f tokenFlags) error {
-	for _, flag := range []string{"expiration", "limit", "identifierType", "identifierId", "only", "creds", "auth-key-file"} {
+	for _, flag := range []string{"expiration", "limit", "identifierType", "identifierId", "aggregate-id", "creds", "auth-key-file"} {
 		if cmd.Flags().Changed(flag) {
 			return usageError("leave out --auth-key to make an access token", "--%s is about an access token, not about an auth key", flag)
 		}
@@ -273,10 +273,10 @@ func (f *tokenFlags) claims(cmd *cobra.Command) (token.Claims, error) {
 	}
 	claims := token.Claims{IdentifierType: f.identifierType, IdentifierID: f.identifierID, Aggregates: trimmed(f.aggregates),
 		Actions: actionsOf(f.actions), Limit: f.limit, Expires: time.Now().Add(time.Duration(f.expiration) * time.Second)}
-	for _, text := range f.only {
+	for _, text := range f.aggregateIDs {
 		id, err := streams.ParseAggregate(text)
 		if err != nil {
-			return claims, problem.New(problem.Malformed, "--only: %v", err).WithHint("an aggregate is named TYPE/ID, for example --only=patient/A")
+			return claims, problem.New(problem.Malformed, "--aggregate-id: %v", err).WithHint("an aggregate is named TYPE/ID, for example --aggregate-id=patient/A")
 		}
 		claims.AggregateIDs = append(claims.AggregateIDs, id)
 	}

@@ -28,10 +28,13 @@ func newTokenAuthCommand(a *app) *cobra.Command {
 		Long: "Keep an auth key or an access token for later commands, encrypted, in the user's configuration folder. One of each is kept:\n" +
 			"the auth key for schemas and tokens, the token for events and queries.\n" +
 			"Without an argument, or with `-`, it is read from standard input, which keeps it out of the process list.\n" +
-			"EVENTFUL_TOKEN and EVENTFUL_AUTH_KEY go before the session. It ends after 8 hours, and never outlives its token.",
+			"EVENTFUL_TOKEN and EVENTFUL_AUTH_KEY go before the session. It ends after 8 hours, and never outlives its token.\n\n" +
+			"With --keep-alive it goes on until token:logout. An auth key is simply kept. An access token is renewed where the session holds the auth key that\n" +
+			"issued it too: a command that finds less than half of the token's lifetime left refreshes it first (token:refresh) by its lifetime, and fills its budget\n" +
+			"up to what it was. Nothing runs in between: a token that no command uses in time expires, and so does one without its auth key.",
 		Args: cobra.MaximumNArgs(1),
 	}
-	keep := cmd.Flags().Bool("keep-alive", false, "until token:logout, or until the token expires")
+	keep := cmd.Flags().Bool("keep-alive", false, "until token:logout: the token is renewed while it is used and the session holds its auth key")
 	cmd.Flags().String("account", "", "public `id` of the site's account APP, for an auth key of another machine")
 	timeoutFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -46,6 +49,7 @@ func newTokenAuthCommand(a *app) *cobra.Command {
 		if end := time.Now().Add(sessionTime).Truncate(time.Second); !*keep && (k.Expires.IsZero() || end.Before(k.Expires)) {
 			k.Expires = end
 		}
+		k.KeepAlive = *keep
 		if err := a.tryOut(cmd, kind, k); err != nil {
 			return err
 		}
@@ -83,7 +87,7 @@ func (a *app) newKept(cmd *cobra.Command, secret string) (kind string, k *kept, 
 	if err != nil {
 		return "", nil, problem.New(problem.Malformed, "the access token cannot be read: %v", err).WithHint("was it cut when it was copied?")
 	}
-	k = &kept{Secret: secret, Holder: "token " + claims.ID}
+	k = &kept{Secret: secret, Holder: holderOf(claims.ID), Lifetime: time.Duration(claims.Expires-claims.IssuedAt) * time.Second}
 	if claims.Expires != 0 {
 		k.Expires = time.Unix(claims.Expires, 0).UTC()
 	}

@@ -153,17 +153,9 @@ func (a *app) prove(cmd *cobra.Command, what func() (token.Order, error)) (c *cl
 		return nil, "", err
 	}
 	defer clear(operator)
-	credential, err := a.keyCredential()
+	credential, account, err := a.keyHolder()
 	if err != nil {
 		return nil, "", err
-	}
-	holder, err := jwt.DecodeUserClaims(credential)
-	if err != nil {
-		return nil, "", problem.New(problem.Internal, "the local credential cannot be read: %v", err)
-	}
-	account := holder.IssuerAccount
-	if account == "" {
-		account = holder.Issuer
 	}
 	if order, err = o.Sign(operator, account, time.Now()); err != nil {
 		return nil, "", errors.New("the operator's order could not be signed")

@@ -119,7 +119,7 @@ func TestLocalUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := jwt.Permissions{Pub: jwt.Permission{Allow: []string{"adm.key.account", "adm.key.add", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.server.status"}},
+	want := jwt.Permissions{Pub: jwt.Permission{Allow: []string{"adm.key.account", "adm.key.add", "adm.key.show", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.server.status"}},
 		Sub: jwt.Permission{Allow: []string{"_INBOX." + user.Subject + ".>"}}}
 	if diff := cmp.Diff(want, user.Permissions); diff != "" || !user.BearerToken {
 		t.Errorf("bearer %v, permissions (-want +got):\n%s", user.BearerToken, diff)

@@ -66,7 +66,7 @@ func (s *Secrets) EngineUser(account Account, name string) (userJWT string, seed
 func (s *Secrets) LocalUser() (userJWT string, seed []byte, err error) {
 	return s.user(APP, "local", func(c *jwt.UserClaims) {
 		c.BearerToken = true
-		c.Pub.Allow = []string{"adm.key.account", "adm.key.add", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.server.status"}
+		c.Pub.Allow = []string{"adm.key.account", "adm.key.add", "adm.key.show", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.server.status"}
 		c.Sub.Allow = []string{"_INBOX." + c.Subject + ".>"}
 	})
 }

@@ -71,58 +71,6 @@ func notTaken(err error) *problem.Problem {
 	return problem.New(code, "the account is not taken: %v", err).WithHint("make the key with the master key of this site")
 }
 
-func (a *API) tokenIssue(ctx context.Context, r request, h headers) (any, *problem.Problem) {
-	var body struct {
-		Token string `json:"token"`
-	}
-	by, p := a.who(h, false)
-	if p == nil {
-		p = r.body(&body)
-	}
-	if p != nil {
-		return nil, p
-	}
-	issued, err := a.tokens.Authenticate(body.Token)
-	if err != nil {
-		return nil, problem.From(err)
-	}
-	return done{}, a.cfg.Writer.RecordToken(ctx, by, issued)
-}
-
-// revocation is the body of adm.token.revoke and adm.key.revoke.
-type revocation struct {
-	ID    string `json:"id"`
-	Token string `json:"token"`
-	Order string `json:"order"`
-}
-
-func (a *API) tokenRevoke(ctx context.Context, r request, h headers) (any, *problem.Problem) {
-	var body revocation
-	if p := r.body(&body); p != nil {
-		return nil, p
-	}
-	if (body.ID == "") == (body.Token == "") {
-		return nil, problem.New(problem.Malformed, "one of id and token is wanted")
-	}
-	var shown *token.Claims
-	if body.Token != "" {
-		var err error
-		if shown, err = token.Shown(body.Token, a.cfg.Writer); err != nil {
-			return nil, problem.From(err)
-		}
-		body.ID = shown.ID
-	}
-	by, _, p := a.authority(h, body.Order, token.OrderRevokeToken, body.ID)
-	if p != nil {
-		return nil, p
-	}
-	answer, p := a.cfg.Writer.RevokeToken(ctx, by, body.ID, shown)
-	if p == nil {
-		p = a.ended(ctx, "token "+body.ID)
-	}
-	return answer, p
-}
-
 // authority is who asks: the holder of the token in the header, or the operator if there is an order, which must be of this very act.
 func (a *API) authority(h headers, order, act, id string) (*token.Claims, token.Order, *problem.Problem) {
 	if order == "" {
@@ -197,3 +145,49 @@ func (a *API) keyRevoke(ctx context.Context, r request, h headers) (any, *proble
 
 // toldAlready is what an act comes to that has sent its answer itself.
 var toldAlready = &problem.Problem{}
+
+func (a *API) keyShow(ctx context.Context, r request, _ headers) (any, *problem.Problem) {
+	var body struct {
+		ID string `json:"id"`
+	}
+	if p := r.body(&body); p != nil {
+		return nil, p
+	}
+	return answerOrProblem(a.cfg.Writer.KeyInfo(ctx, body.ID))
+}
+
+func (a *API) keyList(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	f, p := a.filter(r, h)
+	if p != nil {
+		return nil, p
+	}
+	return answerOrProblem(a.cfg.Writer.ListKeys(ctx, f))
+}
+
+// keyUpdate needs no token: the order holds everything.
+func (a *API) keyUpdate(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body struct {
+		ID    string `json:"id"`
+		Order string `json:"order"`
+	}
+	if p := r.body(&body); p != nil {
+		return nil, p
+	}
+	if body.Order == "" {
+		return nil, problem.New(problem.Unauthenticated, "an auth key is changed by the operator's order alone").WithHint("use the master key: `eventful token:update`")
+	}
+	_, order, p := a.authority(h, body.Order, token.OrderUpdateKey, body.ID)
+	if p == nil {
+		p = order.Key.Check()
+	}
+	if p == nil {
+		p = a.cfg.Writer.UpdateKey(ctx, a.cfg.Operators[0], *order.Key, order.Version)
+	}
+	if p == nil {
+		p = a.cfg.Writer.Confirm(ctx, "the change of auth key "+body.ID)
+	}
+	if p == nil {
+		p = a.bring(ctx, "what goes beyond the new rights")
+	}
+	return done{}, p
+}

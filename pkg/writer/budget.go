@@ -114,7 +114,7 @@ func (e *engine) unspent(c *token.Claims) (units, back uint64, err error) {
 	}
 	for _, waiting := range [][]*submission{e.parked[c.ID], e.ready} {
 		for _, s := range waiting {
-			if s.claims.ID == c.ID {
+			if s.claims != nil && s.claims.ID == c.ID && !e.sys.Ended(c.ID) { // those of an ended token are refused when their turn comes
 				spent += s.events()
 			}
 		}

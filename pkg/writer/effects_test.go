@@ -611,5 +611,5 @@ func (e *affected) recordToken() *problem.Problem {
 	if err != nil {
 		return problem.From(err)
 	}
-	return e.w.RecordToken(e.ctx, e.admin, issued)
+	return e.w.RecordToken(e.ctx, e.admin, issued, "")
 }

@@ -24,11 +24,9 @@ type endedToken struct {
 	Why       string `json:"why"`
 	User      string `json:"user,omitempty"` // whose connections the server cuts; empty: not known, or another token's too
 	Issuer    string `json:"issuer"`
-	Expires   int64  `json:"expires"`        // Unix seconds
-	At        uint64 `json:"at"`             // sequence of the block that says so
-	Limit     uint64 `json:"limit"`          // its write budget
-	Left      uint64 `json:"left,omitempty"` // of a refreshed one: what nobody had spent, for its successor
-	Settled   bool   `json:"settled,omitempty"`
+	Expires   int64  `json:"expires"` // Unix seconds
+	At        uint64 `json:"at"`      // sequence of the block that says so
+	Limit     uint64 `json:"limit"`   // its write budget
 	Successor string `json:"successor,omitempty"`
 }
 

@@ -78,22 +78,25 @@ func (w *Writer) grantOnce(ctx context.Context, c *token.Claims, u units) *probl
 // reclaim asks every other log that holds units of the token to hand back what it does not need; got says whether there was anything.
 func (w *Writer) reclaim(ctx context.Context, c *token.Claims, but string) (got bool, failed *problem.Problem) {
 	for log, known := range w.sys.holders(c.ID, but) {
-		r, p := w.ask(ctx, log, verbHandBack, call{Token: c})
+		some, p := w.takeBack(ctx, c, log, known)
 		if p != nil {
 			return got, p
 		}
-		if r.Units <= known {
-			continue
-		}
-		_, p = w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
-			return oneEvent(typeToken, c.ID, eventTakenBack, map[string]string{"log": log, "units": decimal(r.Units)}), nil
-		})
-		if p != nil {
-			return got, p
-		}
-		got = true
+		got = got || some
 	}
 	return got, nil
+}
+
+// takeBack asks a log, of which it is known what it handed back so far, to hand back what it does not need, and records it.
+func (w *Writer) takeBack(ctx context.Context, c *token.Claims, log string, known uint64) (got bool, p *problem.Problem) {
+	r, p := w.ask(ctx, log, verbHandBack, call{Token: c})
+	if p != nil || r.Units <= known {
+		return false, p
+	}
+	_, p = w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(typeToken, c.ID, eventTakenBack, map[string]string{"log": log, "units": decimal(r.Units)}), nil
+	})
+	return p == nil, p
 }
 
 // handBack has a log record that it gives up what it does not need of a token, and says how much it has given up so far.

@@ -29,6 +29,7 @@ type Peers interface {
 const (
 	verbGrant    = "grant"     // of the system log: units of a token for another log
 	verbHandBack = "hand-back" // the log gives up what it does not need of a token
+	verbUsage    = "usage"     // how much of some tokens the log has stored
 	verbFreeze   = "freeze"    // decide no commands until a migration is stored
 	verbCheck    = "check"     // … and look for values that would stand twice
 	verbThaw     = "thaw"      // the migration will not be stored
@@ -48,6 +49,7 @@ type call struct {
 	Token    *token.Claims       `json:"token,omitempty"` // of whom units are asked, or who acts
 	Have     uint64              `json:"have,omitempty"`
 	Need     uint64              `json:"need,omitempty"`
+	Tokens   []string            `json:"tokens,omitempty"`   // ids
 	Sequence uint64              `json:"sequence,omitempty"` // of the system log
 	Freeze   *freeze             `json:"freeze,omitempty"`
 	Unique   map[string][]string `json:"unique,omitempty"`
@@ -61,6 +63,7 @@ type result struct {
 	Again    bool               `json:"again,omitempty"` // this process does not serve the log now, or is not done: ask again
 	Sequence uint64             `json:"sequence,omitempty"`
 	Units    uint64             `json:"units,omitempty"`
+	Spent    map[string]uint64  `json:"spent,omitempty"` // units, by token id
 	Found    []*problem.Problem `json:"found,omitempty"`
 	Member   string             `json:"member,omitempty"`
 	Logs     []LogStatus        `json:"logs,omitempty"`
@@ -168,6 +171,8 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 		r.Sequence = w.sys.now.Load().position.Sequence
 	case verb == verbHandBack && c.Token != nil && !e.isSystem():
 		r.Units, r.Problem = w.handBack(ctx, e, c.Token)
+	case verb == verbUsage && !e.isSystem():
+		r.Spent, r.Problem = w.spentHere(ctx, e, c.Tokens)
 	case verb == verbFreeze && c.Token != nil && c.Freeze != nil && !e.isSystem():
 		if err := w.sys.await(ctx, c.Sequence); err != nil {
 			return result{Again: true}

@@ -3,8 +3,6 @@ package writer
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,27 +22,6 @@ func Operator(public string) *token.Claims {
 
 func isOperator(c *token.Claims) bool { return c.ID == operatorToken }
 
-// Keys are the auth keys of the site by public id. They are known once the Writer is ready.
-func (w *Writer) Keys() []token.Key {
-	v := w.sys.now.Load()
-	out := make([]token.Key, 0, len(v.keys))
-	for _, id := range slices.Sorted(maps.Keys(v.keys)) {
-		out = append(out, v.keys[id])
-	}
-	return out
-}
-
-// AddKey records a new auth key. The caller has checked that the operator signed for it; behind Confirm its tokens are known wherever commands are decided.
-func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *problem.Problem {
-	_, p := w.act(ctx, w.system, Operator(operator), func(*submission) ([]aggregate.Change, *problem.Problem) {
-		if _, known := w.sys.Key(k.ID); known {
-			return nil, problem.New(problem.Conflict, "auth key %s exists already", k.ID)
-		}
-		return oneEvent(typeKey, k.ID, eventKeyAdded, k.Fields()), nil
-	})
-	return p
-}
-
 // actBy is act of the system log for what somebody asks for: whose token counts no more when it is decided is refused.
 func (w *Writer) actBy(ctx context.Context, by *token.Claims, decide func(*submission) ([]aggregate.Change, *problem.Problem)) *problem.Problem {
 	_, p := w.act(ctx, w.system, by, func(s *submission) ([]aggregate.Change, *problem.Problem) {
@@ -58,8 +35,9 @@ func (w *Writer) actBy(ctx context.Context, by *token.Claims, decide func(*submi
 	return p
 }
 
-// RecordToken records that a token was issued, by the auth key that signed it; the token itself is not stored. A repeat changes nothing.
-func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims) *problem.Problem {
+// RecordToken records that a token was issued, by the auth key that signed it; the token itself is not stored. A repeat changes nothing. The predecessor is the token that was refreshed
+// by it, if any: one of the same auth key and actor, which has no other successor.
+func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims, predecessor string) *problem.Problem {
 	if by.IdentifierType != token.AuthKeyType || by.IdentifierID != issued.Issuer {
 		return problem.New(problem.Forbidden, "the token was issued by %s, not by %s", issued.Issuer, by.Actor()).WithHint("use the auth key that signed it")
 	}
@@ -73,8 +51,28 @@ func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims) *pro
 		case known != "":
 			return nil, problem.New(problem.Conflict, "token %s has the same user as token %s", issued.ID, known).WithHint("make the token with token:generate: each has a user of its own")
 		}
-		return oneEvent(typeToken, issued.ID, eventIssued, issuedFields(issued)), nil
+		if p := w.maySucceed(issued, predecessor); p != nil {
+			return nil, p
+		}
+		fields := issuedFields(issued)
+		fields["predecessor"] = predecessor
+		return oneEvent(typeToken, issued.ID, eventIssued, fields), nil
 	})
+}
+
+// maySucceed says why a token may not take the place of a refreshed one.
+func (w *Writer) maySucceed(issued *token.Claims, predecessor string) *problem.Problem {
+	if predecessor == "" {
+		return nil
+	}
+	end := w.sys.endedAs(predecessor)
+	switch {
+	case end == nil || end.Why != endedRefreshed || end.Issuer != issued.Issuer:
+		return problem.New(problem.Conflict, "token %.80s is not refreshed by auth key %s", predecessor, issued.Issuer).WithHint("begin with `eventful token:refresh`")
+	case end.Successor != "":
+		return problem.New(problem.Conflict, "token %s was refreshed before: token %s has its budget", predecessor, end.Successor)
+	}
+	return nil
 }
 
 // recorded gives the id of the token that was recorded with this id, else of the one with this user; empty: none was.
@@ -181,30 +179,4 @@ func mayEnd(by *token.Claims, key string) bool {
 func mayNotEnd(by *token.Claims, what string) *problem.Problem {
 	return problem.New(problem.Forbidden, "%s may not end %s", by.Actor(), what).
 		WithHint("use the auth key that it belongs to, one that may administer every type, or the master key: --master-key-file")
-}
-
-// RevokeKey ends an auth key and every token that it signed, for ever. Who may is as for RevokeToken.
-func (w *Writer) RevokeKey(ctx context.Context, by *token.Claims, id string) (Revoked, *problem.Problem) {
-	answer := Revoked{ID: id}
-	p := w.actBy(ctx, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
-		k, known := w.sys.Key(id)
-		switch {
-		case !mayEnd(by, id):
-			return nil, mayNotEnd(by, "auth key "+id)
-		case !known:
-			return nil, unknownKey(id)
-		case k.Revoked:
-			answer.Repeated = true
-			return nil, nil
-		}
-		return oneEvent(typeKey, id, eventKeyRevoked, map[string]string{"ended": endedRevoked}), nil
-	})
-	if p != nil {
-		return Revoked{}, p // the act may still be decided: answer is not ours to read
-	}
-	return answer, nil
-}
-
-func unknownKey(id string) *problem.Problem {
-	return problem.New(problem.NotFound, "there is no auth key %.80q", id).WithHint("`eventful token:list --kek` shows the auth keys")
 }

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+// renew refreshes the session's token where token:auth --keep-alive asked for that, less than half of its lifetime is left, and the session holds the auth key that
+// issued it. The budget is filled up to what it was. A token that has expired stays as it is.
+func (a *app) renew(cmd *cobra.Command) error {
+	given, err := a.settings.Secret(settings.Token)
+	if err != nil || given.Bytes != nil {
+		return nil // not the session's; what is wrong with it shows where it is used
+	}
+	s, err := a.session()
+	if err != nil || !s.renewable(time.Now()) {
+		return nil
+	}
+	account, err := a.account(cmd)
+	if err != nil {
+		return err
+	}
+	seed := []byte(s.AuthKey.Secret)
+	c, err := a.dial(cmd, (&minter{seed: seed, account: account}).token)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r := client.Refresh{Token: s.Token.Secret, Expiration: uint64(s.Token.Lifetime / time.Second)}
+	claims, err := jwt.DecodeUserClaims(s.Token.Secret)
+	if err != nil {
+		return err
+	}
+	if t, err := c.TokenShow(cmd.Context(), claims.ID); err == nil && t.Successor != "" { // somebody else was first, or an earlier command was killed before it kept it
+		if s, err = a.session(); err != nil || s.Token == nil || s.Token.Holder != holderOf(claims.ID) {
+			return err
+		}
+		r = client.Refresh{ID: t.Successor}
+	} else if err == nil && t.Used != nil {
+		r.Limit = *t.Used
+	}
+	m, err := a.refresh(cmd, seed, r)
+	if errors.Is(err, client.ErrConflict) {
+		if now, again := a.session(); again == nil && now.Token != nil && now.Token.Holder != holderOf(claims.ID) {
+			return nil // another command renewed it at the same time
+		}
+	}
+	if err != nil {
+		return err
+	}
+	m.Predecessor = claims.ID
+	return a.keepSuccessor(m)
+}
+
+// renewable reports whether the token is to be renewed now.
+func (s *session) renewable(now time.Time) bool {
+	t, key := s.Token, s.AuthKey
+	if t == nil || !t.KeepAlive || t.expired() || key == nil || key.expired() || t.Expires.Sub(now) > t.Lifetime/2 {
+		return false
+	}
+	claims, err := jwt.DecodeUserClaims(t.Secret)
+	if err != nil {
+		return false
+	}
+	id, err := token.PublicID([]byte(key.Secret))
+	return err == nil && id == claims.Issuer
+}
