@@ -16,6 +16,7 @@ import (
 const (
 	projectedTokens = 4096 // checked tokens kept
 	keyTimeout      = time.Second
+	keyPause        = 20 * time.Millisecond
 )
 
 // projectedKeys checks tokens in a process that has a projector and no writer: auth keys and ended tokens come from the index of the system log. For a key that it does not
@@ -28,6 +29,7 @@ type projectedKeys struct {
 	keys     uint64          // changes of auth keys that the cache knows of
 	ended    uint64          // how many tokens had been ended when those of standing were looked up
 	standing map[string]bool // ids of tokens that were not
+	waited   time.Time       // when the log was asked last for an auth key that the index does not have
 }
 
 func newProjectedKeys(p *projector.Projector) *projectedKeys {
@@ -53,7 +55,7 @@ func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	defer cancel()
 	key := event.AggregateID{Type: schema.SystemKey, ID: publicID}
 	state, err := k.projector.Get(ctx, key, 0)
-	if errors.Is(err, &problem.Problem{Code: problem.NotFound}) && k.projector.WaitForLatest(ctx, event.Reserved) == nil {
+	if errors.Is(err, &problem.Problem{Code: problem.NotFound}) && k.mayWait(time.Now()) && k.projector.WaitForLatest(ctx, event.Reserved) == nil {
 		state, err = k.projector.Get(ctx, key, 0)
 	}
 	if err != nil || state.Deleted {
@@ -61,6 +63,17 @@ func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	}
 	found, err := token.KeyOf(publicID, state.Fields)
 	return found, err == nil
+}
+
+// mayWait reports whether the log may be asked for an auth key that the index does not have: so often, and no more, as anybody can name one.
+func (k *projectedKeys) mayWait(now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now.Sub(k.waited) < keyPause {
+		return false
+	}
+	k.waited = now
+	return true
 }
 
 // Ended reports whether the token was ended, as the system log has it. While the index cannot be read it was.

@@ -10,14 +10,25 @@ import (
 	"github.com/eventfuldb/eventful/pkg/token"
 )
 
-// counting counts how often a key was looked up, that is, how often a token was checked in full.
+// counting counts how often a key was looked up: twice for each token that is checked in full.
 type counting struct {
 	mu    sync.Mutex // guards the rest
 	keys  keys
 	calls int
+	ended map[string]bool
 }
 
-func (c *counting) Ended(id string) bool { return false }
+func (c *counting) Ended(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended[id]
+}
+
+func (c *counting) end(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = map[string]bool{id: true}
+}
 
 func (c *counting) Key(id string) (token.Key, bool) {
 	c.mu.Lock()
@@ -35,7 +46,7 @@ func (c *counting) set(k token.Key) {
 func (c *counting) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.calls
+	return c.calls / 2
 }
 
 func TestCacheChecksOnceUntilItForgets(t *testing.T) {
@@ -57,6 +68,29 @@ func TestCacheChecksOnceUntilItForgets(t *testing.T) {
 	cache.Forget()
 	_, err := cache.Verify(text, time.Now())
 	isProblem(t, err, problem.Unauthenticated)
+}
+
+// A token that was ended is refused in the next call, though the cache knows it.
+func TestCacheKnowsWhatWasEnded(t *testing.T) {
+	i := newIssuer(t)
+	k := &counting{keys: i.wide()}
+	cache := token.NewCache(k, 10)
+	text, other := i.mint(t, nil), i.mint(t, nil)
+	c, err := cache.Verify(text, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.end(c.ID)
+	for range 2 {
+		_, err = cache.Verify(text, time.Now())
+		isProblem(t, err, problem.Unauthenticated)
+	}
+	if _, err := cache.Verify(other, time.Now()); err != nil {
+		t.Errorf("another token: got %v", err)
+	}
+	if _, err := token.Verify(text, time.Now(), k); err == nil || c.Recheck(k) == nil {
+		t.Errorf("without a cache: got %v, want it refused", err)
+	}
 }
 
 func TestCacheIsBounded(t *testing.T) {

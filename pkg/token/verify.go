@@ -46,6 +46,26 @@ func Verify(token string, now time.Time, keys Keys) (*Claims, error) {
 	return c, nil
 }
 
+// read makes all checks of Verify that depend on the text of the token and on the auth keys alone.
+func read(token string, keys Keys) (*Claims, *problem.Problem) {
+	uc, p := decodeUser(token)
+	if p != nil {
+		return nil, p
+	}
+	key, p := issuerOf(uc.Issuer, keys)
+	if p != nil {
+		return nil, p
+	}
+	c, p := readClaims(uc)
+	if p != nil {
+		return nil, p
+	}
+	if p := c.checkKey(key); p != nil {
+		return nil, p
+	}
+	return c, nil
+}
+
 // Recheck says why a token that was accepted before is not any more, or nil: it was ended, or its auth key revoked or given other rights. The clock has
 // no part in it. c is not changed.
 func (c *Claims) Recheck(keys Keys) *problem.Problem {
