@@ -154,12 +154,13 @@ type load struct {
 	sent    atomic.Int64
 	mu      sync.Mutex
 	stored  map[string]bool // command ids that were acknowledged
+	logs    map[string]bool // logs in which some were
 	refused map[problem.Code]int
 }
 
 // newLoad has senders write to two logs with a token, each command again until it has an answer that is one.
 func (c *cluster) newLoad(jwt string, senders int) *load {
-	l := &load{c: c, stored: make(map[string]bool), refused: make(map[problem.Code]int)}
+	l := &load{c: c, stored: make(map[string]bool), logs: make(map[string]bool), refused: make(map[problem.Code]int)}
 	for i := range senders {
 		l.running.Go(func() {
 			for n := 0; !c.t.Failed(); n++ {
@@ -176,6 +177,12 @@ func (c *cluster) newLoad(jwt string, senders int) *load {
 	return l
 }
 
+func (l *load) logsServed() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.logs)
+}
+
 // send reports whether the token still counts.
 func (l *load) send(log string, r writer.Request) bool {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -187,7 +194,7 @@ func (l *load) send(log string, r writer.Request) bool {
 			switch {
 			case o.problem == nil:
 				l.mu.Lock()
-				l.stored[r.Command.ID] = true
+				l.stored[r.Command.ID], l.logs[log] = true, true
 				l.mu.Unlock()
 				return true
 			case o.problem.Code == problem.Unavailable || o.problem.Code == problem.UnknownOutcome:
@@ -245,7 +252,7 @@ func TestRevokedUnderLoad(t *testing.T) {
 			jwt := c.boss.token(1 << 30)
 			claims := c.boss.shown(jwt)
 			l := c.newLoad(jwt, 16)
-			c.until("the load runs", func() bool { return l.sent.Load() > 400 })
+			c.until("the load runs in both logs", func() bool { return l.sent.Load() > 400 && l.logsServed() == 2 })
 			mend := func() {}
 			switch test {
 			case "while a writer is paused":
