@@ -128,6 +128,9 @@ func newEngine(cfg Config, name string, log eventlog.Log, sys *system, m *metric
 }
 
 func (e *engine) serve(ctx context.Context) error {
+	if e.orders.leaving() { // it was to be handed over already, and an outcome had to be settled first
+		return e.handOver(ctx)
+	}
 	for {
 		e.lapsed = nil
 		thawing := e.thawing()
