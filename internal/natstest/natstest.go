@@ -52,6 +52,10 @@ func serve(path string) error {
 	return nil
 }
 
+// Nowhere is an address that nobody listens on. A server must advertise it to the other servers as its own (cluster.advertise): else each tells the others where the rest listen, and
+// they make routes that do not go through links.
+const Nowhere = "127.0.0.1:1"
+
 // Node is one server of a cluster, as its configuration sees it.
 type Node struct {
 	Name    string   // n1, n2, …

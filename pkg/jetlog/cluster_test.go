@@ -14,20 +14,20 @@ import (
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 )
 
-// clusterConfig is a server with the accounts of jetlogtest; it tells nobody of its addresses, so that every connection goes through the test's links.
+// clusterConfig is a server with the accounts of jetlogtest; it tells nobody of its addresses, so that every connection and every route goes through the test's links.
 func clusterConfig(n natstest.Node) string {
 	return fmt.Sprintf(`
 server_name: %s
 listen: %q
 http: %q
 jetstream: {store_dir: %q, sync_interval: always}
-cluster: {name: test, listen: %q, no_advertise: true, routes: [%s]}
+cluster: {name: test, listen: %q, advertise: %q, no_advertise: true, routes: [%s]}
 accounts: {
   LOG: {jetstream: enabled, users: [{user: log, password: log}]}
   SYS: {users: [{user: sys, password: sys}]}
 }
 system_account: SYS
-`, n.Name, n.Client, n.Monitor, n.Dir, n.Cluster, "nats://"+strings.Join(n.Routes, ", nats://"))
+`, n.Name, n.Client, n.Monitor, n.Dir, n.Cluster, natstest.Nowhere, "nats://"+strings.Join(n.Routes, ", nats://"))
 }
 
 // clusterStore makes a store of R3 logs for a site, on a connection that goes from server to server.

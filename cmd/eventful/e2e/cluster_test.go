@@ -51,7 +51,7 @@ func newCluster(t *testing.T, size int) *cluster {
 	return c
 }
 
-// nodeConfig is the deployed configuration with the addresses of the test. Servers tell nobody of each other, so that every connection goes through the test's links.
+// nodeConfig is the deployed configuration with the addresses of the test. Servers tell nobody of each other, so that every connection and every route goes through the test's links.
 func nodeConfig(t *testing.T, n natstest.Node, conf, keys string) string {
 	if err := os.WriteFile(filepath.Join(n.Dir, "site.conf"), []byte(keys), 0o600); err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func nodeConfig(t *testing.T, n natstest.Node, conf, keys string) string {
 	if n.Cluster == "" {
 		return before
 	}
-	return before + "\ncluster: {name: eventful, no_advertise: true, listen: \"" + n.Cluster + "\", routes: [nats://" + strings.Join(n.Routes, ", nats://") + "]}\n"
+	return before + "\ncluster: {name: eventful, no_advertise: true, listen: \"" + n.Cluster + "\", advertise: \"" + natstest.Nowhere + "\", routes: [nats://" + strings.Join(n.Routes, ", nats://") + "]}\n"
 }
 
 // engine starts a writer or a projector with a folder of its own, and waits until it is ready.
