@@ -87,6 +87,12 @@ func passing(err error) bool {
 		}
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode != codeNotEnabledInAccount &&
+	return errors.As(err, &api) && !notEnabled(err) &&
 		(api.Code == http.StatusServiceUnavailable || api.ErrorCode == codeNotLeader || api.ErrorCode == codeNoSuitablePeers)
+}
+
+// notEnabled tells whether a server says that the account has no JetStream.
+func notEnabled(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == codeNotEnabledInAccount
 }

@@ -11,16 +11,20 @@ const (
 	longestPause = 500 * time.Millisecond
 )
 
+// accountPatience is how long an answer that JetStream is not enabled in the account is not believed: a server of a cluster says so for a moment when it hears of an account for the first time.
+const accountPatience = 3 * time.Second
+
 // try sends a request that may be repeated, each time with RequestTimeout, until it has an answer, ctx ends or GiveUp is over. The error is
 // one of eventlog (readOutcome).
 func (s *Store) try(ctx context.Context, request func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	over := time.Now().Add(s.options.GiveUp)
+	begin := time.Now()
+	over, sure := begin.Add(s.options.GiveUp), begin.Add(min(accountPatience, s.options.GiveUp))
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := s.once(ctx, request)
-		if err == nil || !passing(err) || ctx.Err() != nil || time.Now().Add(pause).After(over) {
+		if err == nil || !passing(err) && !(notEnabled(err) && time.Now().Before(sure)) || ctx.Err() != nil || time.Now().Add(pause).After(over) {
 			return readOutcome(ctx, err)
 		}
 		wait(ctx, pause)
