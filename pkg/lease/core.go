@@ -33,6 +33,7 @@ type core struct {
 	crowded     bool                // one was seen
 	former      map[string]bool     // incarnations before this one
 	joined      bool                // the table held this incarnation of the member
+	rival       *rival              // who had this member's id when it came; nil: nobody, or it is gone
 	beat        uint64              // of the last renewal sent
 	sent        map[uint64]deadline // when the renewals were sent that may still be seen
 	renewedAt   time.Time           // when the last one was sent

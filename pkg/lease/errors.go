@@ -16,7 +16,7 @@ var (
 	ErrLost = errors.New("the lease is lost")
 	// ErrNewer: a record was written by a newer program. Others' are left alone; with this member's own the Keeper does not run.
 	ErrNewer = errors.New("record has an unknown version")
-	// ErrSameMember: another process runs under this member's id.
+	// ErrSameMember: another process runs under this member's id. The one that comes later ends with it.
 	ErrSameMember = errors.New("another process has the same member id: was its folder copied?")
 	// ErrStopped: the Keeper does not run any more.
 	ErrStopped = errors.New("the keeper of the leases does not run")

@@ -204,6 +204,21 @@ func (k *Keeper) Resign(ctx context.Context, log string) error {
 	return nil
 }
 
+// Lapsed tells that the last renewal that was stored does not hold any more, so that no lease of this member can be Held, and for how long; 0: there never was one.
+func (k *Keeper) Lapsed() (ago time.Duration, lapsed bool) {
+	now := k.window.reading()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	chain := k.core.chain
+	if now.before(chain) {
+		return 0, false
+	}
+	if chain.mono.IsZero() {
+		return 0, true
+	}
+	return max(now.mono.Sub(chain.mono), 1), true
+}
+
 // Owners says for every log in the table whose it is, ordered by log.
 func (k *Keeper) Owners() []Owner {
 	k.mu.Lock()

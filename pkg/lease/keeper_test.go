@@ -112,7 +112,45 @@ func TestARestartedMemberTakesItsOwn(t *testing.T) {
 	})
 }
 
+// unsure does not know what became of a process that had its id.
+func unsure(c *lease.Config, _ *process) { c.Gone = nil }
+
+// Of two processes with one id the one that comes later ends, and the other does not notice.
 func TestTwoProcessesWithOneID(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		first := w.start("a", logs(3), unsure)
+		w.wantShares("start", time.Second, []int{3}, "a")
+		second := w.start("a", logs(3), unsure)
+		select {
+		case <-second.ended:
+		case <-time.After(ttl):
+			t.Fatal("the second still runs")
+		}
+		if !errors.Is(second.err, lease.ErrSameMember) {
+			t.Errorf("got %v, want ErrSameMember", second.err)
+		}
+		w.pass(time.Minute)
+		if got := first.held(); len(got) != 3 || first.count("gone") > 0 || second.count("lead") > 0 {
+			t.Errorf("the first holds %v, want all 3 all the time\n%s", got, w.state())
+		}
+	})
+}
+
+// A process whose predecessor is not certain to be gone waits until that was silent for TTL.
+func TestARestartElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.start("a", logs(3), unsure)
+		w.wantShares("start", time.Second, []int{3}, "a")
+		w.processes["a"].kill()
+		w.start("a", logs(3), unsure)
+		if took := w.wantShares("again", ttl+time.Second, []int{3}, "a"); took < ttl/2 {
+			t.Errorf("taken after %v, want not while the former process may live", took)
+		}
+	})
+}
+
+// A process that took the other one for gone ends it.
+func TestTwoProcessesWithOneIDThatSeemedGone(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		first := w.start("a", logs(3))
 		w.wantShares("start", time.Second, []int{3}, "a")

@@ -35,6 +35,10 @@ type Config struct {
 	// the servers have just started in this process.
 	Grace time.Duration
 
+	// Gone tells that a process which the table names under this member's id has ended for certain, so that its leases may be taken at once. Default: that is
+	// never certain. Then a Keeper that finds such a record waits for TTL whether that process lives, and ends with ErrSameMember if it does.
+	Gone func(Member) bool
+
 	Now     func() time.Time // default time.Now; its monotonic reading counts
 	Wall    func() time.Time // default: Now; the wall clock, which may jump. A lease holds by both
 	Log     zerolog.Logger   // facts in the past tense
@@ -109,6 +113,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Wall == nil {
 		c.Wall = c.Now
+	}
+	if c.Gone == nil {
+		c.Gone = func(Member) bool { return false }
 	}
 	if c.Changed == nil {
 		c.Changed = func() {}

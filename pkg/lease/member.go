@@ -12,6 +12,9 @@ func (c *core) renew() {
 	if p := c.peers[c.self()]; p != nil {
 		revision = p.revision
 	}
+	if c.contested() {
+		return
+	}
 	due := c.renewNow || !c.mayHold() || c.now.mono.Sub(c.renewedAt) >= c.cfg.TTL/4
 	if !due || !c.idle(key) || c.leaving || c.stopping && !c.joined || !c.joined && !c.whole {
 		return
@@ -40,12 +43,42 @@ func (c *core) readSelf(p *peer) {
 		c.renewed(p.Beat)
 	case p != nil && p.kind == newer:
 		c.fail(fmt.Errorf("member %s: %w", c.self(), ErrNewer))
-	case !c.joined: // a former process's; the next renewal replaces it
+	case !c.joined:
+		c.meet(p)
 	case p != nil && p.kind == readable && !c.former[p.Incarnation]:
 		c.fail(fmt.Errorf("member %s: %w", c.self(), ErrSameMember))
 	default:
 		c.expelled()
 	}
+}
+
+// rival is another process under this member's id, from when this one came.
+type rival struct {
+	incarnation string
+	beat        uint64
+	since       time.Time
+}
+
+// meet looks at a record that another process wrote under this member's id, before this one has joined: one that goes on renewing it lives.
+func (c *core) meet(p *peer) {
+	switch {
+	case p == nil || p.kind != readable || c.former[p.Incarnation]:
+		c.rival = nil
+	case c.rival == nil || c.rival.incarnation != p.Incarnation:
+		if !c.cfg.Gone(Member{ID: c.self(), Name: p.Name, Host: p.Host, PID: p.PID, Version: p.Version}) {
+			c.rival = &rival{incarnation: p.Incarnation, beat: p.Beat, since: c.now.mono}
+		}
+	case p.Beat > c.rival.beat+1: // one may have been on its way when its process ended
+		c.fail(fmt.Errorf("member %s, of process %d on host %s: %w", c.self(), p.PID, p.Host, ErrSameMember))
+	}
+}
+
+// contested: the other process may still live. Once it was silent for TTL its record is replaced.
+func (c *core) contested() bool {
+	if c.rival != nil && (c.joined || c.whole && c.now.mono.Sub(later(c.rival.since, c.since)) >= c.cfg.TTL) {
+		c.rival = nil
+	}
+	return c.rival != nil
 }
 
 func (c *core) fail(err error) {

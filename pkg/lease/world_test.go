@@ -102,6 +102,7 @@ func (w *world) start(name string, logs []string, options ...option) *process {
 		Table: p.link, Site: "north", Member: lease.Member{ID: name, Name: "writer " + name, Host: "host", PID: 1}, Handler: p, TTL: ttl, Grace: -1,
 		Now: func() time.Time { p.link.pass(context.Background()); return time.Now() }, Log: zerolog.Nop(),
 	}
+	cfg.Gone = func(lease.Member) bool { return true }
 	cfg.Wall = func() time.Time { return time.Now().Add(time.Duration(p.wallAhead.Load())) }
 	for _, o := range options {
 		o(&cfg, p)
