@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
@@ -44,6 +45,8 @@ type member struct {
 	ended chan error
 	stop  context.CancelFunc
 	cut   *cut
+
+	metrics *prometheus.Registry
 }
 
 // memberClock is a member's, for its leases; it can be moved.
@@ -92,11 +95,12 @@ func newCluster(t testing.TB, store eventlog.Store, names ...string) *cluster {
 // start runs a member; a name that was used before gets its folder back.
 func (c *cluster) start(name string) *member {
 	c.t.Helper()
-	m := &member{c: c, name: name, clock: &memberClock{}, ended: make(chan error, 1), cut: &cut{Table: c.table}}
+	m := &member{c: c, name: name, clock: &memberClock{}, ended: make(chan error, 1), cut: &cut{Table: c.table}, metrics: prometheus.NewRegistry()}
 	w, err := writer.New(writer.Config{
-		Site: "here", Store: c.store, Dir: filepath.Join(c.dir, name), Key: make([]byte, 32), Log: zerolog.Nop(), Peers: c.lines.end(name),
+		Site: "here", Store: c.store, Dir: filepath.Join(c.dir, name), Key: make([]byte, 32), Log: zerolog.Nop(), Peers: c.lines.end(name), Metrics: m.metrics,
 		Lease: lease.Config{
 			Table: m.cut, Member: lease.Member{ID: name, Name: name}, TTL: testTTL, Grace: -1, Settle: time.Hour, Back: time.Second, Now: m.clock.now,
+			Gone: func(lease.Member) bool { return true },
 		},
 	})
 	if err != nil {

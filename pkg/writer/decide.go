@@ -2,12 +2,10 @@ package writer
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 // planned is a change that passed every check, not yet placed.
@@ -23,7 +21,7 @@ type planned struct {
 func (e *engine) decide(s *submission) {
 	if v := e.sys.now.Load(); v != e.under {
 		if v.uniqueIn(e.name).key() != e.unique.key() {
-			e.held, e.broken = s, fmt.Errorf("other fields are unique now: %w", statestore.ErrDoubted)
+			e.held, e.broken = s, errOtherUnique
 			return
 		}
 		e.under = v

@@ -103,6 +103,21 @@ func (w *Writer) Others() (others, sure bool) {
 	return others, others || w.keeper.Alone()
 }
 
+// Lapsed is why this process may write nothing at the moment, whatever it leads: its leases could not be renewed. nil: they were, or there are none.
+func (w *Writer) Lapsed() error {
+	if w.keeper == nil {
+		return nil
+	}
+	ago, lapsed := w.keeper.Lapsed()
+	switch {
+	case !lapsed:
+		return nil
+	case ago == 0:
+		return errors.New("the table of leases was not reached yet")
+	}
+	return fmt.Errorf("the writer's leases could not be renewed and lapsed %s ago", ago.Round(time.Second))
+}
+
 // watchLogs opens every log that the system log comes to name, until ctx ends.
 func (w *Writer) watchLogs(ctx context.Context) {
 	for {

@@ -90,6 +90,10 @@ func (e *engine) lead(ctx context.Context, l *lease.Lease) error {
 			return nil
 		}
 		e.enter(settling)
+		if errors.Is(cause, errOtherUnique) {
+			e.rebuilds(cause)
+			continue
+		}
 		e.logger.Warn().Err(cause).Msg("stopped serving to settle an outcome")
 		e.metrics.recoveries.Inc()
 	}
@@ -123,6 +127,9 @@ func (e *engine) serveUnder(ctx context.Context) error {
 		}
 	}
 	e.sys.lead(e, true)
+	if e.state().mode == taking { // not: once more, behind an outcome that had to be settled
+		e.metrics.takeovers.Inc()
+	}
 	e.enter(active)
 	e.up()
 	return nil

@@ -48,7 +48,7 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 			}
 			wait = 0
 		case errors.Is(err, statestore.ErrDoubted):
-			e.logger.Warn().Err(err).Msg("state was doubted and is rebuilt from the log")
+			e.rebuilds(err)
 			if err := e.removeState(); err != nil {
 				return err
 			}
@@ -62,6 +62,15 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 			return err
 		}
 	}
+}
+
+// rebuilds tells why the state is rebuilt.
+func (e *engine) rebuilds(err error) {
+	if errors.Is(err, errOtherUnique) {
+		e.logger.Info().Msg("other fields are unique now, for which the state is rebuilt from the log")
+		return
+	}
+	e.logger.Warn().Err(err).Msg("state was doubted and is rebuilt from the log")
 }
 
 // endApplier writes out what was acknowledged. What could not be written is read again.
@@ -191,7 +200,7 @@ func (e *engine) openState(ctx context.Context) error {
 	case e.st.meta.chain.Sequence == 0:
 		e.st.meta.unique = e.unique.key()
 	case e.st.meta.unique != e.unique.key():
-		return fmt.Errorf("state is kept for other unique fields: %w", statestore.ErrDoubted)
+		return errOtherUnique
 	}
 	if err := e.checkState(ctx); err != nil {
 		return err

@@ -37,7 +37,7 @@ func (e *engine) standBy(ctx context.Context) error {
 			}
 			continue
 		case errors.Is(err, statestore.ErrDoubted):
-			e.logger.Warn().Err(err).Msg("state was doubted and is rebuilt from the log")
+			e.rebuilds(err)
 			if err := e.removeState(); err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ func (e *engine) apply(ctx context.Context, reading *follower, last uint64) (err
 		changed := e.sys.changes()
 		if v := e.sys.now.Load(); v == seen {
 		} else if seen = v; v.uniqueIn(e.name).key() != e.unique.key() {
-			return fmt.Errorf("other fields are unique now: %w", statestore.ErrDoubted)
+			return errOtherUnique
 		}
 		select {
 		case m := <-reading.found:

@@ -364,7 +364,9 @@ func TestSiteNamesWritersAndStandbys(t *testing.T) {
 		}
 		return true
 	})
-	if p := c.members["a"].w.Resign(t.Context(), "nothing"); p == nil || p.Code != problem.NotFound {
-		t.Errorf("got %v, want not found", p)
+	for _, log := range []string{"nothing", ""} {
+		if p := c.members["a"].w.Resign(t.Context(), log); p == nil || p.Code != problem.NotFound {
+			t.Errorf("log %q: got %v, want not found", log, p)
+		}
 	}
 }

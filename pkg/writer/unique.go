@@ -10,7 +10,11 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
+	"github.com/eventfuldb/eventful/pkg/statestore"
 )
+
+// errOtherUnique: the state was kept for other unique fields than the schemas have now. Nothing is wrong with it; it is rebuilt as a doubted one is.
+var errOtherUnique = fmt.Errorf("other fields are unique now: %w", statestore.ErrDoubted)
 
 // maxUnique is the longest value, in bytes, of a unique field: it is a key of the state.
 const maxUnique = 1024

@@ -65,6 +65,7 @@ func New(cfg Config) (*Writer, error) {
 	if err := w.newKeeper(); err != nil {
 		return nil, fmt.Errorf("writer configuration: %w", err)
 	}
+	newStandings(w).register(cfg.Metrics)
 	return w, nil
 }
 
