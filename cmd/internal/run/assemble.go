@@ -41,6 +41,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		return nil, nil, err
 	}
 	engines = append(engines, engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()})
+	engines = append(engines, engine{"connection guard", func(ctx context.Context) error { return e.guardConnections(ctx, c) }, closed()})
 	guard := e.guardSpace(c)
 	engines = append(engines, engine{"space guard", guard.Run, closed()})
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
@@ -199,6 +200,14 @@ func (e Engines) guardSync(ctx context.Context, c *connections) error {
 	}
 }
 
+// guardConnections has connections leave servers that were cut off from the others.
+func (e Engines) guardConnections(ctx context.Context, c *connections) error {
+	jetlog.NewMover(c.sys, func(l jetlog.Left) {
+		e.Log.Warn().Str(fieldNATS, l.Server).Dur("silent", l.Silent.Round(time.Millisecond)).Msg("connection left a server that most others did not hear")
+	}, c.writing, c.sharing, c.reading, c.keeping, c.inbox, c.app).Run(ctx)
+	return nil
+}
+
 func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Projector, *jetlog.Store, error) {
 	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{Recent: c.recent})
 	if err != nil {
@@ -228,7 +237,11 @@ func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Wat
 	}
 	cfg.Peers, cfg.Lease = shared.Peers(), m.config(e.LogDir != "")
 	cfg.Lease.Table = shared.Leases()
-	return writer.New(cfg)
+	w, err := writer.New(cfg)
+	if err == nil && e.Written != nil {
+		e.Written(w)
+	}
+	return w, err
 }
 
 var semantic = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)

@@ -15,6 +15,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/lease"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
@@ -36,6 +37,7 @@ type Engines struct {
 	LogDir          string                                                    // where the logs lie; empty: on other machines, whose servers are asked
 	Fault           func() error                                              // why the logs cannot be written though there is room; nil: unknown here
 	Guarded         func(*space.Watcher)                                      // default none: gets the guard of the writer before anything is started
+	Written         func(*writer.Writer)                                      // default none: gets the writer before anything is started
 	Log             zerolog.Logger
 	Metrics         prometheus.Registerer
 }
@@ -104,6 +106,9 @@ func engineProblem(err error) error {
 		return problem.New(problem.Invalid, "%v", err).WithHint("use the eventful that wrote it, or a newer one")
 	case errors.Is(err, writer.ErrDamaged):
 		return problem.New(problem.Damaged, "%v", err).WithHint("the log of schemas, keys and tokens must be whole: put back the newest backup of the data folder")
+	case errors.Is(err, lease.ErrSameMember):
+		return problem.New(problem.Conflict, "%v", err).
+			WithHint("give every writer a --data-dir of its own, with a copy of keys.json and nothing else: the folder %q beside it belongs to one process", stateDir)
 	case errors.Is(err, jetlog.ErrSettings):
 		return problem.New(problem.Invalid, "%v", err).WithHint("somebody changed the stream: set back what the error names")
 	}

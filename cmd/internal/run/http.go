@@ -18,6 +18,7 @@ import (
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
 // health is the HTTP port: /livez (the process runs), /readyz (commands are accepted) and /metrics (Prometheus).
@@ -26,6 +27,7 @@ type health struct {
 	listener net.Listener
 	ready    atomic.Bool
 	guard    atomic.Pointer[space.Watcher] // of the writer; nil: none here
+	writer   atomic.Pointer[writer.Writer] // nil: none here
 }
 
 // accepts reports whether commands are accepted, and else why not.
@@ -38,11 +40,19 @@ func (h *health) accepts() (bool, string) {
 			return false, Refusing + p.Detail
 		}
 	}
+	if w := h.writer.Load(); w != nil {
+		if err := w.Lapsed(); err != nil {
+			return false, Lapsed + err.Error()
+		}
+	}
 	return true, "ok"
 }
 
 // Refusing is how /readyz begins when everything is up and writes are refused; the reason stands behind it.
 const Refusing = "writes are refused: "
+
+// Lapsed is how /readyz begins while the writer cannot reach the leases under which it writes; the reason stands behind it.
+const Lapsed = "not ready: "
 
 // newRegistry is a metrics registry of our own, so that nothing an imported package registers globally shows up.
 func newRegistry() *prometheus.Registry {

@@ -93,6 +93,7 @@ func (m *membership) config(fresh bool) lease.Config {
 		host = "unknown"
 	}
 	c := lease.Config{Member: lease.Member{ID: m.id, Name: host, Host: host, Version: Version(), PID: os.Getpid()}}
+	c.Gone = func(former lease.Member) bool { return former.Host == host && hasEnded(former.PID) }
 	c.Changed = func() {
 		select {
 		case m.changed <- struct{}{}:
@@ -103,6 +104,11 @@ func (m *membership) config(fresh bool) lease.Config {
 		c.Grace = -1 // whoever could still answer under a lease that is lost would have been here before
 	}
 	return c
+}
+
+// hasEnded tells whether a process of this machine that had the folder, whose lock is ours now, has ended for certain. In a container the next process often has the same id.
+func hasEnded(pid int) bool {
+	return pid == os.Getpid() || pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
 }
 
 // note keeps in the folder whether there are other processes. While that is not sure it stays as it is.

@@ -74,7 +74,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	paced := make(chan struct{})
 	go func() { defer close(paced); heap.Pace(inner) }()
 	up := false
-	err = s.run(inner, keys, secrets, registry, health.guard.Store, func(url, credential string) error {
+	err = s.run(inner, keys, secrets, registry, health, func(url, credential string) error {
 		info, err := here.tell(func(i *Info) {
 			i.Site, i.HTTP, i.NATS, i.Credential, i.Ready = keys.Site(), health.url(), url, credential, true
 		})
@@ -97,7 +97,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 }
 
 // run holds the node and the engines. serving is called when commands are accepted.
-func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring.Secrets, registry *prometheus.Registry, guarded func(*space.Watcher), serving func(url, credential string) error) error {
+func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring.Secrets, registry *prometheus.Registry, health *health, serving func(url, credential string) error) error {
 	n, err := node.Start(ctx, node.Config{
 		StoreDir:    filepath.Join(s.DataDir, storeDir),
 		ResolverDir: filepath.Join(s.DataDir, resolverDir),
@@ -128,7 +128,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 	return Engines{
 		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.Conn, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
 		Writer: true, Projector: true, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
-		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: guarded, Log: s.Log, Metrics: registry,
+		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: health.guard.Store, Written: health.writer.Store, Log: s.Log, Metrics: registry,
 	}.Run(ctx, up)
 }
 

@@ -146,7 +146,7 @@ func withHealth(ctx context.Context, address string, engines Engines, logger zer
 			return err
 		}
 		up = func() error { health.ready.Store(true); return nil }
-		engines.Guarded = health.guard.Store
+		engines.Guarded, engines.Written = health.guard.Store, health.writer.Store
 		go func() { defer cancel(); web <- health.serve(ctx) }()
 	}
 	paced := make(chan struct{})
