@@ -126,6 +126,11 @@ func (k *keeper) restart() error {
 	before := n.faults
 	n.mu.Unlock()
 	err := n.start(k.ctx)
+	if err == nil && n.config.Usable != nil {
+		if again := n.config.Usable(); again != nil { // it serves what it has; the fault stands
+			return fmt.Errorf("the store could be written, and cannot behind the start: %w", again)
+		}
+	}
 	n.mu.Lock()
 	switch {
 	case err == nil && n.faults == before:

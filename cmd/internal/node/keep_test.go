@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,9 +24,13 @@ func TestAServerThatFailsIsStartedAnew(t *testing.T) {
 	s := newSite(t)
 	s.config.StoreDir = filepath.Join(mount, "jetstream")
 	usable := make(chan struct{})
+	var asked atomic.Int64 // since it was closed
 	s.config.Usable = func() error {
 		select {
 		case <-usable:
+			if asked.Add(1) == 2 {
+				return fmt.Errorf("not any more") // behind the first new server
+			}
 			return nil
 		default:
 			return fmt.Errorf("not yet")
@@ -69,6 +74,9 @@ func TestAServerThatFailsIsStartedAnew(t *testing.T) {
 	free()
 	close(usable)
 	until(t, func() bool { return n.Fault() == nil })
+	if got := asked.Load(); got < 4 {
+		t.Errorf("the fault was taken back after %d questions, want the store asked before and behind each of two starts", got)
+	}
 	if n.ClientURL() != url {
 		t.Errorf("got %s, want still %s", n.ClientURL(), url)
 	}
