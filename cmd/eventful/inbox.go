@@ -1,9 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -222,11 +222,11 @@ func (a *app) retryAll(cmd *cobra.Command, c *client.Client) error {
 		}
 		answer.Retried++
 	}
-	left, err := json.Marshal(answer.Left)
-	if err != nil {
-		return err
+	pairs := []string{"retried", fmt.Sprint(answer.Retried)}
+	if len(answer.Left) > 0 {
+		pairs = append(pairs, "left", strings.Trim(fmt.Sprint(answer.Left), "[]"))
 	}
-	if err := a.show(answer, "retried", fmt.Sprint(answer.Retried), "left", string(left)); err != nil {
+	if err := a.show(answer, pairs...); err != nil {
 		return err
 	}
 	return last

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +33,17 @@ const (
 	stateStarting = "starting"
 	stateRunning  = "running"
 	stateRefusing = "refusing writes"
+	stateLapsed   = "not writing"
 )
+
+// States of a log that takes no commands, as adm.server.status has them.
+const (
+	logStopped   = "stopped"
+	logUnwritten = "recovering"
+)
+
+// takenPatience is how long a log may be written by no process, as while it changes hands, before status says so.
+const takenPatience = 2 * time.Second
 
 // serverStatus is what `status` prints.
 type serverStatus struct {
@@ -52,26 +63,29 @@ type serverStatus struct {
 
 // engineStatus is the part of adm.server.status that the table shows.
 type engineStatus struct {
-	Logs []struct {
-		Log       string `json:"log"`
-		State     string `json:"state"`
-		Writer    string `json:"writer"`
-		Position  string `json:"position"`
-		Indexed   uint64 `json:"indexed"`
-		LagEvents uint64 `json:"lag-events"`
-		Error     string `json:"error"`
-	} `json:"logs"`
+	Logs     []logState     `json:"logs"`
 	Held     uint64         `json:"held"`
 	Limit    uint64         `json:"limit"`
 	Refusing string         `json:"refusing"`
 	Disks    []space.Volume `json:"disks"`
 }
 
+// logState is how a log is written and how far its index is.
+type logState struct {
+	Log       string `json:"log"`
+	State     string `json:"state"`
+	Writer    string `json:"writer"`
+	Position  string `json:"position"`
+	Indexed   uint64 `json:"indexed"`
+	LagEvents uint64 `json:"lag-events"`
+	Error     string `json:"error"`
+}
+
 func newStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Say whether a server runs on the data folder, where, and how far it is",
-		Long:  "Say whether a server runs on the data folder, where, and how far it is. The exit status is 0 if it accepts commands, else 6.",
+		Long:  "Say whether a server runs on the data folder, where, and how far it is. The exit status is 0 if it accepts commands for every log, else 6.",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context()) },
 	}
@@ -99,7 +113,7 @@ func (a *app) status(ctx context.Context) error {
 		s.take(info)
 		s.State = readiness(ctx, info)
 		if s.State != stateStarting {
-			s.Engines, engines, silent = askEngines(ctx, info)
+			s.Engines, engines, silent = askUntilWritten(ctx, info)
 		}
 		if info.NoEngines {
 			silent = nil // perhaps none runs elsewhere either
@@ -117,6 +131,34 @@ func (a *app) status(ctx context.Context) error {
 		return problem.New(problem.Unavailable, "the server on %s does not accept commands yet", dir).WithHint("`eventful logs -f` shows what it does")
 	case s.State == stateRefusing:
 		return refusing(engines)
+	case s.State == stateLapsed:
+		return problem.New(problem.Unavailable, "the server runs, and writes nothing: its writer cannot renew the leases under which it writes").
+			WithHint("it goes on by itself when the NATS servers answer; `eventful doctor` examines them")
+	}
+	return engines.unwritten()
+}
+
+// unwritten is the problem of logs that take no commands; nil: all do.
+func (e *engineStatus) unwritten() error {
+	if e == nil {
+		return nil
+	}
+	var damaged, others []string
+	for _, l := range e.Logs {
+		switch {
+		case l.State == logStopped && l.Error != "":
+			damaged = append(damaged, fmt.Sprintf("log %s takes no commands: %s", l.Log, l.Error))
+		case l.State == logStopped, l.State == logUnwritten:
+			others = append(others, fmt.Sprintf("log %s is written by no process at the moment", l.Log))
+		}
+	}
+	switch {
+	case len(damaged) > 0:
+		return problem.New(problem.Damaged, "%s", strings.Join(append(damaged, others...), "; ")).
+			WithHint("`eventful aggregate:verify --all` names what is wrong and where; the other logs go on")
+	case len(others) > 0:
+		return problem.New(problem.Unavailable, "%s", strings.Join(others, "; ")).
+			WithHint("it should pass within seconds; else `eventful logs` and `eventful writer:list` show what the writers do")
 	}
 	return nil
 }
@@ -223,8 +265,28 @@ func readiness(ctx context.Context, info *run.Info) string {
 		return stateRunning
 	case err == nil && strings.HasPrefix(string(text), run.Refusing):
 		return stateRefusing
+	case err == nil && strings.HasPrefix(string(text), run.Lapsed):
+		return stateLapsed
 	}
 	return stateStarting
+}
+
+// askUntilWritten asks again for a while as long as a log is written by no process.
+func askUntilWritten(ctx context.Context, info *run.Info) (raw json.RawMessage, e *engineStatus, err error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for begin := time.Now(); ; {
+		raw, e, err = askEngines(ctx, info)
+		passing := err == nil && slices.ContainsFunc(e.Logs, func(l logState) bool { return l.State == logUnwritten })
+		if !passing || time.Since(begin) > takenPatience {
+			return raw, e, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return raw, e, err
+		}
+	}
 }
 
 // askEngines asks adm.server.status with the local credential.

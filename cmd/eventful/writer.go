@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
 func newWriterListCommand(a *app) *cobra.Command {
@@ -77,13 +80,16 @@ func newWriterResignCommand(a *app) *cobra.Command {
 	}
 	adminFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == "" {
+			return usageError("`eventful writer:list` shows the logs", "the name of the log is empty")
+		}
 		c, err := a.connectAdmin(cmd)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		if err := c.Resign(cmd.Context(), args[0]); err != nil {
-			return err
+			return resignFailure(args[0], err)
 		}
 		w, err := c.Writers(cmd.Context())
 		if err != nil {
@@ -97,4 +103,13 @@ func newWriterResignCommand(a *app) *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// resignFailure says what a hand-over is that nobody waits for any more.
+func resignFailure(log string, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return problem.New(problem.UnknownOutcome, "there was no answer in time: log %s was not handed over yet, or it was, or it still will be", log).
+		WithHint("`eventful writer:list` shows who writes it; a longer --timeout waits for the end")
 }

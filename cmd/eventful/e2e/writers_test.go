@@ -498,7 +498,17 @@ func TestSeveralLogsTwoWriters(t *testing.T) {
 	w := newWriters(t, 2, types...)
 	w.actsReachEveryWriter(types[:6])
 	w.spendsExactly(types[6:])
+	w.resignsLate(types[0])
 	w.verify()
+}
+
+// resignsLate: who does not wait for a hand-over is told what may have become of it.
+func (w *writers) resignsLate(log string) {
+	w.t.Helper()
+	o := w.run("writer:resign", log, "--timeout=1ms", "--account="+w.account)
+	if o.status != 6 || !strings.Contains(o.stderr, "no answer in time: log "+log) || !strings.Contains(o.stderr, "hint: `eventful writer:list`") {
+		w.t.Errorf("got exit status %d, want 6 and what may have happened\n%s", o.status, o.stderr)
+	}
 }
 
 // actsReachEveryWriter: a migration is done when every writer decides under it. A lock holds for every command that is sent behind it, and no two aggregates
