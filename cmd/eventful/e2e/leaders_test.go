@@ -92,7 +92,7 @@ func (w *writers) killLeader(x *traffic, late bool) {
 	w.t.Logf("killed (late start %v): the longest time between two answers was %v", late, x.longest("patient", at).Round(time.Millisecond))
 }
 
-// partLeader parts the server until the others have gone on without it. Clients that are connected to it stay there and wait; writers leave it.
+// partLeader parts the server until the others have gone on without it. Writers leave it, and clients do when nobody answers for a while.
 func (w *writers) partLeader(x *traffic) {
 	w.t.Helper()
 	victim, at, before := w.leading(), time.Now(), x.count("patient")
