@@ -31,6 +31,9 @@ const (
 // errStale ends a consumer that may have lost messages; the next one begins behind the last message that was passed on.
 var errStale = errors.New("consumer may have lost messages")
 
+// errStaleLeader: who answered for a stream may not lead it any more.
+var errStaleLeader = errors.New("the leader may be one of before")
+
 // errHanded ends a consumer that is not needed: what it brings is handed on by writers of this process.
 var errHanded = errors.New("messages are handed on")
 

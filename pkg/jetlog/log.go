@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -55,6 +56,9 @@ func (l *log) get(ctx context.Context, sequence uint64) (m eventlog.Message, err
 		raw, err := l.stream.GetMsg(ctx, sequence)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			m, err = l.getFromLeader(ctx, sequence)
+			if errors.Is(err, eventlog.ErrNotFound) && l.replicated() {
+				m, err = l.getOnceMore(ctx, sequence)
+			}
 			return err
 		}
 		if err != nil {
@@ -67,6 +71,24 @@ func (l *log) get(ctx context.Context, sequence uint64) (m eventlog.Message, err
 		return m, fmt.Errorf("the server answered with sequence %d: %w", m.Sequence, eventlog.ErrUnavailable)
 	}
 	return m, err
+}
+
+// replicated: the leader may be one of before.
+func (l *log) replicated() bool {
+	c := l.stream.CachedInfo()
+	return c.Config.Replicas > 1 || c.Cluster != nil && len(c.Cluster.Replicas) > 0
+}
+
+// getOnceMore asks the leader again, once it is known to be one.
+func (l *log) getOnceMore(ctx context.Context, sequence uint64) (m eventlog.Message, err error) {
+	info, err := l.store.read.Stream(ctx, l.streamName)
+	if err == nil {
+		err = leads(info.CachedInfo().Cluster)
+	}
+	if err != nil {
+		return m, err
+	}
+	return l.getFromLeader(ctx, sequence)
 }
 
 // getFromLeader asks the stream's leader, which nats.go does only for streams without direct gets.
@@ -125,10 +147,34 @@ func (l *log) Missing(ctx context.Context) (uint64, error) {
 	return missing, nil
 }
 
-// Bounds implements eventlog.Log. The stream's leader answers.
+// staleAfter is how long most replicas may not have been heard by a leader that is believed. Others are elected after 4 s at the earliest (nats-server 2.15), and the former leader, if it is
+// cut off, goes on as one for 10 s and more.
+const staleAfter = 3 * time.Second
+
+// leads holds that most replicas follow the leader that answered; else it may be one of before.
+func leads(c *jetstream.ClusterInfo) error {
+	if c == nil || len(c.Replicas) == 0 {
+		return nil
+	}
+	heard := 1
+	for _, r := range c.Replicas {
+		if !r.Offline && (r.Active > 0 || r.Current) && r.Active < staleAfter {
+			heard++
+		}
+	}
+	if 2*heard <= len(c.Replicas)+1 {
+		return fmt.Errorf("%s answered as the leader, and does not hear most of the replicas: %w", c.Leader, errStaleLeader)
+	}
+	return nil
+}
+
+// Bounds implements eventlog.Log. The stream's leader answers; one that is cut off from most replicas is not believed.
 func (l *log) Bounds(ctx context.Context) (first, last uint64, err error) {
 	err = l.store.try(ctx, func(ctx context.Context) error {
 		info, err := l.store.read.Stream(ctx, l.streamName) // a handle of its own: the log's one is shared
+		if err == nil {
+			err = leads(info.CachedInfo().Cluster)
+		}
 		if err != nil {
 			return err
 		}

@@ -100,6 +100,16 @@ func (p *parted) count() int {
 	return len(p.acknowledged)
 }
 
+// highest is the sequence of the newest message that was acknowledged.
+func (p *parted) highest() (last uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for sequence := range p.acknowledged {
+		last = max(last, sequence)
+	}
+	return last
+}
+
 // await waits for more acknowledgements.
 func (p *parted) await(ctx context.Context, t *testing.T, more int) {
 	t.Helper()
@@ -122,9 +132,14 @@ func (p *parted) contend(ctx context.Context, t *testing.T, l eventlog.Log, riva
 			return
 		default:
 		}
+		known := p.highest()
 		_, last, err := l.Bounds(ctx)
 		if err != nil {
 			continue // its server is parted from the others
+		}
+		if last < known {
+			t.Errorf("rival %d: the log ends at %d, want not before %d, which was acknowledged", rival, last, known)
+			return
 		}
 		data := fmt.Appendf(nil, "rival %d, message %d", rival, n)
 		err = l.Append(last, data).Err()
