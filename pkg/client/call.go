@@ -95,7 +95,7 @@ func (k *call) send() {
 		header[name] = values
 	}
 	header.Set(streams.HeaderToken, token)
-	a := &attempt{subject: k.req.subject, end: func(o outcome) { k.settle(n, o) }}
+	a := &attempt{subject: k.req.subject, long: k.req.long, end: func(o outcome) { k.settle(n, o) }}
 	if k.req.part != nil {
 		a.part = func(m *nats.Msg) { k.progress(n, m) }
 	}
@@ -197,6 +197,7 @@ func (k *call) silent(n int) {
 	if l == nil || key == "" || l.take(key) == nil {
 		return // the answer is being handled
 	}
+	l.unheard()
 	p := problem.New(problem.Unavailable, "no answer within %s", k.patience())
 	k.settle(n, outcome{err: p, lost: true})
 }

@@ -55,6 +55,9 @@ type Options struct {
 	ConnectTimeout time.Duration
 	// Patience is how long one attempt waits for an answer before the request is repeated. Default 5 s.
 	Patience time.Duration
+	// LeaveAfter is how long no request may be answered before the connection leaves its server, which may be cut off from the others, for another one of URL or one that the
+	// server told of. It doubles with each move that does not help, up to a minute. Default 10 s; negative: it never leaves.
+	LeaveAfter time.Duration
 	// Timeout bounds a request, repeats included, whose context has no deadline. Default 30 s; negative: none. Verification of many aggregates
 	// and migrations of schemas are bounded by their context only.
 	Timeout time.Duration
@@ -102,6 +105,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Patience <= 0 {
 		o.Patience = 5 * time.Second
+	}
+	if o.LeaveAfter == 0 {
+		o.LeaveAfter = 10 * time.Second
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second

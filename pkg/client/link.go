@@ -24,11 +24,19 @@ type link struct {
 	next    uint64
 	pending map[string]*attempt
 	retired bool // closes when the last attempt ends
+	leave   leave
+}
+
+// leave is when a link leaves its server: nobody behind it answers.
+type leave struct {
+	first, after time.Duration // how long nothing may be heard: at first, and now
+	waiting      time.Time     // since when requests wait and nothing was heard; zero: nothing was sent since
 }
 
 // attempt is one sending of a request that waits for its answer.
 type attempt struct {
 	subject string
+	long    bool            // it cannot be repeated
 	part    func(*nats.Msg) // for each message that more follow; nil: they are dropped
 	end     func(outcome)   // once
 }
@@ -41,7 +49,7 @@ type outcome struct {
 }
 
 func dial(ctx context.Context, o Options, user, token string) (*link, error) {
-	l := &link{user: user, prefix: streams.InboxPrefix(user) + "." + rand.Text() + ".", pending: map[string]*attempt{}}
+	l := &link{user: user, prefix: streams.InboxPrefix(user) + "." + rand.Text() + ".", pending: map[string]*attempt{}, leave: leave{first: o.LeaveAfter, after: o.LeaveAfter}}
 	timeout := o.ConnectTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
@@ -98,6 +106,9 @@ func (l *link) send(a *attempt, header nats.Header, data []byte) (key string, p 
 	l.next++
 	key = strconv.FormatUint(l.next, 36)
 	l.pending[key] = a
+	if l.leave.waiting.IsZero() {
+		l.leave.waiting = time.Now()
+	}
 	l.mu.Unlock()
 	err := l.nc.PublishMsg(&nats.Msg{Subject: a.subject, Reply: l.prefix + key, Header: header, Data: data})
 	if err == nil {
@@ -125,6 +136,11 @@ func (l *link) take(key string) *attempt {
 // receive runs on the subscription's goroutine, one message at a time.
 func (l *link) receive(m *nats.Msg) {
 	key := strings.TrimPrefix(m.Subject, l.prefix)
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		l.unheard() // nobody is there who could answer
+	} else {
+		l.heard()
+	}
 	if m.Header.Get(streams.HeaderMore) != "" {
 		l.mu.Lock()
 		a := l.pending[key]
@@ -137,6 +153,38 @@ func (l *link) receive(m *nats.Msg) {
 	if a := l.take(key); a != nil {
 		a.end(outcome{msg: m, err: refusal(m)})
 	}
+}
+
+func (l *link) heard() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave.after, l.leave.waiting = l.leave.first, time.Time{}
+}
+
+// longestLeave bounds the pause between two moves that do not help.
+const longestLeave = time.Minute
+
+// unheard has the connection go to another server when nothing was heard for long enough, unless a request is under way that cannot be repeated.
+func (l *link) unheard() {
+	if len(l.nc.Servers()) > 1 && l.nc.IsConnected() && l.mayLeave() {
+		_ = l.nc.ForceReconnect() // fails where it is closed
+	}
+}
+
+func (l *link) mayLeave() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := &l.leave
+	if w.first < 0 || w.waiting.IsZero() || time.Since(w.waiting) < w.after {
+		return false
+	}
+	for _, a := range l.pending {
+		if a.long {
+			return false
+		}
+	}
+	w.after, w.waiting = min(2*w.after, longestLeave), time.Now()
+	return true
 }
 
 // violated ends the attempts that the server's asynchronous error is about: they get no reply. A token that ends while it is used ends them all.
