@@ -32,6 +32,13 @@ type configured struct {
 	Changed []string `json:"changed,omitempty"` // by a run on a folder that was configured before
 }
 
+// configFlags are those of config that are no settings.
+type configFlags struct {
+	generate, rotateDEK, rotateMaster bool
+}
+
+func (f configFlags) rotates() bool { return f.rotateDEK || f.rotateMaster }
+
 func newConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
@@ -39,34 +46,43 @@ func newConfigCommand(a *app) *cobra.Command {
 		Long: "Configure the data folder. The first time it makes the site's keys and seals them under two secrets of 16 characters or more:\n" +
 			"the master key, which makes auth keys and is then put away, and the DEK (data encryption key), which every start needs.\n" +
 			"Both are asked for on a terminal; otherwise they come from EVENTFUL_MASTER_KEY[_FILE] and EVENTFUL_DEK[_FILE], or from --generate.\n" +
-			"Run again, it changes what is given and nothing else.",
+			"Run again, it changes what is given and nothing else.\n\n" +
+			"--rotate-dek and --rotate-master-key put a new secret in the place of the present one: from --new-dek-file, EVENTFUL_NEW_DEK[_FILE] and the like,\n" +
+			"from --generate, or asked for. Only the small key file is written anew; a running server goes on. Cut short, run the same again, or `start`.",
 		Args: cobra.NoArgs,
 	}
 	serverFlags(cmd)
 	secretFlags(cmd, settings.MasterKey, settings.DEK, newMasterKey, newDEK)
 	cmd.Flags().String("site", "", "`name` of this installation; generated if not given, and fixed at the first start")
-	generate := cmd.Flags().Bool("generate", false, "make the secrets that are not given, and show them once")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.configure(*generate) }
+	var f configFlags
+	cmd.Flags().BoolVar(&f.generate, "generate", false, "make the secrets that are not given, and show them once")
+	cmd.Flags().BoolVar(&f.rotateDEK, "rotate-dek", false, "replace the DEK")
+	cmd.Flags().BoolVar(&f.rotateMaster, "rotate-master-key", false, "replace the master key")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.configure(f) }
 	cmd.AddCommand(newConfigShowCommand(a))
 	return cmd
 }
 
-func (a *app) configure(generate bool) error {
+func (a *app) configure(f configFlags) error {
 	path := filepath.Join(a.settings.DataDir, run.KeyFile)
-	var answer configured
-	var err error
-	if run.Configured(a.settings.DataDir) {
-		if generate {
-			return problem.New(problem.Conflict, "%s is configured already; its keys are not made anew", a.settings.DataDir).
-				WithHint("leave --generate out to change settings, or begin anew with `eventful destroy`")
-		}
-		answer, err = a.reconfigure(path)
-	} else {
-		answer, err = a.configureFirst(path, generate)
+	configured := run.Configured(a.settings.DataDir)
+	switch {
+	case !configured && f.rotates():
+		return a.mustBeConfigured()
+	case configured && f.generate && !f.rotates():
+		return problem.New(problem.Conflict, "%s is configured already; its keys are not made anew", a.settings.DataDir).
+			WithHint("leave --generate out to change settings, add --rotate-dek or --rotate-master-key to replace a secret, or begin anew with `eventful destroy`")
+	case configured:
+		return a.reconfigure(path, f)
 	}
+	answer, err := a.configureFirst(path, f.generate)
 	if err != nil {
 		return err
 	}
+	return a.showConfigured(answer)
+}
+
+func (a *app) showConfigured(answer configured) error {
 	pairs := []string{"data folder", answer.DataDir, "site", answer.Site}
 	for _, more := range [][2]string{
 		{"changed", strings.Join(answer.Changed, ", ")}, {"master key", answer.MasterKey}, {"DEK", answer.DEK}, {"DEK kept in", answer.DEKFile},
@@ -108,40 +124,81 @@ func (a *app) configureFirst(path string, generate bool) (configured, error) {
 }
 
 // reconfigure changes what is given. Secrets that are given must be the present ones; new ones are named as such.
-func (a *app) reconfigure(path string) (configured, error) {
+func (a *app) reconfigure(path string, f configFlags) error {
+	release, err := holdKeys(a.settings.DataDir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	keys, err := keyring.Load(path)
 	if err != nil {
-		return configured{}, run.KeyProblem(err)
+		return run.KeyProblem(err)
 	}
-	answer := configured{DataDir: a.settings.DataDir, Site: keys.Site()}
 	change, err := a.keyChange()
 	if err != nil {
-		return configured{}, err
+		return err
 	}
 	given := a.given()
-	site, siteGiven := given["site"].(string)
-	if !change.any() && len(given) == 0 {
-		return configured{}, usageError("`eventful config show` prints the configuration, `eventful config --help` what can be changed", "nothing to change was given")
+	if !change.any() && !f.rotates() && len(given) == 0 {
+		return usageError("`eventful config show` prints the configuration, `eventful config --help` what can be changed", "nothing to change was given")
 	}
-	if siteGiven && site != keys.Site() {
-		if err := change.site(a.settings.DataDir, path, site); err != nil {
-			return configured{}, err
-		}
-		answer.Site = site
-	} else if err := change.apply(keys); err != nil {
-		return configured{}, err
+	if site, ok := given["site"].(string); ok && site != keys.Site() {
+		return a.changeSite(change, path, site, given)
 	}
+	answer := configured{DataDir: a.settings.DataDir, Site: keys.Site()}
+	r, err := a.renewal(keys, f, change, &answer)
+	if err != nil {
+		return err
+	}
+	if err := change.check(r); err != nil {
+		return err
+	}
+	return a.change(r, change, given, answer)
+}
+
+// change makes the changes that were found to be right. Generated secrets are shown before they count, anything else afterwards.
+func (a *app) change(r *rotation, c keyChange, given map[string]any, answer configured) error {
 	if err := a.settings.Save(given); err != nil {
-		return configured{}, err
+		return err
 	}
-	answer.Changed = append(change.changed(), slices.Sorted(maps.Keys(given))...)
-	if kept := change.toKeep(); kept != nil {
-		answer.DEKFile = a.keepDEK(kept)
+	answer.Changed = append(r.names(), slices.Sorted(maps.Keys(given))...)
+	switch {
+	case r.dek.New != nil && r.keep:
+		answer.DEKFile, _ = a.settings.DEKPath() // there is one: it is kept there
+	case r.dek.New == nil && c.dekGiven:
+		answer.DEKFile = a.keepDEK(c.dek)
 	}
-	if info, err := run.Find(a.settings.DataDir); err == nil && info != nil {
+	if answer.MasterKey != "" || answer.DEK != "" {
+		r.show = func() error { return a.showConfigured(answer) }
+	}
+	if err := r.run(); err != nil {
+		return err
+	}
+	if r.dek.New != nil && !r.keep {
+		a.warn("no DEK is kept on this machine: give the new one to each start from now on, with EVENTFUL_DEK or EVENTFUL_DEK_FILE")
+	}
+	if info, err := run.Find(a.settings.DataDir); err == nil && info != nil && len(given) > 0 {
 		a.warn("a server runs on %s: settings take effect with `eventful restart`", a.settings.DataDir)
 	}
-	return answer, nil
+	if r.show != nil {
+		return nil
+	}
+	return a.showConfigured(answer)
+}
+
+// changeSite makes the keys anew for another site.
+func (a *app) changeSite(change keyChange, path, site string, given map[string]any) error {
+	if err := change.site(a.settings.DataDir, path, site); err != nil {
+		return err
+	}
+	if err := a.settings.Save(given); err != nil {
+		return err
+	}
+	answer := configured{DataDir: a.settings.DataDir, Site: site, Changed: slices.Sorted(maps.Keys(given))}
+	if change.dekGiven {
+		answer.DEKFile = a.keepDEK(change.dek)
+	}
+	return a.showConfigured(answer)
 }
 
 // given are the settings that were given as flags now, as they go into config.toml.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 
@@ -31,9 +30,6 @@ func (a *app) keyChange() (keyChange, error) {
 		*to = s.Bytes
 		c.dekGiven = c.dekGiven || name == settings.DEK && s.FromFlag()
 	}
-	if c.newDEK != nil && (bytes.Equal(c.newDEK, c.newMaster) || bytes.Equal(c.newDEK, c.master) && c.newMaster == nil) {
-		return c, usageError("whoever finds the DEK must not have the master key", "master key and DEK would be the same")
-	}
 	return c, nil
 }
 
@@ -42,58 +38,17 @@ func (c keyChange) any() bool {
 	return c.master != nil || c.dekGiven || c.newMaster != nil || c.newDEK != nil
 }
 
-// changed names the secrets that are replaced.
-func (c keyChange) changed() (names []string) {
-	if c.newMaster != nil {
-		names = append(names, "master key")
+// check refuses secrets that were given as the present ones and are not. Those that are replaced were checked already.
+func (c keyChange) check(r *rotation) error {
+	if c.master != nil && r.master.New == nil {
+		if _, err := r.keys.OpenOperator(c.master); err != nil {
+			return run.KeyProblem(err)
+		}
 	}
-	if c.newDEK != nil {
-		names = append(names, "DEK")
-	}
-	return names
-}
-
-// toKeep is the DEK that `start` is to find from now on; nil: no change.
-func (c keyChange) toKeep() []byte {
-	switch {
-	case c.newDEK != nil:
-		return c.newDEK
-	case c.dekGiven:
-		return c.dek
-	}
-	return nil
-}
-
-// apply checks the secrets that were given and changes those for which there is a new one. Each change is atomic.
-func (c keyChange) apply(keys *keyring.Keyring) error {
-	if err := c.applyMaster(keys); err != nil {
-		return run.KeyProblem(err)
-	}
-	return run.KeyProblem(c.applyDEK(keys))
-}
-
-func (c keyChange) applyMaster(keys *keyring.Keyring) error {
-	switch {
-	case c.newMaster != nil && c.master == nil:
-		return usageError("give the present one with --master-key-file or EVENTFUL_MASTER_KEY", "a new master key needs the present one")
-	case c.newMaster != nil:
-		return keys.ChangeMasterKey(c.master, c.newMaster)
-	case c.master != nil:
-		_, err := keys.OpenOperator(c.master)
-		return err
-	}
-	return nil
-}
-
-func (c keyChange) applyDEK(keys *keyring.Keyring) error {
-	switch {
-	case c.newDEK != nil && c.dek == nil:
-		return usageError("give the present one with --dek-file or EVENTFUL_DEK", "a new DEK needs the present one")
-	case c.newDEK != nil:
-		return keys.ChangeDEK(c.dek, c.newDEK)
-	case c.dekGiven:
-		_, err := keys.Open(c.dek)
-		return err
+	if c.dekGiven && r.dek.New == nil {
+		if _, err := r.keys.Open(c.dek); err != nil {
+			return run.KeyProblem(err)
+		}
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (a *app) firstSecrets(generate bool) (master, dek []byte, answer configured
 
 // ask asks for a new secret twice on a terminal; elsewhere it is missing.
 func (a *app) ask(what, missing, name string) ([]byte, error) {
-	if !term.IsTerminal(int(a.in.Fd())) {
+	if !a.interactive() {
 		env := "EVENTFUL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 		return nil, usageError(fmt.Sprintf("set %s or %s_FILE, or let --generate make it", env, env), "%s", missing)
 	}
@@ -102,7 +102,7 @@ func (a *app) ask(what, missing, name string) ([]byte, error) {
 
 // askSecret reads one secret: from a terminal without echo, else from standard input. The hint is for where nothing stands there.
 func (a *app) askSecret(what, hint string) ([]byte, error) {
-	if term.IsTerminal(int(a.in.Fd())) {
+	if a.interactive() {
 		return a.prompt(what + ": ")
 	}
 	text, err := io.ReadAll(io.LimitReader(a.in, 64<<10))
@@ -114,6 +114,9 @@ func (a *app) askSecret(what, hint string) ([]byte, error) {
 	}
 	return text, nil
 }
+
+// interactive reports whether somebody can be asked.
+func (a *app) interactive() bool { return term.IsTerminal(int(a.in.Fd())) }
 
 func (a *app) prompt(text string) ([]byte, error) {
 	fmt.Fprint(a.errOut, text)

@@ -89,7 +89,7 @@ func (a *app) dek() ([]byte, error) {
 	if err := a.mustBeConfigured(); err != nil {
 		return nil, err
 	}
-	secret, err := a.settings.Secret(settings.DEK)
+	secret, err := run.DEK(a.settings)
 	if err != nil {
 		return nil, err
 	}

@@ -139,30 +139,45 @@ func (k *Keyring) OpenOperator(masterKey []byte) ([]byte, error) {
 	return seed, nil
 }
 
-// ChangeDEK seals the same secrets under another DEK and writes the file; a crash leaves the old file or the new one.
-func (k *Keyring) ChangeDEK(old, fresh []byte) error {
-	return k.change(&k.file.DEK, sealSecrets, old, fresh)
+// Renewal replaces a secret; without New nothing changes.
+type Renewal struct {
+	Old, New []byte
 }
 
-// ChangeMasterKey seals the operator's seed under another master key and writes the file; a crash leaves the old file or the new one.
-func (k *Keyring) ChangeMasterKey(old, fresh []byte) error {
-	return k.change(&k.file.Master, sealOperator, old, fresh)
-}
-
-func (k *Keyring) change(s *seal, name string, old, fresh []byte) error {
-	if err := CheckSecret(fresh); err != nil {
+// Renew seals the operator's seed under another master key, everything else under another DEK, or both, and writes the file once: a crash leaves the old
+// file or the new one. An old secret that does not open its seal gives ErrWrongKey, and nothing is written. Copies of the old file still open with
+// the old secrets.
+func (k *Keyring) Renew(master, dek Renewal) error {
+	before := k.file
+	for _, one := range []struct {
+		Renewal
+		seal *seal
+		name string
+	}{{master, &k.file.Master, sealOperator}, {dek, &k.file.DEK, sealSecrets}} {
+		if one.New == nil {
+			continue
+		}
+		if err := k.reseal(one.seal, one.name, one.Renewal); err != nil {
+			k.file = before
+			return err
+		}
+	}
+	if err := k.write(); err != nil {
+		k.file = before
 		return err
 	}
-	plain, err := k.open(*s, old, name)
+	return nil
+}
+
+func (k *Keyring) reseal(s *seal, name string, r Renewal) error {
+	if err := CheckSecret(r.New); err != nil {
+		return err
+	}
+	plain, err := k.open(*s, r.Old, name)
 	if err != nil {
 		return fmt.Errorf("open %s of %s: %w", name, k.path, err)
 	}
-	before := *s
-	*s = k.seal(fresh, before.KDF.cost(), name, plain)
-	if err := k.write(); err != nil {
-		*s = before
-		return err
-	}
+	*s = k.seal(r.New, s.KDF.cost(), name, plain)
 	return nil
 }
 

@@ -280,13 +280,13 @@ func TestChangedFiles(t *testing.T) {
 func TestChangeKeys(t *testing.T) {
 	path, k, want := create(t)
 	fresh, freshMaster := []byte("a fresh DEK for the ward"), []byte("a fresh master key, too")
-	if err := k.ChangeDEK(master, fresh); !errors.Is(err, keyring.ErrWrongKey) {
+	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: master, New: fresh}); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("got %v with the wrong old DEK, want ErrWrongKey", err)
 	}
-	if err := k.ChangeDEK(dek, []byte("short")); !errors.Is(err, keyring.ErrWeakSecret) {
+	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: dek, New: []byte("short")}); !errors.Is(err, keyring.ErrWeakSecret) {
 		t.Errorf("got %v with a short DEK, want ErrWeakSecret", err)
 	}
-	if err := errors.Join(k.ChangeDEK(dek, fresh), k.ChangeMasterKey(master, freshMaster)); err != nil {
+	if err := k.Renew(keyring.Renewal{Old: master, New: freshMaster}, keyring.Renewal{Old: dek, New: fresh}); err != nil {
 		t.Fatal(err)
 	}
 	k = load(t, path)
@@ -343,7 +343,7 @@ func TestDerivedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.ChangeDEK(dek, []byte("another data key of this test")); err != nil {
+	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: dek, New: []byte("another data key of this test")}); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := keyring.Load(path)

@@ -3,7 +3,9 @@ package run
 import (
 	"errors"
 	"io/fs"
+	"path/filepath"
 
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -25,4 +27,26 @@ func KeyProblem(err error) error {
 		return problem.New(problem.Invalid, "%v", err).WithHint("run eventful as the user who owns the data folder")
 	}
 	return err
+}
+
+// DEK finds the DEK as Config.Secret does. Where `config --rotate-dek` was cut short, the kept one may be the old one and the staged one the present:
+// then it is the one that opens the key file. The error is a *problem.Problem.
+func DEK(config *settings.Config) (settings.Secret, error) {
+	secret, err := config.Secret(settings.DEK)
+	if err != nil || secret.Bytes != nil && !secret.Kept() {
+		return secret, err
+	}
+	staged, err := config.StagedDEK()
+	if err != nil || staged == nil {
+		return secret, err
+	}
+	keys, err := keyring.Load(filepath.Join(config.DataDir, KeyFile))
+	if err != nil {
+		return secret, KeyProblem(err)
+	}
+	if _, err := keys.Open(staged); err == nil {
+		path, err := config.DEKPath()
+		return settings.Secret{Bytes: staged, Origin: "file " + path}, err
+	}
+	return secret, nil
 }

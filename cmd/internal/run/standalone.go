@@ -119,7 +119,7 @@ func openKeys(config *settings.Config) (*keyring.Keyring, *keyring.Secrets, erro
 		return nil, nil, problem.New(problem.NotFound, "there is no %s", filepath.Join(config.DataDir, KeyFile)).
 			WithHint("copy the one that `eventful config` made, or name another folder with --data-dir")
 	}
-	dek, err := config.Secret(settings.DEK)
+	dek, err := DEK(config)
 	if err != nil {
 		return nil, nil, err
 	}

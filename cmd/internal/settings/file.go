@@ -111,6 +111,11 @@ func replace(path string, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	return flush(dir)
+}
+
+// flush makes renames in a folder survive a power cut.
+func flush(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("flush %s: %w", dir, err)

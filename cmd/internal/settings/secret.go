@@ -56,6 +56,9 @@ func (s Secret) OnCommandLine() bool {
 	return strings.HasPrefix(s.Origin, "flag --") && !strings.HasSuffix(s.Origin, "-file")
 }
 
+// Kept reports whether the secret is the one that `config` keeps in the user's configuration folder.
+func (s Secret) Kept() bool { return strings.HasPrefix(s.Origin, "file ") }
+
 // FromFlag reports whether the secret was given by a flag, its value or its file.
 func (s Secret) FromFlag() bool { return strings.HasPrefix(s.Origin, "flag --") }
 
@@ -157,6 +160,61 @@ func (c *Config) StoreDEK(dek []byte) (path string, err error) {
 		return "", fmt.Errorf("store the DEK: %w", err)
 	}
 	return path, replace(path, append(bytes.Clone(dek), '\n'))
+}
+
+// stagedDEK is the name of a DEK that is about to replace the kept one, beside it.
+const stagedDEK = "dek.next"
+
+// StageDEK keeps a DEK beside the kept one, which stays as it is: until the key file is sealed under it, nobody knows which of the two opens it.
+func (c *Config) StageDEK(dek []byte) error {
+	path, err := c.stagedPath()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("store the new DEK: %w", err)
+	}
+	return replace(path, append(bytes.Clone(dek), '\n'))
+}
+
+// StagedDEK is what StageDEK kept and SettleDEK did not settle yet; nil if there is none.
+func (c *Config) StagedDEK() ([]byte, error) {
+	path, err := c.stagedPath()
+	if err != nil {
+		return nil, nil // no configuration folder: nothing was kept
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return ReadSecret(path)
+}
+
+// SettleDEK puts the staged DEK in the place of the kept one, at once and for good, and says where. It is no error if none is staged.
+func (c *Config) SettleDEK() (path string, err error) {
+	if path, err = c.DEKPath(); err != nil {
+		return "", err
+	}
+	staged := filepath.Join(filepath.Dir(path), stagedDEK)
+	if err := os.Rename(staged, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("keep the new DEK: %w", err)
+	}
+	return path, flush(filepath.Dir(path))
+}
+
+// KeepsDEK reports whether a DEK is kept, or staged.
+func (c *Config) KeepsDEK() bool {
+	path, err := c.DEKPath()
+	if err != nil {
+		return false
+	}
+	_, kept := os.Lstat(path)
+	_, staged := os.Lstat(filepath.Join(filepath.Dir(path), stagedDEK))
+	return kept == nil || staged == nil
+}
+
+func (c *Config) stagedPath() (string, error) {
+	path, err := c.DEKPath()
+	return filepath.Join(filepath.Dir(path), stagedDEK), err
 }
 
 // RemoveDEK forgets the stored DEK; it is no error if there is none.
