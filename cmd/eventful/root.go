@@ -92,6 +92,7 @@ func serverCommands(a *app) []*cobra.Command {
 		newStatusCommand(a),
 		newLogsCommand(a),
 		newDoctorCommand(a),
+		newReencryptCommand(a),
 		newDestroyCommand(a),
 		newVersionCommand(a),
 	}

@@ -169,6 +169,28 @@ func (k *Keyring) Renew(master, dek Renewal) error {
 	return nil
 }
 
+// CopyWithNewKeys writes a key file for the same site to path, which must not exist: the same operator, accounts and SessionKey, sealed under the same master
+// key and DEK, and fresh keys for what they alone encrypt, the JetStream store, writer states and index. SessionKey stays: names and values that derive from
+// it lie in streams and cannot all be made anew.
+func (k *Keyring) CopyWithNewKeys(path string, dek []byte) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("create key file %s: %w", path, os.ErrExist)
+	}
+	secrets, err := k.Open(dek)
+	if err != nil {
+		return err
+	}
+	fresh := newSecrets()
+	secrets.JetStreamKey, secrets.StateKey, secrets.IndexKey = fresh.JetStreamKey, fresh.StateKey, fresh.IndexKey
+	plain, err := secrets.encode()
+	if err != nil {
+		return err
+	}
+	c := &Keyring{path: path, file: k.file}
+	c.file.DEK = c.seal(dek, k.file.DEK.KDF.cost(), sealSecrets, plain)
+	return c.write()
+}
+
 func (k *Keyring) reseal(s *seal, name string, r Renewal) error {
 	if err := CheckSecret(r.New); err != nil {
 		return err

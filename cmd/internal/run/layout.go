@@ -18,7 +18,7 @@ const (
 
 // Contents lists everything that EventfulDB itself puts into a data folder, except config.toml; `destroy` removes that and nothing else.
 func Contents() []string {
-	return []string{infoFile, pidFile, storeDir, resolverDir, stateDir, indexDir, logFile, oldLogFile, KeyFile, lockFile}
+	return []string{infoFile, pidFile, movedFile, storeDir, resolverDir, stateDir, indexDir, logFile, oldLogFile, KeyFile, lockFile}
 }
 
 // StateDir is where the writer keeps its state of a log.
@@ -38,3 +38,9 @@ func Started(dir string) bool { return exists(filepath.Join(dir, storeDir)) }
 
 // LogPath is the file that a server on this data folder logs to.
 func LogPath(dir string) string { return filepath.Join(dir, logFile) }
+
+// StoreDir is where the logs lie.
+func StoreDir(dir string) string { return filepath.Join(dir, storeDir) }
+
+// AccountsDir is where the NATS server keeps its account JWTs.
+func AccountsDir(dir string) string { return filepath.Join(dir, resolverDir) }

@@ -44,7 +44,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return problem.New(problem.NotFound, "%s is not configured", s.DataDir).
 			WithHint("run `eventful config` first, or name the right folder with --data-dir")
 	}
-	if err := roomToStart(s.DataDir); err != nil {
+	if err := errors.Join(checkMoved(s.DataDir), roomToStart(s.DataDir)); err != nil {
 		return err
 	}
 	lock, err := Acquire(s.DataDir)

@@ -129,6 +129,13 @@ func Folder(flags *pflag.FlagSet) (*Config, error) {
 	return c, nil
 }
 
+// For is the same for another data folder, whose config.toml is not read.
+func (c *Config) For(dir string) *Config {
+	other := *c
+	other.DataDir = dir
+	return &other
+}
+
 // HasFile reports whether the data folder has a config.toml, whatever stands in it.
 func (c *Config) HasFile() bool {
 	_, err := os.Lstat(c.Path())
