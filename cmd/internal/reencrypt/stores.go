@@ -33,6 +33,8 @@ type store struct {
 // accounts are those that have streams.
 func accounts() []keyring.Account { return []keyring.Account{keyring.LOG, keyring.APP} }
 
+// open starts a server on a store. One that is being made is not flushed message by message, which would take as long as writing it did: all of it is flushed
+// when it is whole (settle), and read back before.
 func (c Config) open(ctx context.Context, dir, keyFile string) (s *store, err error) {
 	keys, err := keyring.Load(filepath.Join(dir, keyFile))
 	if err != nil {
@@ -45,6 +47,7 @@ func (c Config) open(ctx context.Context, dir, keyFile string) (s *store, err er
 	s = &store{site: keys.Site(), conn: map[keyring.Account]*nats.Conn{}, js: map[keyring.Account]jetstream.JetStream{}}
 	s.node, err = node.Start(ctx, node.Config{
 		StoreDir: run.StoreDir(dir), ResolverDir: run.AccountsDir(dir), Host: "127.0.0.1", Keyring: keys, Secrets: secrets, Log: c.Log.With().Str("folder", dir).Logger(),
+		NoSync: keyFile == copyingKeys,
 	})
 	if err != nil {
 		return nil, err
