@@ -93,6 +93,7 @@ func serverCommands(a *app) []*cobra.Command {
 		newLogsCommand(a),
 		newDoctorCommand(a),
 		newReencryptCommand(a),
+		newCredsCommand(a),
 		newDestroyCommand(a),
 		newVersionCommand(a),
 	}

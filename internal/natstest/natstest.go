@@ -157,6 +157,9 @@ func (c *Cluster) Kill(i int) {
 	n.process = nil
 }
 
+// Dir is the folder of a server; the file log in it is what it logged.
+func (c *Cluster) Dir(i int) string { return c.nodes[i].Dir }
+
 // Size is the number of servers, running or not.
 func (c *Cluster) Size() int { return len(c.nodes) }
 

@@ -135,3 +135,10 @@ func (c *Client) act(ctx context.Context, noun, verb string, body, into any) err
 	}
 	return decodeInto(into, m, err)
 }
+
+// CredentialRecord records a break-glass credential, the JWT of a NATS user that the site's own keys signed, before it is handed out.
+func (c *Client) CredentialRecord(ctx context.Context, userJWT string) error {
+	return c.act(ctx, "credential", "record", struct {
+		User string `json:"user"`
+	}{userJWT}, nil)
+}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/jwt/v2"
@@ -119,7 +120,7 @@ func TestLocalUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := jwt.Permissions{Pub: jwt.Permission{Allow: []string{"adm.key.account", "adm.key.add", "adm.key.show", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.server.status"}},
+	want := jwt.Permissions{Pub: jwt.Permission{Allow: []string{"adm.key.account", "adm.key.add", "adm.key.show", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.credential.record", "adm.server.status"}},
 		Sub: jwt.Permission{Allow: []string{"_INBOX." + user.Subject + ".>"}}}
 	if diff := cmp.Diff(want, user.Permissions); diff != "" || !user.BearerToken {
 		t.Errorf("bearer %v, permissions (-want +got):\n%s", user.BearerToken, diff)
@@ -367,5 +368,64 @@ func TestDerivedKeys(t *testing.T) {
 			t.Errorf("%q: got the same key as for %q", purpose, other)
 		}
 		seen[first] = purpose
+	}
+}
+
+// TestRightsUser: a user has what it is given and its own inboxes; one that is given nothing to publish may publish nothing.
+func TestRightsUser(t *testing.T) {
+	_, _, s := create(t)
+	until := time.Now().Add(time.Hour).Truncate(time.Second)
+	text, seed, err := s.RightsUser(keyring.LOG, "reader", keyring.Rights{Publish: []string{"a.>"}, Deny: []string{"a.b"}, Subscribe: []string{"c"}}, until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := jwt.DecodeUserClaims(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := "_INBOX." + claims.Subject + ".>"
+	want := jwt.Permissions{Pub: jwt.Permission{Allow: []string{"a.>"}, Deny: []string{"a.b"}}, Sub: jwt.Permission{Allow: []string{own, "c"}}}
+	if diff := cmp.Diff(want, claims.Permissions); diff != "" || claims.Expires != until.Unix() || claims.BearerToken || len(seed) == 0 {
+		t.Errorf("expires %d, bearer %v, permissions (-want +got):\n%s", claims.Expires, claims.BearerToken, diff)
+	}
+	text, _, err = s.RightsUser(keyring.APP, "nobody", keyring.Rights{}, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims, err = jwt.DecodeUserClaims(text); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(jwt.StringList{">"}, claims.Pub.Deny); diff != "" || claims.Expires != 0 {
+		t.Errorf("expires %d, may not publish (-want +got):\n%s", claims.Expires, diff)
+	}
+}
+
+// TestCopyWithNewKeys: another store's keys, the same site.
+func TestCopyWithNewKeys(t *testing.T) {
+	path, k, s := create(t)
+	other := filepath.Join(filepath.Dir(path), "other.json")
+	if err := k.CopyWithNewKeys(other, master); !errors.Is(err, keyring.ErrWrongKey) {
+		t.Errorf("with another DEK: got %v, want %v", err, keyring.ErrWrongKey)
+	}
+	if err := k.CopyWithNewKeys(other, dek); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.CopyWithNewKeys(other, dek); !errors.Is(err, os.ErrExist) {
+		t.Errorf("over a file: got %v, want %v", err, os.ErrExist)
+	}
+	copied := load(t, other)
+	got, err := copied.Open(dek)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.JetStreamKey == s.JetStreamKey || got.StateKey == s.StateKey || got.IndexKey == s.IndexKey {
+		t.Error("a key of what is stored is the old one")
+	}
+	got.JetStreamKey, got.StateKey, got.IndexKey = s.JetStreamKey, s.StateKey, s.IndexKey
+	if diff := cmp.Diff(s, got); diff != "" {
+		t.Errorf("what stays (-old +new):\n%s", diff)
+	}
+	if _, err := copied.OpenOperator(master); err != nil || copied.OperatorJWT() != k.OperatorJWT() {
+		t.Errorf("the operator: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -61,12 +62,30 @@ func (s *Secrets) EngineUser(account Account, name string) (userJWT string, seed
 	return s.user(account, name, func(*jwt.UserClaims) {})
 }
 
+// Rights are the subjects that a user may publish and subscribe to, besides its own inboxes; a deny goes before an allow.
+type Rights struct{ Publish, Deny, Subscribe []string }
+
+// RightsUser makes a user with these rights in an account. Expires is when it ends; the zero time: never. It may subscribe to
+// `_INBOX.<its public key>.>` besides, so its connection must have that as its inbox prefix.
+func (s *Secrets) RightsUser(account Account, name string, r Rights, expires time.Time) (userJWT string, seed []byte, err error) {
+	return s.user(account, name, func(c *jwt.UserClaims) {
+		c.Pub.Allow, c.Pub.Deny = r.Publish, r.Deny
+		c.Sub.Allow = append([]string{"_INBOX." + c.Subject + ".>"}, r.Subscribe...)
+		if len(r.Publish) == 0 {
+			c.Pub.Deny = []string{">"} // an empty list would allow everything
+		}
+		if !expires.IsZero() {
+			c.Expires = expires.Unix()
+		}
+	})
+}
+
 // LocalUser makes the credential that `start` leaves in run.json: a bearer user of APP that may ask for the account, send the acts on auth keys and tokens that
-// the operator must have signed, and ask for the status. It has no expiry.
+// the operator must have signed, record a credential that the site's keys signed, and ask for the status. It has no expiry.
 func (s *Secrets) LocalUser() (userJWT string, seed []byte, err error) {
 	return s.user(APP, "local", func(c *jwt.UserClaims) {
 		c.BearerToken = true
-		c.Pub.Allow = []string{"adm.key.account", "adm.key.add", "adm.key.show", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.server.status"}
+		c.Pub.Allow = []string{"adm.key.account", "adm.key.add", "adm.key.show", "adm.key.update", "adm.key.revoke", "adm.token.revoke", "adm.credential.record", "adm.server.status"}
 		c.Sub.Allow = []string{"_INBOX." + c.Subject + ".>"}
 	})
 }

@@ -43,7 +43,11 @@ type Config struct {
 	Operators   []string                              // public keys that may sign it; the first is the operator's identity, which the master key opens
 	Status      func(context.Context) any             // what adm.server.status answers
 	Concurrency int                                   // queries and acts at once; default 64
-	Log         zerolog.Logger
+
+	// Credential checks a break-glass credential, the JWT of a NATS user, that is to be recorded; nil: none is here.
+	Credential func(userJWT string) (writer.Credential, *problem.Problem)
+
+	Log zerolog.Logger
 }
 
 // API is the open doors.

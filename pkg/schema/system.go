@@ -4,17 +4,18 @@ import "github.com/eventfuldb/eventful/pkg/event"
 
 // Types of the system log (docs/spec/commands.md, section 9).
 const (
-	SystemSchema = "eventful-schema" // id: the aggregate type
-	SystemKey    = "eventful-key"    // id: public key
-	SystemToken  = "eventful-token"  // id: token id
-	SystemImport = "eventful-import" // id: file digest
-	SystemBudget = "eventful-budget" // id: log, "/", token id; in the log that it names
-	SystemFreeze = "eventful-freeze" // id: log; in the log that it names
+	SystemSchema     = "eventful-schema"     // id: the aggregate type
+	SystemKey        = "eventful-key"        // id: public key
+	SystemToken      = "eventful-token"      // id: token id
+	SystemImport     = "eventful-import"     // id: file digest
+	SystemCredential = "eventful-credential" // id: public key of a NATS user
+	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
+	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 )
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import (in the system log), eventful-budget or eventful-freeze (in each log):
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential (in the system log), eventful-budget or eventful-freeze (in each log):
 // version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
@@ -56,6 +57,10 @@ func systemDefinitions() []Definition {
 		{Aggregate: SystemFreeze, Fields: map[string]Field{"epoch": whole, "version": whole}, Events: map[string]Event{
 			"log-frozen": required("epoch", "type", "version"),
 			"log-thawed": required("epoch", "type", "version"),
+		}},
+		{Aggregate: SystemCredential, Fields: map[string]Field{"expires": whole}, Events: map[string]Event{
+			"credential-issued": required("role", "issuer", "expires"),
+			"credential-used":   required("role", "host").with("client"),
 		}},
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
 			"rows-done": required("aggregate", "ranges", "rows"),

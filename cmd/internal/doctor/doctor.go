@@ -12,10 +12,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // Outcome is what became of a check.
@@ -124,11 +126,15 @@ func Examine(ctx context.Context, c Config) []Result {
 // online asks servers, logs and engines.
 func (x *examination) online(ctx context.Context) {
 	connect := func(account keyring.Account) (*nats.Conn, error) {
-		userJWT, seed, err := x.Secrets.EngineUser(account, "doctor")
+		userJWT, seed, err := node.RoleUser(x.Keys.Site(), x.Secrets, account, "doctor", time.Time{}, streams.RoleObserver)
 		if err != nil {
 			return nil, err
 		}
-		return nats.Connect(x.URL, append(jetlog.ConnectOptions(), nats.Name("eventful doctor"), nats.UserJWTAndSeed(userJWT, string(seed)))...)
+		credentials, err := node.Credentials(userJWT, seed)
+		if err != nil {
+			return nil, err
+		}
+		return nats.Connect(x.URL, append(append(jetlog.ConnectOptions(), nats.Name("eventful doctor")), credentials...)...)
 	}
 	const remedy = "are the servers up, and do they trust this site's operator? `eventful logs` shows what an embedded one says; " +
 		"`eventful config show --nats` prints what outside ones must know"

@@ -18,6 +18,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/writer"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 const (
@@ -65,6 +66,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		if api.Writer, err = e.writer(c, api.Projector, guard, m); err != nil {
 			return nil, nil, err
 		}
+		api.Credential = e.checkCredential
 		if err := e.keeps(ctx, c, &api); err != nil {
 			return nil, nil, err
 		}
@@ -79,6 +81,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	if w := api.Writer; w != nil {
 		engines = append(engines, engine{"writer", w.Run, w.Ready()}) // it ends before the doors: what it holds when it hands a log over goes out by them
 		engines = append(engines, engine{"account", app.run, app.brought})
+		engines = append(engines, engine{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()})
 		engines = append(engines, engine{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()})
 	}
 	if api.Inbox != nil {
@@ -128,25 +131,41 @@ type connections struct {
 	recent                     *jetlog.Recent
 }
 
+// Connect opens a connection in an account with the rights of some roles, and no others.
+type Connect func(account keyring.Account, roles []streams.Role, options ...nats.Option) (*nats.Conn, error)
+
+// roles are those of the engines in this process, for connections that they share.
+func (e Engines) roles() (all []streams.Role) {
+	if e.Writer {
+		all = append(all, streams.RoleWriter)
+	}
+	if e.Projector {
+		all = append(all, streams.RoleProjector)
+	}
+	return all
+}
+
 func (c *connections) open(e Engines) (err error) {
+	writer, projector := []streams.Role{streams.RoleWriter}, []streams.Role{streams.RoleProjector}
 	for _, one := range []struct {
 		to      **nats.Conn
 		account keyring.Account
+		roles   []streams.Role
 		wanted  bool
 		options []nats.Option
 	}{
-		{&c.writing, keyring.LOG, e.Writer, jetlog.ConnectOptions()},
-		{&c.sharing, keyring.LOG, e.Writer, jetlog.ConnectOptions()},
-		{&c.reading, keyring.LOG, e.Projector, jetlog.ConnectOptions()},
-		{&c.keeping, keyring.LOG, e.Writer, jetlog.ConnectOptions()},
-		{&c.inbox, keyring.APP, e.Writer, jetlog.ConnectOptions()},
-		{&c.app, keyring.APP, true, []nats.Option{nats.MaxReconnects(-1)}},
-		{&c.sys, keyring.SYS, true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
+		{&c.writing, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
+		{&c.sharing, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
+		{&c.reading, keyring.LOG, projector, e.Projector, jetlog.ConnectOptions()},
+		{&c.keeping, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
+		{&c.inbox, keyring.APP, writer, e.Writer, jetlog.ConnectOptions()},
+		{&c.app, keyring.APP, e.roles(), true, []nats.Option{nats.MaxReconnects(-1)}},
+		{&c.sys, keyring.SYS, e.roles(), true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
 	} {
 		if !one.wanted {
 			continue
 		}
-		if *one.to, err = e.Connect(one.account, one.options...); err != nil {
+		if *one.to, err = e.Connect(one.account, one.roles, one.options...); err != nil {
 			return fmt.Errorf("connect in account %s: %w", one.account, err)
 		}
 	}

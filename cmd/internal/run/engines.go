@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
@@ -23,21 +22,21 @@ import (
 // Engines are the engines of one site in this process, on connections in its accounts: those of the node in the same process, or of any NATS cluster.
 type Engines struct {
 	Site            string
-	Dir             string                                                    // folder that holds the folders of writer states and index; both can be rebuilt
-	Secrets         *keyring.Secrets                                          // encrypt them
-	Connect         func(keyring.Account, ...nats.Option) (*nats.Conn, error) // with all rights in that account
-	Operators       []string                                                  // public keys that may sign the account APP
-	Confirmed       func() error                                              // makes an updated account durable before anybody is told
-	Writer          bool                                                      // run the writer
-	Projector       bool                                                      // run the projector
-	Replicas        int                                                       // of the streams that the writer makes: 1, 3 or 5; 0: 1
-	MemoryThreshold int                                                       // decoded events that the projector keeps in memory
-	UnsafeNoSync    bool                                                      // accept servers that do not flush each write
-	Limits          space.Limits                                              // of free space, below which nothing is written
-	LogDir          string                                                    // where the logs lie; empty: on other machines, whose servers are asked
-	Fault           func() error                                              // why the logs cannot be written though there is room; nil: unknown here
-	Guarded         func(*space.Watcher)                                      // default none: gets the guard of the writer before anything is started
-	Written         func(*writer.Writer)                                      // default none: gets the writer before anything is started
+	Dir             string               // folder that holds the folders of writer states and index; both can be rebuilt
+	Secrets         *keyring.Secrets     // encrypt them
+	Connect         Connect              // connects each engine with its own rights
+	Operators       []string             // public keys that may sign the account APP
+	Confirmed       func() error         // makes an updated account durable before anybody is told
+	Writer          bool                 // run the writer
+	Projector       bool                 // run the projector
+	Replicas        int                  // of the streams that the writer makes: 1, 3 or 5; 0: 1
+	MemoryThreshold int                  // decoded events that the projector keeps in memory
+	UnsafeNoSync    bool                 // accept servers that do not flush each write
+	Limits          space.Limits         // of free space, below which nothing is written
+	LogDir          string               // where the logs lie; empty: on other machines, whose servers are asked
+	Fault           func() error         // why the logs cannot be written though there is room; nil: unknown here
+	Guarded         func(*space.Watcher) // default none: gets the guard of the writer before anything is started
+	Written         func(*writer.Writer) // default none: gets the writer before anything is started
 	Log             zerolog.Logger
 	Metrics         prometheus.Registerer
 }

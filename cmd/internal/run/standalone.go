@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -20,10 +21,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/internal/heap"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // Standalone is a program that runs engines against any NATS cluster, instead of the one in `eventful start`.
@@ -73,7 +76,7 @@ func standaloneFlags(cmd *cobra.Command) {
 	flags.String("data-dir", "./.eventful", "`folder` of keys.json and of the engine's state")
 	flags.String("nats-url", "nats://127.0.0.1:4222", "`url` of the NATS servers, separated by commas")
 	for _, account := range []string{"log", "app", "sys"} {
-		flags.String(account+"-creds", "", "credentials `file` of a user with all rights in that account; made from keys.json if not given")
+		flags.String(account+"-creds", "", "credentials `file` of this role in that account, as `eventful creds` makes it; made from keys.json if not given")
 	}
 	flags.String("dek", "", "the DEK; others can see it here, so give --dek-file or EVENTFUL_DEK instead")
 	flags.String("dek-file", "", "`file` that holds the DEK; - is standard input")
@@ -177,13 +180,13 @@ type outside struct {
 	name    string
 }
 
-func (o outside) connect(account keyring.Account, options ...nats.Option) (*nats.Conn, error) {
-	credentials, err := o.credentials(account)
+func (o outside) connect(account keyring.Account, roles []streams.Role, options ...nats.Option) (*nats.Conn, error) {
+	credentials, err := o.credentials(account, roles)
 	if err != nil {
 		return nil, err
 	}
 	url := o.config.Text("nats-url")
-	nc, err := nats.Connect(url, append([]nats.Option{nats.Name(o.name), credentials}, options...)...)
+	nc, err := nats.Connect(url, append(append(credentials, nats.Name(o.name)), options...)...)
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, "connect to %s in account %s: %v", url, account, err).
 			WithHint("--nats-url names the servers; they must trust the site's operator and hold its accounts")
@@ -192,12 +195,15 @@ func (o outside) connect(account keyring.Account, options ...nats.Option) (*nats
 }
 
 // credentials are those of the file for the account, which must belong to the account of that name in keys.json, or a user made from keys.json.
-func (o outside) credentials(account keyring.Account) (nats.Option, error) {
+func (o outside) credentials(account keyring.Account, roles []streams.Role) ([]nats.Option, error) {
 	flag := map[keyring.Account]string{keyring.LOG: "log-creds", keyring.APP: "app-creds", keyring.SYS: "sys-creds"}[account]
 	path := o.config.Text(flag)
 	if path == "" {
-		userJWT, seed, err := o.secrets.EngineUser(account, o.name)
-		return nats.UserJWTAndSeed(userJWT, string(seed)), err
+		userJWT, seed, err := node.RoleUser(o.keys.Site(), o.secrets, account, o.name, time.Time{}, roles...)
+		if err != nil {
+			return nil, err
+		}
+		return node.Credentials(userJWT, seed)
 	}
 	text, err := settings.ReadSecret(path)
 	if err != nil {
@@ -215,7 +221,8 @@ func (o outside) credentials(account keyring.Account) (nats.Option, error) {
 		return nil, problem.New(problem.Invalid, "--%s: %s is of account %s, and the site's account %s is %s", flag, path, owner, account, o.keys.AccountID(account)).
 			WithHint("every account has a file of its own; keys.json says which account is which")
 	}
-	return nats.UserCredentials(path), nil
+	inboxes, err := node.OwnInboxes(userJWT)
+	return []nats.Option{nats.UserCredentials(path), inboxes}, err
 }
 
 // complain prints the error as every program of EventfulDB does.

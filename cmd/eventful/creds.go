@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/cmd/internal/node"
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// breakGlassTime is how long a break-glass credential lives unless --expiration says otherwise.
+const breakGlassTime = time.Hour
+
+// credsFlags are those of creds.
+type credsFlags struct {
+	out        string
+	expiration uint64
+	unrecorded bool
+}
+
+// madeCreds is what creds prints.
+type madeCreds struct {
+	Role    string     `json:"role"`
+	Files   []string   `json:"files"`
+	Expires *time.Time `json:"expires,omitempty"`
+}
+
+const credsHelp = `Write NATS credentials of a role, one file for each account in which it has business: ROLE-log.creds, ROLE-app.creds, ROLE-sys.creds.
+An engine takes them with --log-creds, --app-creds and --sys-creds; docs/deploy-security.md says what each may, and why.
+
+  writer, projector, plugin-runner, archiver    the engines
+  client                                        a service that sends commands and queries, each with a token
+  observer                                      looks at settings and servers, and at the newest block of a log
+  break-glass                                   everything in the account of the logs, for an hour (--expiration, at most a day); recorded in the system log,
+                                                and so is each connection with it`
+
+func newCredsCommand(a *app) *cobra.Command {
+	var roles []string
+	for _, r := range streams.Roles() {
+		roles = append(roles, string(r))
+	}
+	cmd := &cobra.Command{Use: "creds ROLE", Short: "Write NATS credentials of a role, for outside clusters", Long: credsHelp, Args: cobra.ExactArgs(1), ValidArgs: roles}
+	var f credsFlags
+	cmd.Flags().StringVar(&f.out, "out", ".", "`folder` of the files; made with mode 0700")
+	cmd.Flags().Uint64Var(&f.expiration, "expiration", 0, "`seconds` that they are valid; 0: for ever, or an hour for break-glass")
+	cmd.Flags().BoolVar(&f.unrecorded, "unrecorded", false, "break-glass: go on although no writer can record it")
+	secretFlags(cmd, settings.DEK)
+	timeoutFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return a.creds(cmd, streams.Role(args[0]), f) }
+	return cmd
+}
+
+func (a *app) creds(cmd *cobra.Command, role streams.Role, f credsFlags) error {
+	expires, err := f.expires(role)
+	if err != nil {
+		return err
+	}
+	keys, secrets, err := a.openKeys()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.out, 0o700); err != nil {
+		return problem.New(problem.Invalid, "the folder of the credentials cannot be made: %v", err).WithHint("name another one with --out")
+	}
+	answer := madeCreds{Role: string(role), Files: []string{}}
+	pairs := []string{"role", answer.Role}
+	in := streams.Installation{Site: keys.Site(), LOG: keys.AccountID(keyring.LOG), APP: keys.AccountID(keyring.APP)}
+	for _, account := range []keyring.Account{keyring.LOG, keyring.APP, keyring.SYS} {
+		p, err := streams.RolePermissions(in, string(account), role)
+		if err != nil {
+			return usageError("eventful creds --help lists the roles", "%v", err)
+		}
+		if p.Empty() {
+			continue
+		}
+		text, seed, err := node.RoleUser(keys.Site(), secrets, account, string(role), expires, role)
+		if err != nil {
+			return err
+		}
+		if role == streams.RoleBreakGlass {
+			if err := a.record(cmd, text, f.unrecorded); err != nil {
+				return err
+			}
+		}
+		path := filepath.Join(f.out, string(role)+"-"+strings.ToLower(string(account))+".creds")
+		if err := putCreds(path, text, seed); err != nil {
+			return err
+		}
+		answer.Files = append(answer.Files, path)
+		pairs = append(pairs, "account "+string(account), path)
+	}
+	if !expires.IsZero() {
+		answer.Expires = &expires
+		pairs = append(pairs, "expires", expires.Format(time.RFC3339))
+	}
+	return a.show(answer, pairs...)
+}
+
+// expires is when credentials end; the zero time: never.
+func (f credsFlags) expires(role streams.Role) (time.Time, error) {
+	lives := time.Duration(min(f.expiration, maxExpiration)) * time.Second
+	switch {
+	case role == streams.RoleBreakGlass && lives == 0:
+		lives = breakGlassTime
+	case role == streams.RoleBreakGlass && lives > run.MaxBreakGlass:
+		return time.Time{}, usageError("give 86400 or less, and make another one when it has ended", "--expiration=%d is longer than a day", f.expiration)
+	case role != streams.RoleBreakGlass && f.unrecorded:
+		return time.Time{}, usageError("leave it out", "--unrecorded is about break-glass credentials")
+	case lives == 0:
+		return time.Time{}, nil
+	}
+	return time.Now().Add(lives).UTC().Truncate(time.Second), nil
+}
+
+// record puts the credential into the system log before anybody has it. A crash behind that leaves a record of one that nobody holds.
+func (a *app) record(cmd *cobra.Command, userJWT string, unrecorded bool) error {
+	err := a.recordCredential(cmd, userJWT)
+	if err == nil || !unrecorded {
+		return withHint(err, "the writer must record it first; --unrecorded goes on without, and its use is recorded once a writer runs and hears of it")
+	}
+	a.warn("the credential is not recorded: %v", err)
+	return nil
+}
+
+func (a *app) recordCredential(cmd *cobra.Command, userJWT string) error {
+	credential, err := a.keyCredential()
+	if err != nil {
+		return err
+	}
+	c, err := a.dial(cmd, client.Static(credential))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.CredentialRecord(cmd.Context(), userJWT)
+}
+
+// putCreds writes a credentials file that is not there yet.
+func putCreds(path, userJWT string, seed []byte) error {
+	text, err := jwt.FormatUserConfig(userJWT, seed)
+	if err != nil {
+		return fmt.Errorf("write credentials: %w", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return problem.New(problem.Conflict, "%s is there already", path).WithHint("remove it, or name another folder with --out")
+	}
+	return putSecret(path, text)
+}

@@ -1,0 +1,430 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/internal/natstest"
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// rolesSite is a site on a stock nats-server that writes every message's subject to its log, with the real engines on credentials of `eventful creds`.
+func rolesSite(t *testing.T) *cluster {
+	t.Helper()
+	s := configuredSite(t)
+	conf, err := os.ReadFile("../../../deploy/nats.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := s.must("config", "show", "--nats")
+	c := &cluster{site: s, nats: natstest.Start(t, 1, func(n natstest.Node) string {
+		return nodeConfig(t, n, string(conf), keys) + "\ntrace: true\n"
+	})}
+	s.server = c.nats.URLs("", "")
+	s.env = append(s.env, "EVENTFUL_SERVER="+s.server)
+	for _, role := range streams.Roles() {
+		if role != streams.RoleBreakGlass {
+			s.must("creds", string(role), "--out="+s.credsDir())
+		}
+	}
+	for _, name := range []string{"writer", "second"} {
+		c.engine("writer", name, s.engineCreds("writer")...)
+	}
+	c.engine("projector", "projector", s.engineCreds("projector")...)
+	schema := filepath.Join(s.root, "schema.yaml")
+	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.introduce(schema)
+	t.Cleanup(func() { c.must("aggregate:verify", "--all") })
+	return c
+}
+
+func (s *site) credsDir() string { return filepath.Join(s.root, "creds") }
+
+func (s *site) creds(role streams.Role, account string) string {
+	return filepath.Join(s.credsDir(), string(role)+"-"+strings.ToLower(account)+".creds")
+}
+
+func (s *site) engineCreds(role streams.Role) (flags []string) {
+	for _, account := range []string{"log", "app", "sys"} {
+		flags = append(flags, "--"+account+"-creds="+s.creds(role, account))
+	}
+	return flags
+}
+
+// userOf is the public key of a role's credential.
+func (s *site) userOf(role streams.Role, account string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(s.creds(role, account))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	userJWT, err := jwt.ParseDecoratedJWT(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	claims, err := jwt.DecodeUserClaims(userJWT)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return claims.Subject
+}
+
+// dialAs connects a stock client as a role.
+func (s *site) dialAs(role streams.Role, account string) *nats.Conn {
+	s.t.Helper()
+	nc, err := nats.Connect(s.server, nats.UserCredentials(s.creds(role, account)), nats.CustomInboxPrefix(streams.InboxPrefix(s.userOf(role, account))),
+		nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(nc.Close)
+	return nc
+}
+
+// TestEnginesNeedTheirPermissions runs real engines with the credentials that `eventful creds` writes, through everything that they do. The server refuses them nothing, and
+// each permission is used: what nobody uses is not granted.
+func TestEnginesNeedTheirPermissions(t *testing.T) {
+	t.Parallel()
+	c := rolesSite(t)
+	c.must("event:add", "patient/crp", "--id=A", "--crp=1")
+	c.must("aggregate:apply", "patient/crp", "--id=B", "--crp=2")
+	c.must("aggregate:commit")
+	for _, id := range []string{"W1", "W2"} {
+		c.must("event:add", "ward/note", "--id="+id, "--text=x", "--expected-version=9", "--inbox")
+	}
+	until(t, "the inbox refused both", func() bool { return strings.Count(c.refusals(), "\n") == 2 })
+	c.must("inbox:retry", "1")
+	until(t, "it is refused again", func() bool { return strings.Count(c.refusals(), "\n") == 2 })
+	c.must("inbox:purge", "--all")
+	until(t, "the index has it", func() bool { return c.run("aggregate:get", "patient/A").status == 0 })
+	c.must("aggregate:verify", "--all")
+	c.must("writer:resign", "patient", "--account="+c.account)
+	c.must("doctor")
+
+	text, err := os.ReadFile(filepath.Join(c.nats.Dir(0), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "ermissions Violation") || strings.Contains(line, "Violation - ") {
+			t.Errorf("refused: %s", line)
+		}
+	}
+	in := c.installation()
+	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleObserver} {
+		for account, id := range map[string]string{streams.AccountLOG: in.LOG, streams.AccountAPP: in.APP, streams.AccountSYS: ""} {
+			used := subjectsUsed(string(text), role, id)
+			p, err := streams.RolePermissions(in, account, role)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for verb, all := range map[string][]streams.Permission{"PUB": p.Publish, "SUB": p.Subscribe} {
+				for _, one := range all {
+					if !used.any(verb, one.Subject) && !slices.Contains(seldom(in.Site), one.Subject) {
+						t.Errorf("%s in %s: %s %s is granted, and nobody used it", role, account, verb, one.Subject)
+					}
+				}
+			}
+		}
+	}
+}
+
+// seldom is what the run above does not come to.
+func seldom(site string) []string {
+	return []string{
+		"adm.>",                                                                // an act that comes in the moment of a hand-over
+		"$JS.API.STREAM.NAMES",                                                 // of a writer: one that lists logs is a projector
+		"$JS.API.STREAM.MSG.GET.*",                                             // a replica lacks a block, and the leader is asked
+		"$JS.API.STREAM.MSG.GET.CMD_INBOX",                                     // a refused command that is larger than a message
+		"$JS.API.CONSUMER.DELETE.CMD_INBOX.*",                                  // another process empties the inbox from now on
+		"$KV.KEYS_" + site + ".>", "$JS.API.STREAM.MSG.DELETE.KV_KEYS_" + site, // encrypted fields
+	}
+}
+
+// usage is which subjects clients published to and subscribed to.
+type usage map[string]map[string]bool
+
+// subjectsUsed reads a server's trace: what connections of a role, by their names, used in an account (empty: any).
+func subjectsUsed(log string, role streams.Role, account string) usage {
+	name := map[streams.Role]string{streams.RoleObserver: "eventful doctor"}[role]
+	if name == "" {
+		name = string(role)
+	}
+	line := regexp.MustCompile(`:` + name + `" - "(\w+)/.*<<- \[H?(PUB|SUB) (\S+)`)
+	u := usage{"PUB": {}, "SUB": {}}
+	for _, m := range line.FindAllStringSubmatch(log, -1) {
+		if account == "" || m[1] == account {
+			u[m[2]][strings.TrimSuffix(m[3], "]")] = true
+		}
+	}
+	return u
+}
+
+func (u usage) any(verb, pattern string) bool {
+	for subject := range u[verb] {
+		if matches(pattern, subject) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches is NATS's own rule.
+func matches(pattern, subject string) bool {
+	p, s := strings.Split(pattern, "."), strings.Split(subject, ".")
+	for i, token := range p {
+		if token == ">" {
+			return len(s) > i
+		}
+		if i >= len(s) || token != "*" && token != s[i] {
+			return false
+		}
+	}
+	return len(p) == len(s)
+}
+
+func (s *site) installation() streams.Installation {
+	s.t.Helper()
+	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return streams.Installation{Site: keys.Site(), LOG: keys.AccountID(keyring.LOG), APP: keys.AccountID(keyring.APP)}
+}
+
+// TestRolesReachTheirSubjectsOnly tries subjects with each role, from a stock client: what must be refused is refused by the server, what must work works.
+func TestRolesReachTheirSubjectsOnly(t *testing.T) {
+	t.Parallel()
+	c := rolesSite(t)
+	c.must("event:add", "patient/crp", "--id=A", "--crp=1")
+	site := c.installation().Site
+	c.must("creds", "break-glass", "--out="+c.credsDir(), "--expiration=600")
+	const readers, engines = "writer projector plugin-runner archiver", "writer projector plugin-runner archiver observer"
+	stream := "EVT_" + site + "_patient"
+	for _, row := range []struct {
+		account, verb, subject string
+		roles                  string // that may; nobody else
+	}{
+		{"LOG", "PUB", "evt." + site + ".patient", "writer"},
+		{"LOG", "PUB", "evt." + site + ".eventful", "writer"},
+		{"LOG", "PUB", "evt.other.patient", ""},
+		{"LOG", "SUB", "evt.>", ""},
+		{"LOG", "SUB", "evt." + site + ".patient", ""},
+		{"LOG", "SUB", "_INBOX.>", ""},
+		{"LOG", "SUB", "$JS.>", ""},
+		{"LOG", "PUB", "$JS.API.STREAM.DELETE." + stream, ""},
+		{"LOG", "PUB", "$JS.API.STREAM.UPDATE." + stream, ""},
+		{"LOG", "PUB", "$JS.API.STREAM.RESTORE." + stream, ""},
+		{"LOG", "PUB", "$JS.API.STREAM.SNAPSHOT." + stream, ""},
+		{"LOG", "PUB", "$JS.API.STREAM.MSG.DELETE." + stream, ""},
+		{"LOG", "PUB", "$JS.API.STREAM.PURGE." + stream, "archiver"},
+		{"LOG", "PUB", "$JS.API.STREAM.PURGE.KV_STAGED_" + site, ""},
+		{"LOG", "PUB", "$JS.API.STREAM.PURGE.REFUSED_" + site, ""},
+		{"LOG", "PUB", "$JS.API.STREAM.PURGE.KV_LEASES", ""},
+		{"LOG", "PUB", "$JS.API.STREAM.MSG.DELETE.REFUSED_" + site, "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.CREATE.EVT_" + site + "_new", "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO." + stream, engines},
+		{"LOG", "PUB", "$JS.API.DIRECT.GET." + stream, engines},
+		{"LOG", "PUB", "$JS.API.CONSUMER.CREATE." + stream + ".x.evt." + site + ".patient", readers},
+		{"LOG", "PUB", "$JS.API.CONSUMER.CREATE.KV_STAGED_" + site + ".x.>", "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.KV_STAGED_" + site, "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.REFUSED_" + site, "writer"},
+		{"LOG", "PUB", "$KV.LEASES.1.log.patient", "writer"},
+		{"LOG", "PUB", "$KV.STAGED_" + site + ".x", "writer"},
+		{"LOG", "PUB", "refused." + site, "writer"},
+		{"LOG", "PUB", "eng." + site + ".patient.status", "writer"},
+		{"LOG", "SUB", "eng." + site + ".>", "writer"},
+		{"APP", "PUB", "cmd.patient.A.crp", "writer client"},
+		{"APP", "SUB", "cmd.>", "writer"},
+		{"APP", "PUB", "inbox.cmd.patient.A.crp", "writer client"},
+		{"APP", "SUB", "inbox.>", ""},
+		{"APP", "PUB", "qry._.list", "client"},
+		{"APP", "SUB", "qry.>", "projector"},
+		{"APP", "PUB", "adm.schema.list", "writer client"},
+		{"APP", "SUB", "adm.>", "writer"},
+		{"APP", "SUB", "_INBOX.>", ""},
+		{"APP", "PUB", "$JS.API.STREAM.DELETE.CMD_INBOX", ""},
+		{"APP", "PUB", "$JS.API.STREAM.PURGE.CMD_INBOX", ""},
+		{"APP", "PUB", "$JS.API.STREAM.UPDATE.CMD_INBOX", ""},
+		{"APP", "PUB", "$JS.API.STREAM.INFO.CMD_INBOX", "writer observer"},
+		{"APP", "PUB", "$JS.ACK.CMD_INBOX.engine.1.1.1.1.1", "writer"},
+		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector observer"},
+		{"SYS", "PUB", "$SYS.REQ.CLAIMS.UPDATE", "writer"},
+		{"SYS", "PUB", "$SYS.REQ.CLAIMS.DELETE", ""},
+		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.CONNZ", ""},
+		{"SYS", "SUB", "$SYS.>", ""},
+	} {
+		for _, role := range streams.Roles() {
+			want := strings.Contains(" "+row.roles+" ", " "+string(role)+" ") || role == streams.RoleBreakGlass && row.account == "LOG"
+			if _, err := os.Stat(c.creds(role, row.account)); err != nil {
+				if want {
+					t.Errorf("%s has no credentials in %s", role, row.account)
+				}
+				continue
+			}
+			if want && role != streams.RoleBreakGlass {
+				continue // TestEnginesNeedTheirPermissions runs them; here they would spoil the site
+			}
+			if got := c.may(role, row.account, row.verb, row.subject); got != want && (!want || row.verb == "SUB") {
+				t.Errorf("%s in %s: %s %s: got %v, want %v", role, row.account, row.verb, row.subject, got, want)
+			}
+		}
+	}
+}
+
+// may says whether the server lets a role use a subject. What is allowed to break glass is not published, only subscribed to.
+func (c *cluster) may(role streams.Role, account, verb, subject string) bool {
+	c.t.Helper()
+	if role == streams.RoleBreakGlass && verb == "PUB" {
+		return true
+	}
+	nc := c.dialAs(role, account)
+	defer nc.Close()
+	refused := make(chan error, 1)
+	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			refused <- err
+		}
+	})
+	var err error
+	if verb == "SUB" {
+		_, err = nc.SubscribeSync(subject)
+	} else {
+		err = nc.Publish(subject, []byte("{}"))
+	}
+	if err == nil {
+		err = nc.FlushTimeout(patience)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	select {
+	case <-refused:
+		return false
+	case <-time.After(20 * time.Millisecond): // the refusal comes before the answer to the flush, and is told on another goroutine
+		return true
+	}
+}
+
+// TestBreakGlass: issuing and using it are events of the system log, and it lives for a day at most.
+func TestBreakGlass(t *testing.T) {
+	t.Parallel()
+	c := rolesSite(t)
+	c.refused(2, "longer than a day", "creds", "break-glass", "--out="+c.credsDir(), "--expiration=86401")
+	c.refused(2, "", "creds", "administrator", "--out="+c.credsDir())
+	c.refused(4, "is there already", "creds", "writer", "--out="+c.credsDir())
+	c.strangers()
+	c.must("creds", "break-glass", "--out="+c.credsDir())
+	nc := c.dialAs(streams.RoleBreakGlass, "LOG")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "REPAIR", Subjects: []string{"repair"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(ctx, "REPAIR"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"credential-issued", "credential-used"} {
+		until(t, want+" is in the system log", func() bool {
+			return slices.Contains(systemEvents(ctx, t, nc, c.installation().Site), want+" "+c.userOf(streams.RoleBreakGlass, "LOG"))
+		})
+	}
+}
+
+// strangers tries to have recorded what is no break-glass credential of the site.
+func (c *cluster) strangers() {
+	c.t.Helper()
+	keys, err := keyring.Load(filepath.Join(c.dir, "keys.json"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	secrets, err := keys.Open([]byte(dataKey))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	local, _, err := secrets.LocalUser()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	everything := keyring.Rights{Publish: []string{">"}}
+	for name, user := range map[string]func() (string, []byte, error){
+		"no JWT": func() (string, []byte, error) { return "x", nil, nil },
+		"of another account": func() (string, []byte, error) {
+			return secrets.RightsUser(keyring.APP, "break-glass", everything, time.Now().Add(time.Hour))
+		},
+		"of another role": func() (string, []byte, error) {
+			return secrets.RightsUser(keyring.LOG, "writer", everything, time.Now().Add(time.Hour))
+		},
+		"without an end": func() (string, []byte, error) {
+			return secrets.RightsUser(keyring.LOG, "break-glass", everything, time.Time{})
+		},
+		"for two days": func() (string, []byte, error) {
+			return secrets.RightsUser(keyring.LOG, "break-glass", everything, time.Now().Add(48*time.Hour))
+		},
+	} {
+		text, _, err := user()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if err := c.clientOf(local).CredentialRecord(c.t.Context(), text); err == nil {
+			c.t.Errorf("a user %s is recorded as break-glass", name)
+		}
+	}
+}
+
+// systemEvents are the events of the system log so far: each one's type, and the id of its aggregate.
+func systemEvents(ctx context.Context, t *testing.T, nc *nats.Conn, site string) (all []string) {
+	t.Helper()
+	store, err := jetlog.New(nc, site, jetlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := store.Open(ctx, event.Reserved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, last, err := log.Bounds(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := eventlog.Read(ctx, log, event.Chain{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Stop()
+	for {
+		found, err := r.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, commit := range found.Commits {
+			for _, e := range commit.Events {
+				all = append(all, e.Type+" "+commit.Aggregate.ID)
+			}
+		}
+		if found.Sequence >= last {
+			return all
+		}
+	}
+}

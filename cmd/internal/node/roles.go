@@ -1,0 +1,61 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// RoleUser makes a user of a site's account with the rights of some roles together, and no others. Expires: when it ends; the zero time: never.
+func RoleUser(site string, secrets *keyring.Secrets, account keyring.Account, name string, expires time.Time, roles ...streams.Role) (userJWT string, seed []byte, err error) {
+	in := streams.Installation{Site: site, LOG: secrets.Accounts[keyring.LOG].ID, APP: secrets.Accounts[keyring.APP].ID}
+	p, err := streams.RolePermissions(in, string(account), roles...)
+	if err != nil {
+		return "", nil, fmt.Errorf("make user %s: %w", name, err)
+	}
+	return secrets.RightsUser(account, name, keyring.Rights{Publish: subjects(p.Publish), Deny: subjects(p.Deny), Subscribe: subjects(p.Subscribe)}, expires)
+}
+
+func subjects(of []streams.Permission) (all []string) {
+	for _, p := range of {
+		all = append(all, p.Subject)
+	}
+	return all
+}
+
+// Credentials are what a connection of a user needs: JWT and seed, and its own inboxes.
+func Credentials(userJWT string, seed []byte) ([]nats.Option, error) {
+	inbox, err := OwnInboxes(userJWT)
+	return []nats.Option{nats.UserJWTAndSeed(userJWT, string(seed)), inbox}, err
+}
+
+// OwnInboxes makes a connection use the inboxes that its user may subscribe to.
+func OwnInboxes(userJWT string) (nats.Option, error) {
+	claims, err := jwt.DecodeUserClaims(userJWT)
+	if err != nil {
+		return nil, fmt.Errorf("read a user: %w", err)
+	}
+	return nats.CustomInboxPrefix(streams.InboxPrefix(claims.Subject)), nil
+}
+
+// ConnAs connects an engine in this process to an account with the rights of its roles. The caller closes the connection before Shutdown.
+func (n *Node) ConnAs(account keyring.Account, roles []streams.Role, extra ...nats.Option) (*nats.Conn, error) {
+	userJWT, seed, err := RoleUser(n.config.Keyring.Site(), n.config.Secrets, account, "engine", time.Time{}, roles...)
+	if err != nil {
+		return nil, err
+	}
+	options, err := Credentials(userJWT, seed)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(n.ClientURL(), append(append(options, nats.Name("engine"), nats.InProcessServer(n)), extra...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to account %s: %w", account, err)
+	}
+	return nc, nil
+}

@@ -1,0 +1,41 @@
+package writer
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+// Credential is a break-glass credential: a NATS user with every right in the account of the logs.
+type Credential struct {
+	User    string // public key
+	Role    string
+	Issuer  string // public key that signed it
+	Expires time.Time
+}
+
+// RecordCredential records that a credential was issued, before it is handed out. The caller has checked who signed it. Recorded again, nothing is stored.
+func (w *Writer) RecordCredential(ctx context.Context, c Credential) *problem.Problem {
+	return w.recordCredential(ctx, c.Issuer, c.User, "credential-issued", map[string]string{
+		"role": c.Role, "issuer": c.Issuer, "expires": strconv.FormatInt(c.Expires.Unix(), 10),
+	})
+}
+
+// RecordUse records that somebody connected with a credential: from that host, as a program that calls itself client. Only the process that writes the system
+// log stores it; another one gets Moved.
+func (w *Writer) RecordUse(ctx context.Context, c Credential, host, client string) *problem.Problem {
+	return w.recordCredential(ctx, c.Issuer, c.User, "credential-used", map[string]string{"role": c.Role, "host": host, "client": client})
+}
+
+func (w *Writer) recordCredential(ctx context.Context, issuer, user, eventType string, fields map[string]string) *problem.Problem {
+	by := &token.Claims{ID: "keys", Issuer: issuer, IdentifierType: "keys", IdentifierID: issuer}
+	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(schema.SystemCredential, user, eventType, fields), nil
+	})
+	return p
+}

@@ -1,0 +1,219 @@
+package streams
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// Role is what a NATS credential is for. An engine's connections have the role of the engine; a person gets others from `eventful creds`.
+type Role string
+
+// The roles (docs/deploy-security.md).
+const (
+	RoleWriter     Role = "writer"        // decides commands: the only one that may append to logs
+	RoleProjector  Role = "projector"     // reads logs, answers queries
+	RoleRunner     Role = "plugin-runner" // reads logs
+	RoleArchiver   Role = "archiver"      // reads logs, and purges what is archived
+	RoleClient     Role = "client"        // sends commands and queries, each with a token
+	RoleObserver   Role = "observer"      // looks at settings and servers, as doctor does
+	RoleBreakGlass Role = "break-glass"   // everything in LOG, for a day at most
+)
+
+// Roles are all of them, in the order of the documentation.
+func Roles() []Role {
+	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleClient, RoleObserver, RoleBreakGlass}
+}
+
+// Names of the three accounts of a site.
+const (
+	AccountLOG = "LOG"
+	AccountAPP = "APP"
+	AccountSYS = "SYS"
+)
+
+// Permission is a subject, with wildcards, that a role may use, and why.
+type Permission struct{ Subject, Reason string }
+
+// Permissions are what a role may do in an account. A user may subscribe to its own inboxes besides, below InboxPrefix of its public key. What is denied goes before
+// what is allowed.
+type Permissions struct{ Publish, Deny, Subscribe []Permission }
+
+// Empty reports whether the role has no business in the account.
+func (p Permissions) Empty() bool { return len(p.Publish) == 0 && len(p.Subscribe) == 0 }
+
+// Installation is what permissions name: the site, and the public ids of its accounts.
+type Installation struct{ Site, LOG, APP string }
+
+// RolePermissions are those of several roles together, which one process may have. What one role may, the others do not take away.
+func RolePermissions(i Installation, account string, roles ...Role) (all Permissions, err error) {
+	if err := event.CheckSite(i.Site); err != nil {
+		return all, err
+	}
+	for n, role := range roles {
+		p := i.of(role, account)
+		if !slices.Contains(Roles(), role) {
+			return all, fmt.Errorf("role %.40q is none of %v", role, Roles())
+		}
+		deny := p.Deny
+		if n > 0 {
+			deny = both(all, p)
+		}
+		all = Permissions{append(all.Publish, p.Publish...), deny, append(all.Subscribe, p.Subscribe...)}
+	}
+	return all, nil
+}
+
+// both is what neither of two may: of two roles one of which denies nothing, nothing is denied, unless it may nothing either.
+func both(a, b Permissions) []Permission {
+	if len(a.Publish) == 0 {
+		return b.Deny
+	}
+	if len(b.Publish) == 0 {
+		return a.Deny
+	}
+	return slices.DeleteFunc(slices.Clone(a.Deny), func(p Permission) bool {
+		return !slices.ContainsFunc(b.Deny, func(o Permission) bool { return o.Subject == p.Subject })
+	})
+}
+
+func (s Installation) of(role Role, account string) Permissions {
+	switch account {
+	case AccountLOG:
+		return s.inLog(role)
+	case AccountAPP:
+		return s.inApp(role)
+	case AccountSYS:
+		return s.inSys(role)
+	}
+	return Permissions{}
+}
+
+// api is the prefix of the JetStream API.
+const api = "$JS.API."
+
+// reading is what reading logs takes. The API's wildcards stand for whole names, so what is not for readers is denied by name.
+func (s Installation) reading() Permissions {
+	return Permissions{
+		Publish: []Permission{
+			{api + "STREAM.NAMES", "which logs there are"},
+			{api + "STREAM.INFO.*", "settings and bounds of a log"},
+			{api + "STREAM.MSG.GET.*", "one block, from the leader"},
+			{api + "DIRECT.GET.*", "one block, from any replica"},
+			{api + "CONSUMER.CREATE.>", "following a log"},
+			{api + "CONSUMER.MSG.NEXT.*.*", "following a log"},
+			{api + "CONSUMER.DELETE.*.*", "a reader removes what it followed with"},
+		},
+		Deny: s.notForReaders("STREAM.MSG.GET", "DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.MSG.NEXT", "CONSUMER.DELETE"),
+	}
+}
+
+// private are the streams of LOG that hold no log.
+func (s Installation) private() []string {
+	return []string{LeaseStream, "KV_STAGED_" + s.Site, "REFUSED_" + s.Site}
+}
+
+func (s Installation) notForReaders(verbs ...string) (all []Permission) {
+	for _, stream := range s.private() {
+		for _, verb := range verbs {
+			const reason = "leases, staged and refused commands are the writer's"
+			all = append(all, Permission{api + verb + "." + stream, reason}, Permission{api + verb + "." + stream + ".>", reason})
+		}
+	}
+	return all
+}
+
+func (s Installation) inLog(role Role) Permissions {
+	switch role {
+	case RoleWriter:
+		p := s.reading()
+		return Permissions{
+			Publish: append(p.Publish, []Permission{
+				{"evt." + s.Site + ".*", "blocks: nobody else may"},
+				{api + "STREAM.CREATE.*", "a new log, and the streams beside the logs; a stream that exists is not changed by it"},
+				{"$KV.LEASES.>", "who writes which log"},
+				{"$KV.STAGED_" + s.Site + ".>", "staged commits"},
+				{"$KV.KEYS_" + s.Site + ".>", "wrapped keys of encrypted fields"},
+				{api + "STREAM.MSG.DELETE.KV_KEYS_" + s.Site, "a key that is forgotten is overwritten"},
+				{"refused." + s.Site, "what the inbox refused is noted"},
+				{api + "STREAM.MSG.DELETE.REFUSED_" + s.Site, "and removed when a person has dealt with it"},
+				{"eng." + s.Site + ".>", "calls between writers"},
+				{"_INBOX.>", "answers to them"},
+			}...),
+			Subscribe: []Permission{{"eng." + s.Site + ".>", "calls of other writers"}},
+		}
+	case RoleProjector, RoleRunner:
+		return s.reading()
+	case RoleArchiver:
+		p := s.reading()
+		p.Publish = append(p.Publish, Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"})
+		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site) {
+			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
+		}
+		return p
+	case RoleObserver:
+		return Permissions{Publish: []Permission{
+			{api + "STREAM.NAMES", "which logs there are"},
+			{api + "STREAM.INFO.*", "settings and bounds of streams"},
+			{api + "STREAM.MSG.GET.*", "the newest block of a log: its time and format"},
+			{api + "DIRECT.GET.*", "the same from any replica"},
+		}, Deny: s.notForReaders("STREAM.MSG.GET", "DIRECT.GET")}
+	case RoleBreakGlass:
+		return Permissions{Publish: []Permission{{">", "repairs that nothing else can make"}}, Subscribe: []Permission{{">", "as publishing"}}}
+	}
+	return Permissions{}
+}
+
+func (s Installation) inApp(role Role) Permissions {
+	inbox := api + "STREAM.INFO." + InboxStream
+	control := Permission{"$SRV.>", "PING, INFO and STATS of NATS micro services"}
+	answers := Permission{"_INBOX.>", "answers"}
+	switch role {
+	case RoleWriter:
+		return Permissions{
+			Publish: []Permission{
+				answers,
+				{"cmd.>", "commands of the inbox and staged ones go to whoever writes their log"},
+				{"adm.>", "an act that came while its log changed hands goes to its new writer"},
+				{InboxSubject("cmd.>"), "a refused command that is tried again"},
+				{inbox, "settings of the inbox"},
+				{api + "STREAM.CREATE." + InboxStream, "the inbox is made by the first writer"},
+				{api + "STREAM.MSG.GET." + InboxStream, "one waiting command"},
+				{api + "CONSUMER.NAMES." + InboxStream, "each delivery ends the one before"},
+				{api + "CONSUMER.DELETE." + InboxStream + ".*", "as CONSUMER.NAMES"},
+				{api + "CONSUMER.CREATE." + InboxStream + ".>", "a delivery"},
+				{api + "CONSUMER.MSG.NEXT." + InboxStream + ".*", "a delivery"},
+				{"$JS.ACK." + InboxStream + ".>", "what was stored, or noted as refused, leaves the inbox"},
+			},
+			Subscribe: []Permission{{"cmd.>", "commands"}, {"adm.>", "administrative acts"}, control},
+		}
+	case RoleProjector:
+		return Permissions{Publish: []Permission{answers}, Subscribe: []Permission{{"qry.>", "queries"}, control}}
+	case RoleClient:
+		return Permissions{Publish: []Permission{
+			{"cmd.>", "commands; each carries a token, which says what it may"},
+			{InboxSubject("cmd.>"), "commands for the durable inbox, with a token too"},
+			{"qry.>", "queries, with a token"},
+			{"adm.>", "administrative acts, with a token"},
+		}}
+	case RoleObserver:
+		return Permissions{Publish: []Permission{{inbox, "settings of the inbox"}}}
+	}
+	return Permissions{}
+}
+
+func (s Installation) inSys(role Role) Permissions {
+	ask := Permission{"$SYS.REQ.SERVER.PING.JSZ", "whether every server flushes each write, and how full its store is"}
+	switch role {
+	case RoleWriter:
+		return Permissions{Publish: []Permission{
+			ask,
+			{"$SYS.REQ.ACCOUNT." + s.APP + ".CLAIMS.LOOKUP", "the account APP as it is"},
+			{"$SYS.REQ.CLAIMS.UPDATE", "a new auth key or a revocation: the operator's signature counts"},
+		}, Subscribe: []Permission{{"$SYS.ACCOUNT." + s.LOG + ".CONNECT", "who connects with a break-glass credential is recorded"}}}
+	case RoleProjector, RoleObserver:
+		return Permissions{Publish: []Permission{ask}}
+	}
+	return Permissions{}
+}
