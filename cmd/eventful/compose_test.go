@@ -138,7 +138,7 @@ func TestComposeEngines(t *testing.T) {
 	folders := map[string]string{}
 	for _, name := range []string{"writer1", "writer2"} {
 		writer := project.Services[name]
-		if want := []string{"writer", "--replicas=3", "--http=0.0.0.0:9595"}; !slices.Equal(writer.Entrypoint, want) {
+		if want := []string{"writer", "--replicas=3", "--http=0.0.0.0:9595", "--insecure"}; !slices.Equal(writer.Entrypoint, want) {
 			t.Errorf("%s: got %q, want %q", name, writer.Entrypoint, want)
 		}
 		for _, v := range writer.Volumes {
@@ -148,7 +148,7 @@ func TestComposeEngines(t *testing.T) {
 			folders[v.Source] = name
 		}
 	}
-	if want := []string{"projector", "--http=0.0.0.0:9595"}; !slices.Equal(projector.Entrypoint, want) {
+	if want := []string{"projector", "--http=0.0.0.0:9595", "--insecure"}; !slices.Equal(projector.Entrypoint, want) {
 		t.Errorf("projector: got %q, want %q", projector.Entrypoint, want)
 	}
 	known := []string{"EVENTFUL_DATA_DIR", "EVENTFUL_DEK_FILE", "EVENTFUL_NATS_URL", "EVENTFUL_SERVER", "EVENTFUL_MASTER_KEY", "EVENTFUL_AUTH_KEY", "EVENTFUL_TOKEN"}

@@ -204,8 +204,9 @@ func (a *app) changeSite(change keyChange, path, site string, given map[string]a
 // given are the settings that were given as flags now, as they go into config.toml.
 func (a *app) given() map[string]any {
 	s, all := a.settings, map[string]any{}
-	flags := s.FromFlags("site", "host", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent")
+	flags := s.FromFlags(append(serverSettings(), "site", "tls-ca")...)
 	for name, value := range map[string]any{
+		"tls-cert": s.TLSCert, "tls-key": s.TLSKey, "tls-ca": s.TLSCA, "insecure": s.Insecure,
 		"site": s.Site, "host": s.Host, "port": s.Port, "nats-port": s.NATSPort, "memory-threshold": s.MemoryThreshold, "log-level": s.LogLevel,
 		"min-free": s.Text("min-free"), "min-free-percent": s.Space.Percent,
 	} {

@@ -89,7 +89,11 @@ func (a *app) dial(cmd *cobra.Command, source client.TokenSource) (*client.Clien
 	if err != nil || timeout <= 0 {
 		timeout = requestTimeout
 	}
-	return client.Connect(cmd.Context(), client.Options{URL: url, Token: source, Name: "eventful " + cmd.Name(), Timeout: timeout})
+	trust, err := a.trust(url)
+	if err != nil {
+		return nil, err
+	}
+	return client.Connect(cmd.Context(), client.Options{URL: url, TLS: trust, Token: source, Name: "eventful " + cmd.Name(), Timeout: timeout})
 }
 
 func (a *app) serverURL() (string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"time"
 
@@ -81,12 +82,22 @@ func (a *app) patient() (doctor.Config, error) {
 			c.URL = c.Running.NATS
 		}
 	}
+	c.Host, c.Certificate = a.settings.Host, a.settings.TLSCert
+	if c.Running != nil {
+		c.Certificate = c.Running.Certificate
+		if at, err := url.Parse(c.Running.HTTP); err == nil && c.Running.HTTP != "" {
+			c.Host = at.Hostname()
+		}
+	}
+	if c.Trust, err = a.trust(c.URL); err != nil {
+		return c, err
+	}
 	c.Status = func(ctx context.Context, answer any) error {
 		credential, _, err := c.Secrets.LocalUser()
 		if err != nil {
 			return err
 		}
-		nc, err := client.Connect(ctx, client.Options{URL: c.URL, Token: client.Static(credential), Name: "eventful doctor"})
+		nc, err := client.Connect(ctx, client.Options{URL: c.URL, TLS: c.Trust, Token: client.Static(credential), Name: "eventful doctor"})
 		if err != nil {
 			return err
 		}

@@ -73,6 +73,7 @@ func newRootCommand(a *app) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.String("data-dir", "./.eventful", "`folder` of the server's data and configuration")
 	flags.String("server", "", "NATS `url` of the server; by default the one that runs on --data-dir")
+	flags.String("tls-ca", "", "PEM `file` of the CA that the server's certificate is from; by default the system's, or on --data-dir the server's own")
 	flags.StringP("output", "o", "table", "how answers are printed: table, json, ndjson or yaml")
 	flags.Bool("no-color", false, "never use colours (the same as NO_COLOR=1)")
 	root.AddCommand(serverCommands(a)...)

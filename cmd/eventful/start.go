@@ -51,13 +51,21 @@ func newStartCommand(a *app) *cobra.Command {
 // serverFlags are the settings of a server that start, restart and config take as flags.
 func serverFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.String("host", "127.0.0.1", "`address` that HTTP and NATS listen on; there is no TLS yet, so keep it to this machine")
+	flags.String("host", "127.0.0.1", "`address` that HTTP and NATS listen on; off loopback it takes --tls-cert, or --insecure")
+	flags.String("tls-cert", "", "PEM `file` of the certificate for HTTP and NATS; read again when it changes")
+	flags.String("tls-key", "", "PEM `file` of its key")
+	flags.Bool("insecure", false, "listen off loopback without TLS: tokens and data cross the network in the clear")
 	flags.Int("port", 9595, "TCP port of HTTP; 0: any free one")
 	flags.Int("nats-port", 7070, "TCP port of NATS; 0: any free one")
 	flags.Int("memory-threshold", 100000, "decoded `events` kept in memory, first in first out")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
 	flags.String("min-free", "1GiB", "`bytes` of the disk that must stay free: below, writes are refused; with --min-free-percent the larger counts")
 	flags.Int("min-free-percent", 5, "the same as a part of the disk; 0 in both: never refuse")
+}
+
+// serverSettings are the names of those of serverFlags.
+func serverSettings() []string {
+	return []string{"host", "tls-cert", "tls-key", "insecure", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent"}
 }
 
 func (a *app) start(cmd *cobra.Command, f startFlags) error {
@@ -76,8 +84,16 @@ func (a *app) start(cmd *cobra.Command, f startFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := a.protection().Check(a.settings.Host); err != nil {
+		return err
+	}
 	a.warnOfDanger(f)
-	f.given = a.settings.FromFlags("host", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent")
+	f.given = a.settings.FromFlags(serverSettings()...)
+	for name, path := range map[string]string{"tls-cert": a.settings.TLSCert, "tls-key": a.settings.TLSKey} { // restart may run elsewhere
+		if _, ok := f.given[name]; ok {
+			f.given[name] = path
+		}
+	}
 	if f.foreground {
 		return a.serve(cmd, f, dek)
 	}
@@ -108,8 +124,8 @@ func (a *app) warnOfDanger(f startFlags) {
 	if a.settings.Space == (space.Limits{}) {
 		a.warn("--min-free 0 and --min-free-percent 0: nothing refuses writes before the disk is full; then they fail with unknown outcomes until there is room")
 	}
-	if a.settings.Host != "localhost" && a.settings.Host != "127.0.0.1" && a.settings.Host != "::1" {
-		a.warn("--host %s: tokens and data cross the network unencrypted; put a tunnel or a TLS proxy in front", a.settings.Host)
+	if a.settings.Insecure && a.settings.TLSCert == "" && !run.IsLoopback(a.settings.Host) {
+		a.warn("--host %s --insecure: tokens and data cross the network unencrypted; put a tunnel or a TLS proxy in front", a.settings.Host)
 	}
 }
 
@@ -117,6 +133,7 @@ func (a *app) spawn(cmd *cobra.Command, f startFlags, dek []byte) error {
 	s := a.settings
 	args := []string{
 		"start", "--daemon", "--data-dir=" + s.DataDir, "--site=" + s.Site, "--host=" + s.Host, "--port=" + strconv.Itoa(s.Port), "--nats-port=" + strconv.Itoa(s.NATSPort),
+		"--tls-cert=" + s.TLSCert, "--tls-key=" + s.TLSKey, "--insecure=" + strconv.FormatBool(s.Insecure),
 		"--memory-threshold=" + strconv.Itoa(s.MemoryThreshold), "--log-level=" + s.LogLevel,
 		"--min-free=" + s.Text("min-free"), "--min-free-percent=" + strconv.Itoa(s.Space.Percent),
 		"--no-engines=" + strconv.FormatBool(f.noEngines), "--unsafe-no-sync=" + strconv.FormatBool(f.unsafeNoSync),
@@ -191,7 +208,7 @@ func (a *app) server(f startFlags, dek []byte, log io.Writer) (run.Server, error
 	s := a.settings
 	logger, err := run.Logger(log, s.LogLevel)
 	return run.Server{
-		DataDir: s.DataDir, DEK: dek, Site: s.Site, Host: s.Host, Port: s.Port, NATSPort: s.NATSPort, MemoryThreshold: s.MemoryThreshold, Space: s.Space,
+		DataDir: s.DataDir, DEK: dek, Site: s.Site, Host: s.Host, Port: s.Port, NATSPort: s.NATSPort, MemoryThreshold: s.MemoryThreshold, Space: s.Space, TLS: a.protection(),
 		NoEngines: f.noEngines, UnsafeNoSync: f.unsafeNoSync, Given: f.given, Log: logger,
 	}, err
 }

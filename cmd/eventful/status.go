@@ -255,7 +255,7 @@ func readiness(ctx context.Context, info *run.Info) string {
 	if err != nil {
 		return stateStarting
 	}
-	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: info.Pinned()}}).Do(request)
 	if err != nil {
 		return stateStarting
 	}
@@ -293,7 +293,7 @@ func askUntilWritten(ctx context.Context, info *run.Info) (raw json.RawMessage, 
 func askEngines(ctx context.Context, info *run.Info) (json.RawMessage, *engineStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusPatience)
 	defer cancel()
-	c, err := client.Connect(ctx, client.Options{URL: info.NATS, Token: client.Static(info.Credential), Name: "eventful-status"})
+	c, err := client.Connect(ctx, client.Options{URL: info.NATS, TLS: info.Pinned(), Token: client.Static(info.Credential), Name: "eventful-status"})
 	if err != nil {
 		return nil, nil, err
 	}

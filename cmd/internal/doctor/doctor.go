@@ -6,6 +6,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ const (
 	checkVersions    = "versions"
 	checkKeys        = "keys"
 	checkDisk        = "disk"
+	checkTLS         = "tls"
 	checkServers     = "servers"
 	checkSync        = "sync"
 	checkEncryption  = "encryption"
@@ -65,6 +67,10 @@ type Config struct {
 	KeyError *Problem                         // why the keys do not open
 	Status   func(context.Context, any) error // asks the writer (adm.server.status) and decodes the answer
 	Now      func() time.Time                 // the clock of this machine
+
+	Host        string      // that the server on the data folder listens on; empty: loopback
+	Certificate string      // file of its certificate; empty: none
+	Trust       *tls.Config // whom to believe where there is TLS; nil: the system's roots
 
 	Limits space.Limits // of free space, as they are set for this data folder
 
@@ -105,6 +111,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	x.permissions()
 	x.versions()
 	x.disk()
+	x.certificate()
 	if c.KeyError != nil {
 		x.found(checkKeys, c.KeyError.Remedy, "%s", c.KeyError.Detail)
 	} else {
@@ -134,7 +141,11 @@ func (x *examination) online(ctx context.Context) {
 		if err != nil {
 			return nil, err
 		}
-		return nats.Connect(x.URL, append(append(jetlog.ConnectOptions(), nats.Name("eventful doctor")), credentials...)...)
+		options := append(append(jetlog.ConnectOptions(), nats.Name("eventful doctor")), credentials...)
+		if x.Trust != nil {
+			options = append(options, nats.Secure(x.Trust))
+		}
+		return nats.Connect(x.URL, options...)
 	}
 	const remedy = "are the servers up, and do they trust this site's operator? `eventful logs` shows what an embedded one says; " +
 		"`eventful config show --nats` prints what outside ones must know"
@@ -145,6 +156,7 @@ func (x *examination) online(ctx context.Context) {
 		return
 	}
 	defer sys.Close()
+	x.outside(sys)
 	members := x.servers(ctx, sys)
 	logs, err := connect(keyring.LOG)
 	if err != nil {

@@ -128,6 +128,8 @@ func TestFindings(t *testing.T) {
 		"guard is off":          {change: func(c *doctor.Config) { c.Status = statusOf(`"disks":[{"folder":"logs","limit":0}]`) }, want: []string{"disk: the guard is off"}},
 		"writes are refused":    {change: func(c *doctor.Config) { c.Status = statusOf(`"refusing":"the disk of the logs is full"`) }, want: []string{"disk: the writer refuses writes: the disk of the logs is full"}},
 		"another version":       {change: func(c *doctor.Config) { c.Version = "1.0.1" }, want: []string{"versions: the server is eventful 1.0.0, and this is eventful 1.0.1"}},
+		"in the clear":          {change: func(c *doctor.Config) { c.Host = "0.0.0.0" }, want: []string{"tls: the server listens on 0.0.0.0 without TLS"}},
+		"no certificate":        {change: func(c *doctor.Config) { c.Certificate = filepath.Join(c.DataDir, run.KeyFile) }, want: []string{"tls: read certificate: "}},
 		"recovering":            {answers: [][]logState{{{Log: "patient", State: "recovering"}}}, want: []string{"writer: log patient is recovering"}},
 		"damaged":               {answers: [][]logState{{{Log: "patient", State: "stopped", Error: "the log is damaged"}}}, want: []string{"writer: log patient is stopped: the log is damaged"}},
 		"lost its end":          {answers: [][]logState{{{Log: "patient", State: "serving", Lost: true, Error: "block 7 is gone"}}}, want: []string{"writer: log patient has lost acknowledged events: block 7 is gone"}},

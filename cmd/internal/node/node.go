@@ -10,10 +10,12 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +50,9 @@ type Config struct {
 	Secrets     *keyring.Secrets
 	Log         zerolog.Logger
 	NoSync      bool // DANGER: do not flush each write; acknowledged events can be lost. For benchmarks only
+
+	// TLS protects connections over the network; nil: they are in the clear. Those in this process are not concerned.
+	TLS *tls.Config
 
 	// Usable tells whether the store can be written again after it could not; nil: try at once.
 	Usable func() error
@@ -161,6 +166,14 @@ func (n *Node) ClientURL() string {
 		host = "127.0.0.1"
 	}
 	return "nats://" + net.JoinHostPort(host, strconv.Itoa(n.config.Port))
+}
+
+// PublicURL is where clients outside this process connect to: ClientURL, with the scheme that says whether there is TLS.
+func (n *Node) PublicURL() string {
+	if n.config.TLS == nil {
+		return n.ClientURL()
+	}
+	return "tls" + strings.TrimPrefix(n.ClientURL(), "nats")
 }
 
 func (n *Node) port() int {

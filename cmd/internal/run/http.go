@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 type health struct {
 	server   *http.Server
 	listener net.Listener
+	scheme   string // of its URL
 	ready    atomic.Bool
 	guard    atomic.Pointer[space.Watcher] // of the writer; nil: none here
 	writer   atomic.Pointer[writer.Writer] // nil: none here
@@ -69,12 +71,17 @@ func newRegistry() *prometheus.Registry {
 }
 
 // listenHTTP takes the port, so that a port in use shows before anything else is started. Requests are answered once serve runs.
-func listenHTTP(host string, port int, registry *prometheus.Registry) (*health, error) {
+func listenHTTP(host string, port int, protection *tls.Config, registry *prometheus.Registry) (*health, error) {
 	listener, err := listen(host, port)
 	if err != nil {
 		return nil, err
 	}
-	h := &health{listener: listener}
+	h := &health{listener: listener, scheme: "http://"}
+	if protection != nil {
+		protection = protection.Clone()
+		protection.NextProtos = []string{"h2", "http/1.1"}
+		h.listener, h.scheme = tls.NewListener(listener, protection), "https://"
+	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "eventful_ready", Help: "1 while commands are accepted.",
 	}, func() float64 {
@@ -107,7 +114,7 @@ func plainText(w http.ResponseWriter, status int, text string) {
 	_, _ = io.WriteString(w, text) // the client is gone: nobody to tell
 }
 
-func (h *health) url() string { return "http://" + h.listener.Addr().String() }
+func (h *health) url() string { return h.scheme + h.listener.Addr().String() }
 
 // serve answers until ctx ends; open requests get two seconds more.
 func (h *health) serve(ctx context.Context) error {

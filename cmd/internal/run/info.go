@@ -30,8 +30,9 @@ type Info struct {
 	Given        map[string]string `json:"given,omitempty"` // settings that were given to start as flags; restart keeps them
 	NoEngines    bool              `json:"no-engines,omitempty"`
 	UnsafeNoSync bool              `json:"unsafe-no-sync,omitempty"`
-	Ready        bool              `json:"ready"`                // commands are accepted
-	Credential   string            `json:"credential,omitempty"` // JWT of the local credential: server status and key administration, nothing else
+	Certificate  string            `json:"certificate,omitempty"` // file of the server's certificate; empty: no TLS
+	Ready        bool              `json:"ready"`                 // commands are accepted
+	Credential   string            `json:"credential,omitempty"`  // JWT of the local credential: server status and key administration, nothing else
 }
 
 // Find gives the server that runs on a data folder; nil if none does. Leftovers of a server that was killed do not count: the lock decides. For one

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ type Server struct {
 	Port            int               // of HTTP; 0: any free one
 	NATSPort        int               // 0: any free one
 	MemoryThreshold int               // decoded events kept in memory; 0: none
+	TLS             TLS               // of both ports
 	Space           space.Limits      // of free space, below which writes are refused
 	NoEngines       bool              // NATS only: the engines run elsewhere (cmd/writer, cmd/projector)
 	UnsafeNoSync    bool              // for benchmarks: acknowledged events can be lost
@@ -44,7 +46,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return problem.New(problem.NotFound, "%s is not configured", s.DataDir).
 			WithHint("run `eventful config` first, or name the right folder with --data-dir")
 	}
-	if err := errors.Join(checkMoved(s.DataDir), roomToStart(s.DataDir)); err != nil {
+	if err := errors.Join(s.TLS.Check(s.Host), checkMoved(s.DataDir), roomToStart(s.DataDir)); err != nil {
 		return err
 	}
 	lock, err := Acquire(s.DataDir)
@@ -62,7 +64,11 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return err
 	}
 	registry := newRegistry()
-	health, err := listenHTTP(s.Host, s.Port, registry)
+	protection, err := s.TLS.config()
+	if err != nil {
+		return err
+	}
+	health, err := listenHTTP(s.Host, s.Port, protection, registry)
 	if err != nil {
 		return err
 	}
@@ -74,7 +80,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	paced := make(chan struct{})
 	go func() { defer close(paced); heap.Pace(inner) }()
 	up := false
-	err = s.run(inner, keys, secrets, registry, health, func(url, credential string) error {
+	err = s.run(inner, keys, secrets, protection, registry, health, func(url, credential string) error {
 		info, err := here.tell(func(i *Info) {
 			i.Site, i.HTTP, i.NATS, i.Credential, i.Ready = keys.Site(), health.url(), url, credential, true
 		})
@@ -97,7 +103,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 }
 
 // run holds the node and the engines. serving is called when commands are accepted.
-func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring.Secrets, registry *prometheus.Registry, health *health, serving func(url, credential string) error) error {
+func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring.Secrets, protection *tls.Config, registry *prometheus.Registry, health *health, serving func(url, credential string) error) error {
 	n, err := node.Start(ctx, node.Config{
 		StoreDir:    filepath.Join(s.DataDir, storeDir),
 		ResolverDir: filepath.Join(s.DataDir, resolverDir),
@@ -107,6 +113,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 		Secrets:     secrets,
 		Log:         s.Log,
 		NoSync:      s.UnsafeNoSync,
+		TLS:         protection,
 		Usable:      func() error { return usable(filepath.Join(s.DataDir, storeDir), s.Space) },
 	})
 	if err != nil {
@@ -117,7 +124,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 	if err != nil {
 		return err
 	}
-	up := func() error { return serving(n.ClientURL(), credential) }
+	up := func() error { return serving(n.PublicURL(), credential) }
 	if s.NoEngines {
 		if err := up(); err != nil {
 			return err
@@ -155,6 +162,6 @@ func (s Server) open() (*keyring.Keyring, *keyring.Secrets, error) {
 func (s Server) info() Info {
 	return Info{
 		Format: infoFormat, PID: os.Getpid(), Mark: processMark(os.Getpid()), Since: time.Now().UTC().Truncate(time.Millisecond), Version: Version(),
-		Site: s.Site, Given: s.Given, NoEngines: s.NoEngines, UnsafeNoSync: s.UnsafeNoSync,
+		Site: s.Site, Given: s.Given, NoEngines: s.NoEngines, UnsafeNoSync: s.UnsafeNoSync, Certificate: s.TLS.Cert,
 	}
 }

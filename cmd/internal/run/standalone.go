@@ -86,6 +86,10 @@ func standaloneFlags(cmd *cobra.Command) {
 	flags.Int("min-free-percent", 5, "the same as a part of them; --help of `eventful start` says what counts")
 	flags.String("http", "", "`address` (host:port) of /livez, /readyz and /metrics; none if not given")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
+	flags.String("tls-ca", "", "PEM `file` of the CA of the NATS servers: connections to them are TLS")
+	flags.String("tls-cert", "", "PEM `file` of the certificate for --http; read again when it changes")
+	flags.String("tls-key", "", "PEM `file` of its key")
+	flags.Bool("insecure", false, "let --http listen off loopback without TLS")
 }
 
 func (s Standalone) serve(cmd *cobra.Command) error {
@@ -114,7 +118,7 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
 		Writer: s.Writer, Projector: s.Projector, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
 	}
-	return withHealth(cmd.Context(), config.Text("http"), engines, logger)
+	return withHealth(cmd.Context(), config.Text("http"), TLS{config.TLSCert, config.TLSKey, config.Insecure}, engines, logger)
 }
 
 func openKeys(config *settings.Config) (*keyring.Keyring, *keyring.Secrets, error) {
@@ -134,7 +138,7 @@ func openKeys(config *settings.Config) (*keyring.Keyring, *keyring.Secrets, erro
 }
 
 // withHealth runs the engines, with the HTTP port if there is to be one.
-func withHealth(ctx context.Context, address string, engines Engines, logger zerolog.Logger) error {
+func withHealth(ctx context.Context, address string, protection TLS, engines Engines, logger zerolog.Logger) error {
 	registry := newRegistry()
 	engines.Metrics = prometheus.Registerer(registry)
 	ctx, cancel := context.WithCancel(ctx)
@@ -144,7 +148,7 @@ func withHealth(ctx context.Context, address string, engines Engines, logger zer
 	if address == "" {
 		web <- nil
 	} else {
-		health, err := listenAddress(address, registry)
+		health, err := listenAddress(address, protection, registry)
 		if err != nil {
 			return err
 		}
@@ -163,13 +167,20 @@ func withHealth(ctx context.Context, address string, engines Engines, logger zer
 	return errors.Join(err, <-web)
 }
 
-func listenAddress(address string, registry *prometheus.Registry) (*health, error) {
+func listenAddress(address string, protection TLS, registry *prometheus.Registry) (*health, error) {
 	host, text, err := net.SplitHostPort(address)
 	port, portErr := strconv.ParseUint(text, 10, 16)
 	if err != nil || portErr != nil {
 		return nil, problem.New(problem.Malformed, "--http %q is no host:port", address).WithHint("for example 127.0.0.1:9596")
 	}
-	return listenHTTP(host, int(port), registry)
+	if err := protection.Check(host); err != nil {
+		return nil, err
+	}
+	config, err := protection.config()
+	if err != nil {
+		return nil, err
+	}
+	return listenHTTP(host, int(port), config, registry)
 }
 
 // outside connects to a NATS cluster that others run.
@@ -184,6 +195,13 @@ func (o outside) connect(account keyring.Account, roles []streams.Role, options 
 	credentials, err := o.credentials(account, roles)
 	if err != nil {
 		return nil, err
+	}
+	if o.config.TLSCA != "" {
+		trust, err := Trusting(o.config.TLSCA)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, nats.Secure(trust))
 	}
 	url := o.config.Text("nats-url")
 	nc, err := nats.Connect(url, append(append(credentials, nats.Name(o.name)), options...)...)

@@ -33,7 +33,10 @@ type Config struct {
 	Server          string // NATS URL to connect to; empty: the server that runs on DataDir
 	Output          string // table, json, ndjson or yaml
 	Site            string // name of this installation; empty: not configured yet
-	Host            string // address that HTTP and NATS listen on; loopback by default, there is no TLS
+	Host            string // address that HTTP and NATS listen on; off loopback only with TLS, or with Insecure
+	TLSCert, TLSKey string // PEM files of the server's certificate and key, absolute; both or none
+	TLSCA           string // PEM file of the CA that a client trusts, absolute; empty: the system's, or the local server's certificate
+	Insecure        bool   // DANGER: listen off loopback without TLS
 	Port            int    // TCP port of HTTP; 0: any free one
 	NATSPort        int    // TCP port of NATS; 0: any free one
 	MemoryThreshold int    // decoded events kept in memory, first in first out; 0: none
@@ -69,6 +72,10 @@ func table() []setting {
 		{"output", "table", true, false, oneOf("table", "json", "ndjson", "yaml")},
 		{"site", "", true, false, checkSite},
 		{"host", "127.0.0.1", true, false, checkHost},
+		{"tls-cert", "", true, false, nil},
+		{"tls-key", "", true, false, nil},
+		{"tls-ca", "", true, false, nil},
+		{"insecure", "false", true, false, oneOf("true", "false")},
 		{"port", "9595", true, false, between(0, 65535)},
 		{"nats-port", "7070", true, false, between(0, 65535)},
 		{"memory-threshold", "100000", true, false, between(0, 1<<31-1)},
@@ -194,9 +201,29 @@ func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
 	}
 	c.Server, c.Output, c.Site = v.GetString("server"), v.GetString("output"), v.GetString("site")
 	c.Host, c.Port, c.NATSPort = v.GetString("host"), v.GetInt("port"), v.GetInt("nats-port")
+	c.Insecure = v.GetBool("insecure")
+	wrong = append(wrong, c.fillFiles(v)...)
 	c.MemoryThreshold, c.LogLevel = v.GetInt("memory-threshold"), v.GetString("log-level")
 	c.Space.Bytes, _ = space.Parse(v.GetString("min-free")) // checked above
 	c.Space.Percent = v.GetInt("min-free-percent")
+	return wrong
+}
+
+// fillFiles takes over names of files, absolute.
+func (c *Config) fillFiles(v *viper.Viper) (wrong []*problem.Problem) {
+	for name, to := range map[string]*string{"tls-cert": &c.TLSCert, "tls-key": &c.TLSKey, "tls-ca": &c.TLSCA} {
+		path := v.GetString(name)
+		if path == "" {
+			continue
+		}
+		var err error
+		if *to, err = filepath.Abs(path); err != nil {
+			wrong = append(wrong, problem.New(problem.Malformed, "%s: %v", name, err))
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		wrong = append(wrong, problem.New(problem.Malformed, "tls-cert and tls-key belong together, and one of them is missing").WithHint("give both, or none"))
+	}
 	return wrong
 }
 
