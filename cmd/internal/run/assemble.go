@@ -66,7 +66,6 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		if api.Writer, err = e.writer(c, api.Projector, guard, m); err != nil {
 			return nil, nil, err
 		}
-		api.Credential = e.checkCredential
 		if err := e.keeps(ctx, c, &api); err != nil {
 			return nil, nil, err
 		}

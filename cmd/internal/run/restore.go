@@ -30,14 +30,14 @@ type account struct {
 	mu      sync.Mutex    // held while the account is changed
 }
 
-// account lets the doors read and change the account, if there is a writer.
+// account lets the doors read and change the account, and check credentials that are to be recorded, if there is a writer.
 func (e Engines) account(sys *nats.Conn, api *natsapi.Config) *account {
 	a := &account{id: e.Secrets.Accounts[keyring.APP].ID, seed: e.Secrets.OperatorSigningSeed, sys: sys, confirmed: e.Confirmed, log: e.Log, brought: make(chan struct{})}
 	if a.confirmed == nil {
 		a.confirmed = func() error { return nil }
 	}
 	if a.writer = api.Writer; a.writer != nil {
-		api.AccountID, api.Account, api.Bring = a.id, a.present, a.bring
+		api.AccountID, api.Account, api.Bring, api.Credential = a.id, a.present, a.bring, e.checkCredential
 	}
 	return a
 }
