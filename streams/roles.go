@@ -176,6 +176,7 @@ func (s Installation) inApp(role Role) Permissions {
 				answers,
 				{"cmd.>", "commands of the inbox and staged ones go to whoever writes their log"},
 				{"adm.>", "an act that came while its log changed hands goes to its new writer"},
+				{"qry._.audit", "the audit, which who administers asks as an act, is passed on to a projector"},
 				{InboxSubject("cmd.>"), "a refused command that is tried again"},
 				{inbox, "settings of the inbox"},
 				{api + "STREAM.CREATE." + InboxStream, "the inbox is made by the first writer"},
