@@ -127,8 +127,12 @@ func (f credsFlags) expires(role streams.Role) (time.Time, error) {
 // record puts the credential into the system log before anybody has it. A crash behind that leaves a record of one that nobody holds.
 func (a *app) record(cmd *cobra.Command, userJWT string, unrecorded bool) error {
 	err := a.recordCredential(cmd, userJWT)
-	if err == nil || !unrecorded {
-		return withHint(err, "the writer must record it first; --unrecorded goes on without, and its use is recorded once a writer runs and hears of it")
+	if err == nil {
+		return nil
+	}
+	if p := problem.From(err); !unrecorded {
+		return problem.New(p.Code, "the credential cannot be recorded: %s", p.Detail).
+			WithHint("a writer must record it first; --unrecorded goes on without, for when none can run")
 	}
 	a.warn("the credential is not recorded: %v", err)
 	return nil

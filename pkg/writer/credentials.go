@@ -26,8 +26,8 @@ func (w *Writer) RecordCredential(ctx context.Context, c Credential) *problem.Pr
 	})
 }
 
-// RecordUse records that somebody connected with a credential: from that host, as a program that calls itself client. Only the process that writes the system
-// log stores it; another one gets Moved.
+// RecordUse records that somebody connected with a credential: from that host, as a program that calls itself client. It is for the
+// process that writes the system log (LeadsSystem).
 func (w *Writer) RecordUse(ctx context.Context, c Credential, host, client string) *problem.Problem {
 	return w.recordCredential(ctx, c.Issuer, c.User, "credential-used", map[string]string{"role": c.Role, "host": host, "client": client})
 }

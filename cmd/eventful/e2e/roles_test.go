@@ -355,7 +355,9 @@ func TestBreakGlass(t *testing.T) {
 	}
 	about := "--aggregate=eventful-credential/" + c.userOf(streams.RoleBreakGlass, "LOG")
 	for _, want := range []string{"credential-issued", "credential-used"} {
-		until(t, want+" shows in the audit", func() bool { return strings.Contains(c.must("audit:list", about, "--account="+c.account, "EVENTFUL_TOKEN="), want) })
+		until(t, want+" shows in the audit", func() bool {
+			return strings.Contains(c.must("audit:list", about, "--account="+c.account, "EVENTFUL_TOKEN="), want)
+		})
 	}
 }
 

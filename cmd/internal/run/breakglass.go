@@ -3,7 +3,7 @@ package run
 import (
 	"context"
 	"encoding/json"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -68,6 +68,8 @@ func (e Engines) watchUses(ctx context.Context, c *connections, w *writer.Writer
 	if err != nil {
 		return err
 	}
+	var recording sync.WaitGroup
+	defer recording.Wait()
 	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
 	for {
 		select {
@@ -77,7 +79,7 @@ func (e Engines) watchUses(ctx context.Context, c *connections, w *writer.Writer
 				continue
 			}
 			if credential, p := e.breakGlass(who.Client.JWT); p == nil {
-				e.recordUse(ctx, w, credential, who)
+				recording.Go(func() { e.recordUse(ctx, w, credential, who) })
 			}
 		case <-ctx.Done():
 			return nil
@@ -85,7 +87,7 @@ func (e Engines) watchUses(ctx context.Context, c *connections, w *writer.Writer
 	}
 }
 
-// recordUse tries until the system log has it, or another process writes that log.
+// recordUse records it if this process writes the system log, or comes to write it soon: around a take-over a use may be recorded twice, and is not lost.
 func (e Engines) recordUse(ctx context.Context, w *writer.Writer, credential writer.Credential, who connected) {
 	ctx, cancel := context.WithTimeout(ctx, usePatience)
 	defer cancel()
@@ -93,15 +95,19 @@ func (e Engines) recordUse(ctx context.Context, w *writer.Writer, credential wri
 	log.Warn().Msg("somebody connected with a break-glass credential")
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var last *problem.Problem
 	for {
-		p := w.RecordUse(ctx, credential, who.Client.Host, who.Client.Name)
-		if p == nil || slices.Contains([]*problem.Problem{writer.Moved, writer.Lost}, p) {
-			return
+		if w.LeadsSystem() {
+			if last = w.RecordUse(ctx, credential, who.Client.Host, who.Client.Name); last == nil {
+				return
+			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			log.Error().Err(p).Msg("use of a break-glass credential could not be recorded")
+			if last != nil {
+				log.Error().Err(last).Msg("use of a break-glass credential could not be recorded")
+			}
 			return
 		}
 	}
