@@ -33,18 +33,19 @@ type reader interface {
 }
 
 // compare reads a stream in both stores, message by message.
-func compare(ctx context.Context, from, to jetstream.JetStream, wanted *jetstream.StreamInfo) error {
-	original, err := read(ctx, from, wanted)
+func (s streamCopy) compare(ctx context.Context) error {
+	original, err := read(ctx, s.from.js, s.wanted)
 	if err != nil {
 		return err
 	}
 	defer original.stop()
-	copied, err := read(ctx, to, wanted)
+	copied, err := read(ctx, s.to.js, s.wanted)
 	if err != nil {
 		return err
 	}
 	defer copied.stop()
-	for range wanted.State.Msgs {
+	for done := range s.wanted.State.Msgs {
+		s.meter.at("  compared %d of %d messages", done, s.wanted.State.Msgs)
 		a, err := original.next(ctx)
 		if err != nil {
 			return fmt.Errorf("read the original: %w", err)
@@ -54,7 +55,7 @@ func compare(ctx context.Context, from, to jetstream.JetStream, wanted *jetstrea
 			return fmt.Errorf("read the copy behind sequence %d: %w", a.sequence, err)
 		}
 		if !a.equals(b) {
-			return differs(fmt.Sprintf("sequence %d of stream %s", a.sequence, wanted.Config.Name))
+			return differs(fmt.Sprintf("sequence %d of stream %s", a.sequence, s.wanted.Config.Name))
 		}
 	}
 	return nil

@@ -110,35 +110,49 @@ func (c Config) account(ctx context.Context, account keyring.Account, from, to *
 	}
 	for i, name := range slices.Sorted(maps.Keys(wanted)) {
 		c.Progress("account %s, stream %d of %d: %s, %d messages, %s", account, i+1, len(wanted), name, wanted[name].State.Msgs, space.Format(wanted[name].State.Bytes))
-		if err := copyStream(ctx, account, wanted[name], made[name], from, to); err != nil {
+		one := streamCopy{wanted[name], made[name], side{from.conn[account], from.js[account]}, side{to.conn[account], to.js[account]}, c.meter()}
+		if err := one.run(ctx); err != nil {
 			return fmt.Errorf("copy stream %s of account %s: %w", name, account, err)
 		}
 	}
 	return nil
 }
 
-// copyStream copies one, unless a run that was cut short has, and compares it message by message.
-func copyStream(ctx context.Context, account keyring.Account, wanted, made *jetstream.StreamInfo, from, to *store) error {
-	name := wanted.Config.Name
-	if made != nil && !alike(wanted, made) {
-		if err := to.js[account].DeleteStream(ctx, name); err != nil {
+// streamCopy is the copy of one stream.
+type streamCopy struct {
+	wanted, made *jetstream.StreamInfo // made: by a run that was cut short; nil: not yet
+	from, to     side
+	meter        *meter
+}
+
+// side is one of the two servers, in an account.
+type side struct {
+	conn *nats.Conn
+	js   jetstream.JetStream
+}
+
+// run copies the stream, unless a run that was cut short has, and compares it message by message.
+func (s streamCopy) run(ctx context.Context) error {
+	name := s.wanted.Config.Name
+	if s.made != nil && !alike(s.wanted, s.made) {
+		if err := s.to.js.DeleteStream(ctx, name); err != nil {
 			return err
 		}
-		made = nil
+		s.made = nil
 	}
-	if made == nil {
-		if err := transfer(ctx, from.conn[account], to.conn[account], name); err != nil {
+	if s.made == nil {
+		if err := s.transfer(ctx); err != nil {
 			return err
 		}
 	}
-	again, err := to.js[account].Stream(ctx, name)
+	again, err := s.to.js.Stream(ctx, name)
 	if err != nil {
 		return err
 	}
-	if !alike(wanted, again.CachedInfo()) {
+	if !alike(s.wanted, again.CachedInfo()) {
 		return differs("its settings or its bounds")
 	}
-	return compare(ctx, from.js[account], to.js[account], wanted)
+	return s.compare(ctx)
 }
 
 func differs(what string) error {
@@ -199,7 +213,8 @@ func (c Config) verify(ctx context.Context, to *store) error {
 		if err != nil {
 			return err
 		}
-		report, err := verify.All(ctx, log, nil)
+		m := c.meter()
+		report, err := verify.All(ctx, log, func(done, total uint64) { m.at("  verified %d of %d blocks", done, total) })
 		if err != nil {
 			return err
 		}

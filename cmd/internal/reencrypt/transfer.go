@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 )
 
 // partSize is how much of a snapshot goes in one message, in bytes.
@@ -43,7 +45,8 @@ func (a *answer) read(subject string, text []byte) error {
 }
 
 // transfer takes a snapshot at one server, its checksums checked, and restores it at the other, part by part. A restore that does not end leaves no stream.
-func transfer(ctx context.Context, from, to *nats.Conn, stream string) error {
+func (s streamCopy) transfer(ctx context.Context) error {
+	from, to, stream := s.from.conn, s.to.conn, s.wanted.Config.Name
 	inbox := nats.NewInbox()
 	parts, err := from.SubscribeSync(inbox)
 	if err != nil {
@@ -61,7 +64,7 @@ func transfer(ctx context.Context, from, to *nats.Conn, stream string) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for done := uint64(0); ; {
 		part, err := parts.NextMsgWithContext(ctx)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errEnded, err)
@@ -75,6 +78,8 @@ func transfer(ctx context.Context, from, to *nats.Conn, stream string) error {
 		if err := hand(ctx, to, restore.Deliver, part); err != nil {
 			return err
 		}
+		done += uint64(len(part.Data))
+		s.meter.at("  copied %s", space.Format(done))
 	}
 	end, err := to.RequestWithContext(ctx, restore.Deliver, nil) // the answer comes when the stream is encrypted and served
 	if err != nil {
