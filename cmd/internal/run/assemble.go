@@ -35,24 +35,23 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 			end()
 		}
 	}()
-	if err := c.open(e); err != nil {
+	if err = c.open(e); err == nil {
+		err = e.checkSync(ctx, c.sys)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
-	if err := e.checkSync(ctx, c.sys); err != nil {
-		return nil, nil, err
-	}
-	engines = append(engines, engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()})
-	engines = append(engines, engine{"connection guard", func(ctx context.Context) error { return e.guardConnections(ctx, c) }, closed()})
 	guard := e.guardSpace(c)
-	engines = append(engines, engine{"space guard", guard.Run, closed()})
+	engines = append(engines,
+		engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()},
+		engine{"connection guard", func(ctx context.Context) error { return e.guardConnections(ctx, c) }, closed()},
+		engine{"space guard", guard.Run, closed()})
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
-		p, store, err := e.projector(c, guard)
-		if err != nil {
+		if api.Projector, api.Store, err = e.projector(c, guard); err != nil {
 			return nil, nil, err
 		}
-		api.Projector, api.Store = p, store
-		engines = append(engines, engine{"projector", p.Run, closed()}) // nothing waits for an index: queries are refused while it is built
+		engines = append(engines, engine{"projector", api.Projector.Run, closed()}) // nothing waits for an index: queries are refused while it is built
 	}
 	var m *membership
 	if e.Writer {
@@ -78,10 +77,11 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	}
 	engines = append(engines, e.doors(doors))
 	if w := api.Writer; w != nil {
-		engines = append(engines, engine{"writer", w.Run, w.Ready()}) // it ends before the doors: what it holds when it hands a log over goes out by them
-		engines = append(engines, engine{"account", app.run, app.brought})
-		engines = append(engines, engine{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()})
-		engines = append(engines, engine{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()})
+		engines = append(engines,
+			engine{"writer", w.Run, w.Ready()}, // it ends before the doors: what it holds when it hands a log over goes out by them
+			engine{"account", app.run, app.brought},
+			engine{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()},
+			engine{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()})
 	}
 	if api.Inbox != nil {
 		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
