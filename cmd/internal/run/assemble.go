@@ -76,17 +76,24 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		return nil, nil, err
 	}
 	engines = append(engines, e.doors(doors))
-	if w := api.Writer; w != nil {
-		engines = append(engines,
-			engine{"writer", w.Run, w.Ready()}, // it ends before the doors: what it holds when it hands a log over goes out by them
-			engine{"account", app.run, app.brought},
-			engine{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()},
-			engine{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()})
+	if api.Writer != nil {
+		engines = append(engines, e.ofWriter(c, api, app, m)...)
 	}
 	if api.Inbox != nil {
 		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
 	}
 	return engines, end, nil
+}
+
+// ofWriter are what runs with a writer.
+func (e Engines) ofWriter(c *connections, api natsapi.Config, app *account, m *membership) []engine {
+	w := api.Writer
+	return []engine{
+		{"writer", w.Run, w.Ready()}, // it ends before the doors: what it holds when it hands a log over goes out by them
+		{"account", app.run, app.brought},
+		{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()},
+		{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()},
+	}
 }
 
 // doors answer from the start; the writer lets requests in log by log, when it knows the auth keys.
