@@ -90,6 +90,9 @@ func (s Installation) of(role Role, account string) Permissions {
 	return Permissions{}
 }
 
+// AdvisoryAPI is where nats-server tells of each call of the JetStream API in an account, and who made it.
+const AdvisoryAPI = "$JS.EVENT.ADVISORY.API"
+
 // api is the prefix of the JetStream API.
 const api = "$JS.API."
 
@@ -141,7 +144,10 @@ func (s Installation) inLog(role Role) Permissions {
 				{"eng." + s.Site + ".>", "calls between writers"},
 				{"_INBOX.>", "answers to them"},
 			}...),
-			Subscribe: []Permission{{"eng." + s.Site + ".>", "calls of other writers"}},
+			Subscribe: []Permission{
+				{"eng." + s.Site + ".>", "calls of other writers"},
+				{AdvisoryAPI, "who changes, purges or deletes a stream is recorded"},
+			},
 		}
 	case RoleProjector, RoleRunner:
 		return s.reading()

@@ -9,13 +9,14 @@ const (
 	SystemToken      = "eventful-token"      // id: token id
 	SystemImport     = "eventful-import"     // id: file digest
 	SystemCredential = "eventful-credential" // id: public key of a NATS user
+	SystemStream     = "eventful-stream"     // id: name of a JetStream stream
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 )
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential (in the system log), eventful-budget or eventful-freeze (in each log):
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream (in the system log), eventful-budget or eventful-freeze (in each log):
 // version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
@@ -61,6 +62,9 @@ func systemDefinitions() []Definition {
 		{Aggregate: SystemCredential, Fields: map[string]Field{"expires": whole}, Events: map[string]Event{
 			"credential-issued": required("role", "issuer", "expires"),
 			"credential-used":   required("role", "host").with("client"),
+		}},
+		{Aggregate: SystemStream, Events: map[string]Event{
+			"stream-changed": required("action", "user").with("role", "host", "client", "request"),
 		}},
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
 			"rows-done": required("aggregate", "ranges", "rows"),

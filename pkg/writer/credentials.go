@@ -39,3 +39,25 @@ func (w *Writer) recordCredential(ctx context.Context, issuer, user, eventType s
 	})
 	return p
 }
+
+// StreamChange is that somebody changed a stream of the site by the JetStream API, beside EventfulDB.
+type StreamChange struct {
+	Stream  string
+	Action  string // last part of the call: update, purge, delete, restore, message-delete
+	User    string // public key of the NATS user
+	Role    string // as the user's JWT calls itself
+	Host    string
+	Client  string // as the program calls itself
+	Request string // JSON, its beginning
+}
+
+// RecordStreamChange records it; the actor is the NATS user. It is for the process that writes the system log (LeadsSystem).
+func (w *Writer) RecordStreamChange(ctx context.Context, c StreamChange) *problem.Problem {
+	by := &token.Claims{ID: "keys", Issuer: c.User, IdentifierType: "nats-user", IdentifierID: c.User}
+	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(schema.SystemStream, c.Stream, "stream-changed", map[string]string{
+			"action": c.Action, "user": c.User, "role": c.Role, "host": c.Host, "client": c.Client, "request": c.Request,
+		}), nil
+	})
+	return p
+}

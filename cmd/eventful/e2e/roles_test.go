@@ -353,11 +353,28 @@ func TestBreakGlass(t *testing.T) {
 	if err := js.DeleteStream(ctx, "REPAIR"); err != nil {
 		t.Fatal(err)
 	}
-	about := "--aggregate=eventful-credential/" + c.userOf(streams.RoleBreakGlass, "LOG")
-	for _, want := range []string{"credential-issued", "credential-used"} {
-		until(t, want+" shows in the audit", func() bool {
-			return strings.Contains(c.must("audit:list", about, "--account="+c.account, "EVENTFUL_TOKEN="), want)
+	user := c.userOf(streams.RoleBreakGlass, "LOG")
+	for _, want := range [][2]string{{"credential-issued", "eventful-credential/" + user}, {"credential-used", "eventful-credential/" + user}, {"action=delete", "eventful-stream/REPAIR"}} {
+		until(t, want[0]+" shows in the audit", func() bool {
+			return strings.Contains(c.must("audit:list", "--aggregate="+want[1], "--account="+c.account, "EVENTFUL_TOKEN="), want[0])
 		})
+	}
+	// So does a change of a log's settings, with who made it; what writers do by themselves does not.
+	log, err := js.Stream(ctx, "EVT_"+c.name()+"_patient")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := log.CachedInfo().Config
+	settings.Description = "changed by hand"
+	if _, err := js.UpdateStream(ctx, settings); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the change shows in the audit", func() bool {
+		list := c.must("audit:list", "--actor=nats-user:"+user, "--account="+c.account, "EVENTFUL_TOKEN=")
+		return strings.Contains(list, "action=update") && strings.Contains(list, "eventful-stream/EVT_"+c.name()+"_patient")
+	})
+	if list := c.must("audit:list", "--aggregate=eventful-stream", "--account="+c.account, "EVENTFUL_TOKEN="); strings.Count(list, "stream-changed") != 2 {
+		t.Errorf("got the changes\n%s\nwant one deletion and one update", list)
 	}
 }
 

@@ -93,22 +93,26 @@ func (e Engines) recordUse(ctx context.Context, w *writer.Writer, credential wri
 	defer cancel()
 	log := e.Log.With().Str("user", credential.User).Str("host", who.Client.Host).Logger()
 	log.Warn().Msg("somebody connected with a break-glass credential")
+	p := whileLeading(ctx, w, func() *problem.Problem { return w.RecordUse(ctx, credential, who.Client.Host, who.Client.Name) })
+	if p != nil {
+		log.Error().Err(p).Msg("use of a break-glass credential could not be recorded")
+	}
+}
+
+// whileLeading does something as soon as this process writes the system log, and again until it is done or ctx ends. The problem is that of the last try; nil too if there was none.
+func whileLeading(ctx context.Context, w *writer.Writer, do func() *problem.Problem) (last *problem.Problem) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var last *problem.Problem
 	for {
 		if w.LeadsSystem() {
-			if last = w.RecordUse(ctx, credential, who.Client.Host, who.Client.Name); last == nil {
-				return
+			if last = do(); last == nil {
+				return nil
 			}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if last != nil {
-				log.Error().Err(last).Msg("use of a break-glass credential could not be recorded")
-			}
-			return
+			return last
 		}
 	}
 }
