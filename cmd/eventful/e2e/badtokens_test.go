@@ -2,10 +2,15 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nkeys"
 
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -87,6 +92,128 @@ func TestBadTokens(t *testing.T) {
 			}
 		}
 	})
+}
+
+// resigned is a token with another header, its payload changed, and signed anew by sign; nil: as it was.
+func resigned(t *testing.T, text, header string, change func(claims map[string]any), sign func(text []byte) ([]byte, error)) string {
+	t.Helper()
+	parts := strings.Split(text, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	change(claims)
+	if payload, err = json.Marshal(claims); err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	text = b64([]byte(header)) + "." + b64(payload)
+	if sign == nil {
+		return text + "." + parts[2]
+	}
+	signature, err := sign([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text + "." + b64(signature)
+}
+
+// TestForgedTokens sends what attackers of JWTs try: each request is refused, and nothing is stored.
+func TestForgedTokens(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t)
+	pair, err := nkeys.FromSeed([]byte(g.authKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header = `{"typ":"JWT","alg":"ed25519-nkey"}`
+	same := func(map[string]any) {}
+	hmacked := func(text []byte) ([]byte, error) {
+		mac := hmac.New(sha256.New, []byte(public))
+		mac.Write(text)
+		return mac.Sum(nil), nil
+	}
+	with := func(member string) string { return strings.TrimSuffix(header, "}") + "," + member + "}" }
+	reader := g.mint(token.Claims{Actions: []token.Action{token.ActionRead}, IdentifierType: "user", IdentifierID: "reader"})
+	more := func(claims map[string]any) {
+		nats := claims["nats"].(map[string]any)
+		nats["tags"] = append(nats["tags"].([]any), "write:*", "import:*")
+	}
+	var table []badRequest
+	for name, bad := range map[string]string{
+		"HS256 with the public key":      resigned(t, g.token, `{"typ":"JWT","alg":"HS256"}`, same, hmacked),
+		"our alg, HS256 signature":       resigned(t, g.token, header, same, hmacked),
+		"HS256, our signature":           resigned(t, g.token, `{"typ":"JWT","alg":"HS256"}`, same, pair.Sign),
+		"jwk":                            resigned(t, g.token, with(`"jwk":{"kty":"OKP","crv":"Ed25519","x":"AAAA"}`), same, pair.Sign),
+		"jku":                            resigned(t, g.token, with(`"jku":"https://127.0.0.1/keys"`), same, pair.Sign),
+		"kid":                            resigned(t, g.token, with(`"kid":"../../dev/null"`), same, pair.Sign),
+		"crit":                           resigned(t, g.token, with(`"crit":["exp"]`), same, pair.Sign),
+		"reader claims to write":         resigned(t, reader, header, more, nil),
+		"reader claims, another signing": resigned(t, reader, header, more, func([]byte) ([]byte, error) { return make([]byte, 64), nil }),
+		"expiry moved":                   resigned(t, g.token, header, func(c map[string]any) { c["exp"] = 4_000_000_000 }, nil),
+		"issuer of another site":         resigned(t, g.token, header, func(c map[string]any) { c["iss"] = g.account }, nil),
+	} {
+		table = append(table, badRequest{name: name, subject: "cmd.patient.A.registered", token: bad, want: problem.Unauthenticated},
+			badRequest{name: name + ", to read", subject: "qry.patient.A.get", token: bad, want: problem.Unauthenticated})
+		t.Run("connect/"+name, func(t *testing.T) {
+			k, f := tryDial(t, g.info().NATS, bad)
+			if k == nil && f.op != "-ERR" && f.op != "closed" {
+				t.Errorf("got %s %s, want no connection", f.op, f.text)
+			}
+		})
+	}
+	auditor := g.mint(token.Claims{Actions: []token.Action{token.ActionRead, token.ActionVerify}, Aggregates: []string{"patient"},
+		AggregateIDs: []event.AggregateID{{Type: "patient", ID: "A"}}, IdentifierType: "auditor", IdentifierID: "of-A"})
+	for name, asks := range map[string]struct {
+		subject string
+		want    problem.Code
+	}{
+		"B": {"qry.patient.B.get", problem.Forbidden}, "B's history": {"qry.patient.B.history", problem.Forbidden}, "B's proof": {"qry.patient.B.verify", problem.Forbidden},
+		"star": {"qry.patient.*.get", problem.Malformed}, "an escaped star": {"qry.patient.=2A.get", problem.Forbidden}, "star in per cent": {"qry.patient.%2a.get", problem.Malformed},
+		"another type": {"qry.ward.A.get", problem.Forbidden}, "auth keys": {"qry.eventful-key." + public + ".get", problem.Forbidden},
+		"to write": {"cmd.patient.A.registered", problem.Forbidden},
+	} {
+		table = append(table, badRequest{name: "auditor of A asks for " + name, subject: asks.subject, token: auditor, want: asks.want})
+	}
+	table = append(table, badRequest{name: "1 MB", subject: "cmd.patient.A.registered", token: g.token + strings.Repeat("A", 1<<20-4096), want: problem.TooLarge})
+	g.all(t, table)
+}
+
+// TestRevokedKeysToken: the token of an auth key that was revoked, and of one that got less rights, on every door.
+func TestRevokedKeysToken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var second struct {
+		AuthKey string `json:"auth-key"`
+		ID      string `json:"id"`
+	}
+	s.ask(&second, "token:generate", "--auth-key", "--name=second", "EVENTFUL_MASTER_KEY="+masterKey)
+	text := mintWith(t, second.AuthKey, s.account, token.Claims{Limit: 10})
+	k := dialSocket(t, s.info().NATS, s.token)
+	doors := map[string]string{"cmd.patient.A.registered": "", "cmd.patient": `{"commits":[{"type":"patient","id":"B","events":[{"event":"registered"}]}]}`,
+		"qry.patient.list": "", "adm.staged.list": "", "adm.inbox.status": "", "adm.schema.list": ""}
+	for subject, body := range doors {
+		k.request(subject, []header{{"Eventful-Token", text}}, body)
+		if f := k.next(); f.header.Get("Nats-Service-Error-Code") != "" {
+			t.Errorf("%s before: got %.300s, want an answer", subject, f.body)
+		}
+	}
+	s.must("token:update", second.ID, "--actions=verify,admin", "EVENTFUL_MASTER_KEY="+masterKey)
+	reply := k.request("cmd.patient.A.registered", []header{{"Eventful-Token", text}}, "")
+	checkFrame(t, k.next(), reply, problem.Forbidden)
+	s.must("token:revoke", "--auth-key="+second.ID)
+	for subject, body := range doors {
+		reply := k.request(subject, []header{{"Eventful-Token", text}}, body)
+		checkFrame(t, k.next(), reply, problem.Unauthenticated)
+	}
 }
 
 // TestSpentBudget: exact to the unit, also behind a kill; refusals, dry runs and repeats cost nothing.
