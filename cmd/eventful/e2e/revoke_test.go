@@ -2,10 +2,12 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -179,4 +181,73 @@ func TestRevokedKeyOverNATS(t *testing.T) {
 	if _, err := connect(t, s.info().NATS, s.token); err != nil {
 		t.Errorf("another token: got %v", err)
 	}
+}
+
+// A token is refreshed while clients write with it through two writers, one of which is killed: of the old token and the new one together exactly the two budgets are stored,
+// whatever was unknown, and every acknowledged event is among them.
+func TestRefreshedWhileWritersAreKilled(t *testing.T) {
+	t.Parallel()
+	const limit, more, clients = 1500, 100, 8
+	w := newWriters(t, 2, "patient", "ward")
+	until(t, "both writers follow", func() bool { return w.sharing().followed(2, 3) })
+	text := w.mint(token.Claims{IdentifierType: "user", IdentifierID: "eve", Limit: limit})
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	defer cancel()
+	var acked atomic.Int64
+	var codes [2]map[problem.Code]int
+	write := func(round int, text string) {
+		codes[round] = make(map[problem.Code]int)
+		ended := make(chan problem.Code, clients)
+		for i := range clients {
+			go func() {
+				c, err := client.Connect(ctx, client.Options{URL: w.server, Token: client.Static(text), Patience: 200 * time.Millisecond})
+				for err == nil {
+					if _, err = c.Command(ctx, client.Command{Aggregate: target(i), Event: "note", Fields: client.Fields{"text": "x"}}); err == nil {
+						acked.Add(1)
+					}
+				}
+				if c != nil {
+					c.Close()
+				}
+				ended <- problem.From(err).Code
+			}()
+		}
+		for range clients {
+			codes[round][<-ended]++
+		}
+	}
+	first := make(chan struct{})
+	go func() { write(0, text); close(first) }()
+	until(t, "the clients write", func() bool { return acked.Load() > 200 })
+	killed := w.leader("patient")
+	killed.kill()
+	var next struct {
+		Token string `json:"token"`
+		Limit int    `json:"limit"`
+		Left  int    `json:"left"`
+	}
+	until(t, "token:refresh comes back", func() bool {
+		o := w.run("token:refresh", text, "--expiration=60", fmt.Sprint("--limit=", more), "--account="+w.account, "--timeout=25s", "-o", "json")
+		if o.status != 0 && o.status != 6 {
+			t.Fatalf("got exit status %d\n%s", o.status, o.stderr)
+		}
+		return o.status == 0 && json.Unmarshal([]byte(o.stdout), &next) == nil
+	})
+	<-first
+	if next.Left == 0 || next.Limit != next.Left+more {
+		t.Errorf("got %+v, want a rest and %d more", next, more)
+	}
+	killed.start()
+	write(1, next.Token)
+	if codes[1][problem.BudgetSpent] != clients || codes[0][problem.BudgetSpent] > 0 {
+		t.Errorf("got %v with the old token and %v with the new one, want the new one spent", codes[0], codes[1])
+	}
+	total := uint64(0)
+	for _, v := range w.versions(clients) {
+		total += v
+	}
+	if total != limit+more || uint64(acked.Load()) > total {
+		t.Errorf("got %d events stored and %d acknowledged, want exactly %d stored", total, acked.Load(), limit+more)
+	}
+	w.verify()
 }
