@@ -72,6 +72,8 @@ type office struct {
 	memory   *eventlog.Memory
 	accounts *accounts
 	operator []byte // seed
+
+	accountID string
 }
 
 func newOffice(t *testing.T) *office {
@@ -98,7 +100,7 @@ func newOffice(t *testing.T) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{memory: eventlog.NewMemory(), accounts: &accounts{present: text}, operator: seed}
+	o := &office{memory: eventlog.NewMemory(), accounts: &accounts{present: text}, operator: seed, accountID: account}
 	t.Cleanup(func() { sound(t, o.memory) })
 	if o.w, err = writer.New(writer.Config{Site: site, Store: o.memory, Dir: t.TempDir(), Key: key}); err != nil {
 		t.Fatal(err)

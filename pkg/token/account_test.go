@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -188,5 +189,49 @@ func TestBringAuthKeys(t *testing.T) {
 		if err != nil || token.CheckAuthKey(restored, k) != nil || changed != (what != "as it is") {
 			t.Errorf("%s: got %v, %v, changed %v, want the key with its template", what, err, token.CheckAuthKey(restored, k), changed)
 		}
+	}
+}
+
+// What the log says of ended tokens and keys comes into the account, what expired goes, and nothing is signed where nothing changes.
+func TestBringRevocations(t *testing.T) {
+	o := newOperator(t)
+	now := time.Now()
+	gone := token.Key{ID: newIssuer(t).id, Name: "gone", Aggregates: []string{token.All}, Actions: []token.Action{token.ActionRead}}
+	stays := token.Key{ID: newIssuer(t).id, Name: "stays", Aggregates: []string{token.All}, Actions: []token.Action{token.ActionRead}}
+	user := func(n int) string { return fmt.Sprintf("U%055d", n) }
+	at := func(r token.Recorded, account string, now time.Time) (string, *jwt.AccountClaims, bool) {
+		t.Helper()
+		text, changed, err := token.BringAccount(account, o.seed, r, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := jwt.DecodeAccountClaims(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text, c, changed
+	}
+	r := token.Recorded{Keys: []token.Key{gone, stays}, Revoked: []token.Revocation{{User: user(1), Expires: now.Add(time.Minute)}, {User: user(2), Expires: now.Add(-time.Minute)}}}
+	account, c, changed := at(r, o.account(t), now)
+	if !changed || len(c.Revocations) != 1 || c.Revocations[user(1)] != now.Add(time.Minute).Unix() || !c.SigningKeys.Contains(gone.ID) || !c.SigningKeys.Contains(stays.ID) {
+		t.Errorf("got %v and %v, want the user that has not expired, and both keys", c.Revocations, c.SigningKeys)
+	}
+	if again, _, changed := at(r, account, now); changed || again != account {
+		t.Error("got the account changed where it is as recorded")
+	}
+	r.Keys[0].Revoked = true
+	if _, c, changed = at(r, account, now); !changed || c.SigningKeys.Contains(gone.ID) || !c.SigningKeys.Contains(stays.ID) {
+		t.Errorf("got the keys %v, want the revoked one out", c.SigningKeys)
+	}
+	if _, c, changed = at(r, account, now.Add(2*time.Minute)); !changed || len(c.Revocations) != 0 {
+		t.Errorf("got %v, want what expired gone", c.Revocations)
+	}
+	r.Revoked = nil
+	for n := range token.MaxRevocations + 10 {
+		r.Revoked = append(r.Revoked, token.Revocation{User: user(n + 10), Expires: now.Add(time.Hour)})
+	}
+	text, c, _ := at(r, account, now)
+	if len(c.Revocations) != token.MaxRevocations || c.Revocations[user(19)] != 0 || c.Revocations[user(20)] == 0 || len(text) > 1<<19 {
+		t.Errorf("got %d revocations in %d bytes, want the newest %d", len(c.Revocations), len(text), token.MaxRevocations)
 	}
 }

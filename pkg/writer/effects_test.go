@@ -62,6 +62,12 @@ func effects() []effect {
 		{name: "block of a barrier", arrange: (*affected).mark, fails: appendOf("patient", 1), act: (*affected).confirmKey, there: twoEpochs("patient"), indirect: true, again: (*affected).confirmKey, after: func(e *affected) error { return wanted(e.keyIsKnown(), "the key") }},
 		{name: "key-added", fails: appendOf("eventful", 1), act: (*affected).addKey, there: (*affected).keyIsKnown, again: (*affected).addAnyKey, after: func(e *affected) error { return wanted(e.keyIsKnown(), "the key") }},
 		{name: "token-issued", fails: appendOf("eventful", 1), act: (*affected).recordToken, there: happened("eventful", "token-issued")},
+		{name: "token-revoked", fails: appendOf("eventful", 1), act: (*affected).revokeToken, there: happened("eventful", "token-revoked"), after: (*affected).refusesToken},
+		{name: "key-revoked", arrange: (*affected).addsKey, fails: appendOf("eventful", 1), act: (*affected).revokeKey, there: happened("eventful", "key-revoked")},
+		{name: "key-updated", arrange: (*affected).addsKey, fails: appendOf("eventful", 1), act: (*affected).updateKey, there: happened("eventful", "key-updated")},
+		{name: "end of a refreshed token", arrange: (*affected).spread, fails: appendOf("eventful", 1), act: (*affected).refreshToken, there: happened("eventful", "token-revoked"), indirect: true, after: (*affected).leavesFour},
+		{name: "hand-back of a refreshed token", arrange: (*affected).spread, fails: appendOf("patient", 2), act: (*affected).refreshToken, there: happened("patient", "budget-returned"), indirect: true, after: (*affected).leavesFour},
+		{name: "what a refreshed token hands back", arrange: (*affected).spread, fails: appendOf("eventful", 2), act: (*affected).refreshToken, there: happened("eventful", "budget-taken-back"), indirect: true, after: (*affected).leavesFour},
 	}
 }
 

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -50,6 +51,11 @@ func (a *account) present(ctx context.Context) (string, error) {
 func (a *account) bring(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, bringPatience)
+	defer cancel()
+	if p := a.writer.Current(ctx); p != nil { // who writes the log now knows more
+		return errors.New("the system log is written by another process")
+	}
 	present, err := a.present(ctx)
 	if err != nil {
 		return err
@@ -70,8 +76,9 @@ func (a *account) bring(ctx context.Context) error {
 }
 
 const (
-	bringRetry = time.Second      // until a server that did not take the account is asked again
-	bringLater = 15 * time.Second // for the act that changed something to bring the account along itself, behind its barrier
+	bringPatience = 10 * time.Second
+	bringRetry    = time.Second      // until a server that did not take the account is asked again
+	bringLater    = 15 * time.Second // for the act that changed something to bring the account along itself, behind its barrier
 )
 
 // run brings the account along until ctx ends: at once when this process begins to write the system log, else some time behind a change, which an act has followed up by then.
