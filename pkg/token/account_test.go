@@ -20,7 +20,7 @@ type operator struct {
 	seed []byte
 }
 
-func newOperator(t *testing.T) operator {
+func newOperator(t testing.TB) operator {
 	t.Helper()
 	pair, err := nkeys.CreateOperator()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/jwt/v2"
@@ -93,6 +94,40 @@ func FuzzKeyOf(f *testing.F) {
 		again, err := token.KeyOf(id, k.Fields())
 		if diff := cmp.Diff(k, again); err != nil || diff != "" {
 			t.Errorf("key, %v (-want +got):\n%s", err, diff)
+		}
+	})
+}
+
+// FuzzReadOrder holds that no text makes ReadOrder fail in any way but with a problem, and that what passes is the operator's.
+func FuzzReadOrder(f *testing.F) {
+	o, stranger := newOperator(f), newOperator(f)
+	account, now := newIssuer(f).id, time.Now()
+	for _, seed := range [][]byte{o.seed, stranger.seed} {
+		for _, order := range []token.Order{
+			{Act: token.OrderRevokeToken, ID: "T"}, {Act: token.OrderRevokeKey, ID: "A"}, {Act: "unheard-of"},
+			{Act: token.OrderUpdateKey, ID: "A", Version: 1 << 63, Key: &token.Key{Name: "n", MaxLimit: 1<<64 - 1, MaxExpiration: time.Hour}},
+		} {
+			text, err := order.Sign(seed, account, now)
+			if err != nil {
+				f.Fatal(err)
+			}
+			got, err := token.ReadOrder(text, o.id, account, now)
+			if same := &seed[0] == &o.seed[0]; same != (err == nil) || same && (got.Act != order.Act || got.ID != order.ID || got.Version != order.Version) {
+				f.Fatalf("got %+v, %v for %+v", got, err, order)
+			}
+			if order.Key != nil && err == nil && (got.Key.MaxLimit != order.Key.MaxLimit || got.Key.MaxExpiration != time.Hour || got.Key.Name != "n") {
+				f.Fatalf("got %+v, want %+v", got.Key, order.Key)
+			}
+			f.Add(text)
+		}
+	}
+	f.Add("")
+	f.Add("a.b.c")
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := token.ReadOrder(text, o.id, account, now); err != nil {
+			if p := problem.From(err); p.Code == problem.Internal || p.Hint == "" {
+				t.Errorf("got %v, want a problem with a hint", err)
+			}
 		}
 	})
 }

@@ -2,7 +2,6 @@ package writer
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -137,12 +136,9 @@ func (w *Writer) LeadsSystem() bool { return w.sys.led.Load() }
 
 // applyKeyChange takes in key-updated and key-revoked.
 func applyKeyChange(v *view, id, eventType string, f map[string]string) ([]byte, error) {
-	old, known := v.keys[id]
-	if !known {
-		return nil, fmt.Errorf("auth key %s was never added", id)
-	}
+	old := v.keys[id]
 	k := old
-	if eventType == eventKeyRevoked {
+	if k.ID = id; eventType == eventKeyRevoked {
 		k.Revoked = true
 	} else {
 		var err error

@@ -11,6 +11,9 @@ import (
 
 // systemEvents are the kinds of what the view of the system log is made of, with an event of each and a field of it.
 var systemEvents = []struct{ kind, event, field, value string }{
+	{"eventful-key", "key-updated", "actions", "read"},
+	{"eventful-key", "key-revoked", "ended", "revoked"},
+	{"eventful-token", "token-revoked", "ended", "revoked"},
 	{"eventful-schema", "schema-drafted", "definition", `{"aggregate":"ward","events":{"opened":{}}}`},
 	{"eventful-schema", "schema-migrated", "definition", `{"aggregate":"ward","events":{"opened":{}}}`},
 	{"eventful-schema", "schema-discarded", "", ""},
@@ -32,6 +35,9 @@ func FuzzSystemState(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which uint8, value []byte, number string) {
 		s := writer.NewSystem()
 		e := systemEvents[int(which)%len(systemEvents)]
+		if e.event == "token-revoked" {
+			e.kind = "ended"
+		}
 		if err := s.Load(e.kind, "id", value); err != nil {
 			if !errors.Is(err, statestore.ErrDoubted) {
 				t.Errorf("got %v, want that the state is doubted", err)
@@ -67,7 +73,11 @@ func FuzzSystemEvents(f *testing.F) {
 			if err != nil || value == nil {
 				continue
 			}
-			if err := writer.NewSystem().Load(e.kind, "id", value); err != nil {
+			kind := e.kind
+			if e.event == "token-revoked" {
+				kind = "ended"
+			}
+			if err := writer.NewSystem().Load(kind, "id", value); err != nil {
 				t.Errorf("%s of %v is kept as %s, which cannot be loaded: %v", e.event, fields, value, err)
 			}
 		}

@@ -214,6 +214,16 @@ func TestRevokedKeysToken(t *testing.T) {
 		reply := k.request(subject, []header{{"Eventful-Token", text}}, body)
 		checkFrame(t, k.next(), reply, problem.Unauthenticated)
 	}
+	// The inbox takes whatever comes; what is decided there is refused as well, and the refusal kept.
+	k.request("inbox.cmd.patient.A.registered", []header{{"Eventful-Token", text}}, "")
+	if f := k.next(); !strings.Contains(string(f.body), `"stream":"CMD_INBOX"`) {
+		t.Errorf("the inbox: got %.300s, want the server's acknowledgement", f.body)
+	}
+	c := s.adminClient()
+	s.inboxIsEmpty(c)
+	if all := s.refusedCommands(c); len(all) != 1 || all[0].Problem.Code != problem.Unauthenticated {
+		t.Errorf("got %+v refused, want the one command, as unauthenticated", all)
+	}
 }
 
 // TestSpentBudget: exact to the unit, also behind a kill; refusals, dry runs and repeats cost nothing.
