@@ -139,15 +139,14 @@ func (w *Writer) scanTokens(ctx context.Context, f TokenFilter, take int) (found
 				more = true
 				return false, nil
 			}
-			next = place
-			one, err := w.listed(t)
-			if err != nil {
-				return false, err
+			if next = place; f.Issuer != "" && t.Issuer != f.Issuer {
+				return true, nil
 			}
-			if (f.Issuer == "" || t.Issuer == f.Issuer) && (f.Active == nil || *f.Active == (one.info.State == TokenActive)) {
+			one, err := w.listed(t)
+			if err == nil && (f.Active == nil || *f.Active == (one.info.State == TokenActive)) {
 				found = append(found, one)
 			}
-			return true, nil
+			return err == nil, err
 		})
 		if err != nil {
 			return nil, unreadableRecord(err)
