@@ -112,11 +112,11 @@ func TestWrongTokensAreNotKept(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	before := grown(0, 10_000)
-	after := grown(10_000, 30_000)
+	before := grown(0, 4_000)
+	after := grown(4_000, 12_000)
 	runtime.KeepAlive(cache)
 	if after > before+(4<<20) {
-		t.Errorf("got %d bytes behind 10,000 wrong tokens and %d behind 30,000, want about as many", before, after)
+		t.Errorf("got %d bytes behind 4,000 wrong tokens and %d behind 12,000, want about as many", before, after)
 	}
 }
 
