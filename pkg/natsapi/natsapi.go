@@ -74,6 +74,8 @@ func New(cfg Config) (*API, error) {
 		return nil, errors.New("natsapi configuration: no connection in APP")
 	case cfg.Writer == nil && cfg.Projector == nil:
 		return nil, errors.New("natsapi configuration: neither a writer nor a projector to answer")
+	case cfg.Account != nil && cfg.Bring == nil:
+		return nil, errors.New("natsapi configuration: the account can be read and not be changed")
 	case cfg.Projector != nil && cfg.Store == nil:
 		return nil, errors.New("natsapi configuration: no store of logs to verify")
 	}

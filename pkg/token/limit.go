@@ -1,7 +1,6 @@
 package token
 
 import (
-	"strings"
 	"sync"
 	"time"
 
@@ -48,12 +47,12 @@ func (l *limits) take(key, user string, now time.Time) (done func(passed bool), 
 	u := l.users.get(user)
 	if u == nil {
 		u = &bucket{left: userBurst, at: now}
-		l.users.put(strings.Clone(user), u) // not the message that it came in
+		l.users.put(user, u)
 	}
 	k := l.keys[key]
 	if k == nil {
 		k = &bucket{left: keyBurst, at: now}
-		l.keys[strings.Clone(key)] = k
+		l.keys[key] = k
 	}
 	u.fill(now, userRate, userBurst)
 	k.fill(now, keyRate, keyBurst)

@@ -102,7 +102,7 @@ func TestWrongTokensAreNotKept(t *testing.T) {
 	parts := strings.Split(i.mint(t, nil), ".")
 	grown := func(from, to int) uint64 {
 		for n := from; n < to; n++ {
-			claims := base64.RawURLEncoding.EncodeToString([]byte(fmt.Sprintf(`{"iss":%q,"sub":"U%d","nats":{"type":"user","version":2,"pad":%q}}`, i.id, n, strings.Repeat("x", 1000))))
+			claims := base64.RawURLEncoding.EncodeToString([]byte(fmt.Sprintf(`{"iss":%q,"sub":"U%055d","nats":{"type":"user","version":2,"pad":%q}}`, i.id, n, strings.Repeat("x", 1000))))
 			if _, err := cache.Verify(parts[0]+"."+claims+"."+parts[2], time.Now().Add(time.Duration(n)*10*time.Millisecond)); err == nil {
 				t.Fatal("got a wrong token accepted")
 			}
@@ -120,10 +120,20 @@ func TestWrongTokensAreNotKept(t *testing.T) {
 	}
 }
 
-func BenchmarkWrongToken(b *testing.B) {
+func BenchmarkWrongToken(b *testing.B) { benchmarkWrong(b, 0) }
+
+func BenchmarkWrongLargeToken(b *testing.B) { benchmarkWrong(b, 100) }
+
+// benchmarkWrong checks wrong tokens, above the limit, for further so many types.
+func benchmarkWrong(b *testing.B, types int) {
 	i := newIssuer(b)
 	cache := token.NewCache(i.wide(), 4096)
-	text, now := i.mint(b, nil), time.Now()
+	text, now := i.mint(b, func(c *token.Claims) {
+		for n := range types {
+			c.Aggregates = append(c.Aggregates, fmt.Sprintf("another-type-of-aggregate-%d", n))
+		}
+	}), time.Now()
+	b.SetBytes(int64(len(text)))
 	n := 0
 	for b.Loop() {
 		n++
