@@ -20,7 +20,7 @@ import (
 const (
 	floodSize = 20_000 // wrong tokens
 	floodOpen = 200    // of them not answered, at most
-	floodCost = 4.0    // what a wrong token may cost the server, as a multiple of a request with no token at all; each signature checked would make it 7
+	floodCost = 3.0    // what a wrong token may cost the server, as a multiple of a request with no token at all; each signature checked would make it 7
 )
 
 // floods are requests with wrong tokens over one connection.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -250,4 +251,47 @@ func TestRefreshedWhileWritersAreKilled(t *testing.T) {
 		t.Errorf("got %d events stored and %d acknowledged, want exactly %d stored", total, acked.Load(), limit+more)
 	}
 	w.verify()
+}
+
+// Auth keys are added while tokens are revoked and others refreshed, all at the same time: the account holds all of it.
+func TestAuthorityChangesAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	const each = 4
+	var revoked, refreshed, keys, successors [each]string
+	var running sync.WaitGroup
+	beside := func(made *string, name string, args ...string) {
+		running.Go(func() {
+			o, answer := s.run(append(args, "-o", "json")...), map[string]any{}
+			if err := json.Unmarshal([]byte(o.stdout), &answer); o.status != 0 || err != nil {
+				t.Errorf("%.30q: got exit status %d, %v\n%s", args, o.status, err, o.stderr)
+			}
+			*made, _ = answer[name].(string)
+		})
+	}
+	for i := range each {
+		revoked[i], refreshed[i] = s.mint(token.Claims{Limit: 1}), s.mint(token.Claims{Limit: 1})
+		beside(&keys[i], "auth-key", "token:generate", "--auth-key", "EVENTFUL_MASTER_KEY="+masterKey)
+		beside(new(string), "id", "token:revoke", "--token="+revoked[i])
+		beside(&successors[i], "token", "token:refresh", refreshed[i], "--limit=1")
+	}
+	if running.Wait(); t.Failed() {
+		return
+	}
+	url := s.info().NATS
+	for i := range each {
+		for what, one := range map[string]struct {
+			text    string
+			accepts bool
+		}{
+			"revoked": {revoked[i], false}, "refreshed": {refreshed[i], false}, "its successor": {successors[i], true},
+			"of a new auth key": {mintWith(t, keys[i], s.account, token.Claims{Limit: 1}), true},
+		} {
+			if c, err := connect(t, url, one.text); (err == nil) != one.accepts {
+				t.Errorf("%d, %s: got %v, want it accepted %v", i, what, err, one.accepts)
+			} else if c != nil {
+				c.Close()
+			}
+		}
+	}
 }
