@@ -30,7 +30,7 @@ func connect(t *testing.T, url, text string) (*connected, error) {
 	c := &connected{cut: make(chan struct{})}
 	var once atomic.Bool
 	nc, err := nats.Connect(url, nats.UserJWT(func() (string, error) { return text, nil }, func([]byte) ([]byte, error) { return nil, nil }),
-		nats.ReconnectHandler(func(*nats.Conn) { c.back.Store(true) }), nats.MaxReconnects(3), nats.ReconnectWait(1),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), nats.ReconnectHandler(func(*nats.Conn) { c.back.Store(true) }), nats.MaxReconnects(3), nats.ReconnectWait(1),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) {
 			if once.CompareAndSwap(false, true) {
 				close(c.cut)
@@ -294,4 +294,38 @@ func TestAuthorityChangesAtTheSameTime(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The writer of the system log is killed behind the record of a revocation, before the account is changed: whoever writes the log next does that.
+func TestARevocationThatDiedHalfWay(t *testing.T) {
+	t.Parallel()
+	w := newWriters(t, 2, "patient")
+	until(t, "both writers follow", func() bool { return w.sharing().followed(2, 2) })
+	var system, other *engine
+	until(t, "two writers share the logs", func() bool {
+		if system, other = w.leader("eventful"), w.leader("patient"); system == other {
+			w.run("writer:resign", "patient", "--account="+w.account)
+		}
+		return system != other
+	})
+	text := w.mint(token.Claims{Limit: 1})
+	stock, err := connect(t, w.server, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := dialSocket(t, w.server, w.token)
+	other.pause() // so that the barrier waits
+	asks := w.background("token:revoke", "--token="+text, "--account="+w.account)
+	until(t, "it is recorded", func() bool {
+		k.request("adm.schema.list", []header{{"Eventful-Token", text}}, "")
+		return problem.Decode(k.next().body).Code == problem.Unauthenticated
+	})
+	if stock.IsClosed() {
+		t.Fatal("the connection was cut before the barrier")
+	}
+	asks.kill() // nobody asks again
+	system.kill()
+	other.resume()
+	stock.isCut(t, w.server, text)
+	w.verify()
 }
