@@ -33,6 +33,7 @@ SITE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 TYPE = re.compile(r"[a-z][a-z0-9_-]{0,39}")  # aggregate type and log
 EVENT_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,19})")
 HASH_HEX = re.compile(r"[0-9a-f]{64}")
 ID_HEX = re.compile(r"[0-9a-f]{32}")
@@ -226,11 +227,34 @@ def decode_field(r):
     name = named(r.str("field name"), FIELD_NAME, "field name")
     kind = r.u8(f"kind of {name}")
     value = sized(r.str(f"value of {name}"), 0, MAX_VALUE, f"value of {name}")
-    if kind > 1:
-        raise FormatError(f"kind of {name}: {kind} is neither 0 nor 1")
+    if kind > 2:
+        raise FormatError(f"kind of {name}: {kind} is none of 0, 1 and 2")
     if kind == 0 and value:
         raise FormatError(f"value of {name}: the field is unset and has a value")
+    if kind == 2:
+        check_sealed(value, f"value of {name}")
     return Field(name, kind, value)
+
+
+def check_sealed(value, what):
+    """A sealed value has its shape; what it seals only the key of its aggregate opens."""
+    if not BASE64URL.fullmatch(value) or len(value) % 4 == 1:
+        raise FormatError(f"{what}: not base64url without padding")
+    raw = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != value:
+        raise FormatError(f"{what}: the last bits of the base64url are not zero")
+    r = Reader(raw)
+    layout = r.u8(f"{what}: layout")
+    if layout != 1:
+        raise FormatError(f"{what}: layout {layout}, this program knows 1")
+    flags = r.u8(f"{what}: flags")
+    if flags > 3:
+        raise FormatError(f"{what}: flags {flags}, known are 0 to 3")
+    if flags & 2:
+        r.hash(f"{what}: keyed hash")
+    r.take(12, f"{what}: nonce")
+    if r.left() < 16:
+        raise FormatError(f"{what}: {r.left()} bytes of ciphertext, its tag alone has 16")
 
 
 def payload_digest(salt, payload):
@@ -380,6 +404,8 @@ def decode_commit(data):
         raise FormatError(f"first version: {c.first_version} with {count} events is out of range")
     c.events = [decode_event(r) for _ in range(count)]
     r.end("commit")
+    if not c.key_commitment and any(f.kind == 2 for e in c.events for f in e.fields):
+        raise FormatError("key commitment: none, and a field is sealed")
     return c
 
 

@@ -80,8 +80,12 @@ func DecodeCommit(raw []byte) (*Commit, error) {
 		return nil, fmt.Errorf("commit: %w: %w", err, ErrDecode)
 	}
 	for i := range c.Events {
-		if err := checkPayload(c.Events[i].Payload); err != nil {
+		sealed, err := checkPayload(c.Events[i].Payload)
+		if err != nil {
 			return nil, fmt.Errorf("commit: event %d: payload: %w", i, err)
+		}
+		if sealed && c.KeyCommitment == nil {
+			return nil, fmt.Errorf("commit: event %d: a field is sealed, and the commit has no key commitment: %w", i, ErrDecode)
 		}
 	}
 	return c, nil
@@ -129,7 +133,8 @@ func decodeEvent(r *reader, before []Event) Event {
 	}
 }
 
-// check holds every rule of sections 2 and 6 except those of the payload, which its own encoder and decoder hold.
+// check holds every rule of sections 2 and 6 except those of the payload, which its own encoder and decoder hold; DecodeCommit holds that sealed fields
+// have a key commitment.
 func (c *Commit) check() error {
 	checks := []error{
 		CheckSite(c.Site), CheckCommandID(c.CommandID), c.Aggregate.Check(),

@@ -76,11 +76,13 @@ func (a AggregateID) Check() error {
 	return CheckID(a.ID)
 }
 
-// Field is one field of an event. Set is false for a field that the event unsets; Value is then empty.
+// Field is one field of an event. Set is false for a field that the event unsets; Value is then empty. Sealed says that Value is a sealed value
+// (ParseSealed) and not the text itself; Set is true then.
 type Field struct {
-	Name  string
-	Value string
-	Set   bool
+	Name   string
+	Value  string
+	Set    bool
+	Sealed bool
 }
 
 // Event is one immutable fact as it stands in a commit (section 6).
@@ -118,7 +120,7 @@ type Commit struct {
 	Traceparent   string
 	Transaction   Transaction
 	Time          Time
-	KeyCommitment []byte // nil or 32 bytes
+	KeyCommitment []byte // nil or 32 bytes: of the key under which sealed fields of Events are sealed
 	Events        []Event
 }
 

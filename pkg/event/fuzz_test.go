@@ -22,6 +22,15 @@ func FuzzDecodePayload(f *testing.F) {
 		}
 		again, err := event.EncodePayload(fields)
 		unchanged(t, raw, again, err)
+		for _, f := range fields {
+			if !f.Sealed {
+				continue
+			}
+			s, err := event.ParseSealed(f.Value)
+			if err != nil || s.String() != f.Value {
+				t.Errorf("sealed value %q of an accepted payload: got %v, %v", f.Value, s, err)
+			}
+		}
 	})
 }
 

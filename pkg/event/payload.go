@@ -41,11 +41,21 @@ func EncodePayload(fields []Field) ([]byte, error) {
 	return out, nil
 }
 
+// Kinds of fields (section 3).
+const (
+	kindUnset  = 0
+	kindText   = 1
+	kindSealed = 2
+)
+
 func kindOf(f Field) byte {
-	if f.Set {
-		return 1
+	switch {
+	case f.Sealed:
+		return kindSealed
+	case f.Set:
+		return kindText
 	}
-	return 0
+	return kindUnset
 }
 
 func checkField(f Field) error {
@@ -54,6 +64,15 @@ func checkField(f Field) error {
 	}
 	if rule := broken(f.Name, kindOf(f), len(f.Value)); rule != "" {
 		return fmt.Errorf("field %q %s", clip(f.Name), rule)
+	}
+	if !f.Sealed {
+		return nil
+	}
+	if !f.Set {
+		return fmt.Errorf("field %q is sealed and not set", f.Name)
+	}
+	if rule := brokenSeal([]byte(f.Value)); rule != "" {
+		return fmt.Errorf("sealed field %q %s", f.Name, rule)
 	}
 	return nil
 }
@@ -64,11 +83,11 @@ func broken(name string, kind byte, valueLen int) string {
 	switch {
 	case !isFieldName(name):
 		return fieldNameRule
-	case kind > 1:
-		return "has a kind that is neither 0 nor 1"
+	case kind > kindSealed:
+		return "has a kind that is none of 0, 1 and 2"
 	case valueLen > MaxValueLen:
 		return fmt.Sprintf("has %d bytes, at most %d are allowed", valueLen, MaxValueLen)
-	case kind == 0 && valueLen > 0:
+	case kind == kindUnset && valueLen > 0:
 		return "is unset and has a value"
 	}
 	return ""
@@ -91,7 +110,7 @@ func DecodePayload(payload []byte) ([]Field, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
-		fields = append(fields, Field{Name: all[start : start+len(name)], Value: all[r.pos-len(value) : r.pos], Set: kind == 1})
+		fields = append(fields, Field{Name: all[start : start+len(name)], Value: all[r.pos-len(value) : r.pos], Set: kind != kindUnset, Sealed: kind == kindSealed})
 		last = name
 	}
 	if err := r.end(); err != nil {
@@ -100,15 +119,17 @@ func DecodePayload(payload []byte) ([]Field, error) {
 	return fields, nil
 }
 
-// checkPayload says what DecodePayload would say, without making the fields.
-func checkPayload(payload []byte) error {
+// checkPayload says what DecodePayload would say, without making the fields, and whether one of them is sealed.
+func checkPayload(payload []byte) (sealed bool, err error) {
 	r := &reader{in: payload}
 	n := fieldCount(r)
 	var last []byte
 	for i := uint64(0); i < n && r.err == nil; i++ {
-		last, _, _ = decodeField(r, last)
+		var kind byte
+		last, kind, _ = decodeField(r, last)
+		sealed = sealed || kind == kindSealed
 	}
-	return r.end()
+	return sealed, r.end()
 }
 
 // minFieldLen is the length of a field with a name of one letter and no value.
@@ -134,6 +155,10 @@ func decodeField(r *reader, last []byte) (name []byte, kind byte, value []byte) 
 		r.fail("field %q %s", clip(string(name)), rule)
 	} else if bytes.Compare(last, name) >= 0 {
 		r.fail("field %q is not in ascending order", name)
+	} else if kind == kindSealed {
+		if rule := brokenSeal(value); rule != "" {
+			r.fail("sealed field %q %s", name, rule)
+		}
 	}
 	return name, kind, value
 }

@@ -34,9 +34,31 @@ func drawFields(t *rapid.T) []event.Field {
 		if f.Set {
 			f.Value = rapid.String().Draw(t, "value")
 		}
+		if f.Sealed = f.Set && rapid.IntRange(0, 4).Draw(t, "sealed") == 0; f.Sealed {
+			f.Value = drawSealed(t).String()
+		}
 		return f
 	})
 	return rapid.SliceOfNDistinct(one, 0, 20, func(f event.Field) string { return f.Name }).Draw(t, "fields")
+}
+
+func drawSealed(t *rapid.T) *event.SealedValue {
+	s := &event.SealedValue{Compressed: rapid.Bool().Draw(t, "compressed"), Nonce: rapid.SliceOfN(rapid.Byte(), 12, 12).Draw(t, "nonce")}
+	if rapid.Bool().Draw(t, "has a keyed hash") {
+		s.Unique = new(event.Hash(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "keyed hash")))
+	}
+	s.Ciphertext = rapid.SliceOfN(rapid.Byte(), 16, 60).Draw(t, "ciphertext")
+	return s
+}
+
+func TestSealedValues(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := drawSealed(t)
+		got, err := event.ParseSealed(want.String())
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Fatalf("got %v (-want +got):\n%s", err, diff)
+		}
+	})
 }
 
 func drawEvent(t *rapid.T) event.Event {
@@ -72,6 +94,11 @@ func drawCommit(t *rapid.T) *event.Commit {
 		c.KeyCommitment = slices.Repeat([]byte{9}, 32)
 	}
 	c.Events = rapid.SliceOfN(rapid.Custom(drawEvent), 1, 5).Draw(t, "events")
+	for i := range c.Events {
+		if fields, err := event.DecodePayload(c.Events[i].Payload); err != nil || slices.ContainsFunc(fields, func(f event.Field) bool { return f.Sealed }) {
+			c.KeyCommitment = slices.Repeat([]byte{9}, 32)
+		}
+	}
 	return c
 }
 

@@ -249,6 +249,9 @@ func viewFields(fields []event.Field) []fieldVector {
 		if f.Set {
 			out[i].Kind = 1
 		}
+		if f.Sealed {
+			out[i].Kind = 2
+		}
 	}
 	return out
 }

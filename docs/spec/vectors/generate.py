@@ -462,7 +462,51 @@ def payload_vectors():
         good_payload("name of 64 bytes", [("n" * 64, 1, "v")]),
         good_payload("1024 fields", [(f"f{i:04}", 1, "") for i in range(1024)]),
     ]
-    return out + bad_payloads()
+    return out + bad_payloads() + sealed_payloads()
+
+
+def sealed(flags=0, keyed_hash=b"", nonce=bytes(range(12)), ciphertext=bytes(range(100, 120)), layout=1):
+    """The value of a sealed field. No key opens these."""
+    return base64url(u8(layout) + u8(flags) + keyed_hash + nonce + ciphertext)
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def sealed_payloads():
+    keyed = fixed_hash("keyed")
+    good_values = {
+        "sealed value": sealed(),
+        "sealed value, compressed": sealed(1),
+        "sealed value with a keyed hash": sealed(2, keyed),
+        "sealed value, compressed, with a keyed hash": sealed(3, keyed),
+        "sealed value of an empty text": sealed(ciphertext=bytes(16)),
+        "sealed value, one byte over a group": sealed(ciphertext=bytes(17)),
+        "sealed value, two bytes over a group": sealed(ciphertext=bytes(18)),
+    }
+    out = [good_payload(name, [("name", 2, value), ("unit", 1, "mg/l")]) for name, value in good_values.items()]
+    bad_values = {
+        "sealed value: nothing": ("", "no layout"),
+        "sealed value: text": ("Ada Lovelace", "not base64url"),
+        "sealed value: padded": (sealed(ciphertext=bytes(17)) + "=", "not base64url without padding"),
+        "sealed value: base64": (sealed(ciphertext=b"\xff" * 18).replace("_", "/"), "not base64url"),
+        "sealed value: a line break": (sealed()[:8] + "\n" + sealed()[8:], "not base64url"),
+        "sealed value: one character over a group": (sealed(ciphertext=bytes(16)) + "A", "not base64url"),
+        "sealed value: last bits set": (sealed(ciphertext=bytes(17))[:-1] + "B", "the last bits are not zero"),
+        "sealed value: layout 0": (sealed(layout=0), "unknown layout"),
+        "sealed value: layout 2": (sealed(layout=2), "unknown layout"),
+        "sealed value: flag 4": (sealed(4), "unknown flags"),
+        "sealed value: flag 128": (sealed(128), "unknown flags"),
+        "sealed value: tag cut": (sealed(ciphertext=bytes(15)), "less than a tag"),
+        "sealed value: nonce cut": (base64url(b"\1\0" + bytes(11)), "nonce is cut"),
+        "sealed value: keyed hash missing": (sealed(2, ciphertext=bytes(16)), "less than hash, nonce and tag"),
+        "sealed value: keyed hash cut": (sealed(2, keyed[:31], ciphertext=bytes(16)), "less than hash, nonce and tag"),
+    }
+    out += [bad(name, payload(("name", 2, value)), error) for name, (value, error) in bad_values.items()]
+    out.append(bad("sealed value: not UTF-8", payload(("name", 2, raw(sealed()) + b"\xff")), "value is not UTF-8"))
+    out.append(bad("kind 3", payload(("a", 3, sealed())), "kind is none of 0, 1 and 2"))
+    return out
 
 
 def bad_payloads():
@@ -683,7 +727,20 @@ def commit_vectors():
         good_commit("a root that is not that of its leaves decodes", commit(root=fixed_hash("another root"))),
     ]
     out += [good_commit(f"id: {what}", commit(id=id_)) for what, id_ in UNICODE_IDS.items()]
-    return out + bad_commits()
+    return out + bad_commits() + sealed_commits()
+
+
+def sealed_commits():
+    secret = event(payload=payload(("name", 2, sealed())))
+    key = dict(key_commitment=fixed_hash("key"))
+    broken = event(payload=payload(("name", 2, sealed(layout=2))))
+    return [
+        good_commit("sealed field", commit(events=[secret], **key)),
+        good_commit("one event of two with a sealed field", commit(events=[event(), secret], **key)),
+        bad("sealed field without a key commitment", encode_commit(commit(events=[secret])), "no key commitment"),
+        bad("sealed field behind others without one", encode_commit(commit(events=[event(), secret])), "no key commitment"),
+        bad("sealed field of layout 2", encode_commit(commit(events=[broken], **key)), "unknown layout"),
+    ]
 
 
 def longest_texts():
