@@ -26,6 +26,11 @@ func StagedBucket(site string) (string, error) {
 	return "STAGED_" + site, event.CheckSite(site)
 }
 
+// KeysBucket is the name of the bucket of field keys.
+func KeysBucket(site string) (string, error) {
+	return "KEYS_" + site, event.CheckSite(site)
+}
+
 // RefusedStream is the stream of commands from the inbox that were refused, and its one subject.
 func RefusedStream(site string) (stream, subject string, err error) {
 	return "REFUSED_" + site, "refused." + site, event.CheckSite(site)
@@ -43,6 +48,21 @@ func StagedSettings(site string, replicas int) ([]Setting, error) {
 		Setting{Name: "deny_delete", Value: true, Reason: "values go by compare-and-set alone"},
 		Setting{Name: "deny_purge", Value: false, Reason: "a bucket takes back a key by a purge of its subject"},
 		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that whoever staged reads what he staged"},
+	)), nil
+}
+
+// KeysSettings are the settings of the stream behind the bucket of field keys. Replicas is 1, 3 or 5; 0 means 1.
+func KeysSettings(site string, replicas int) ([]Setting, error) {
+	bucket, err := KeysBucket(site)
+	if err != nil {
+		return nil, err
+	}
+	return withRules(settingsOf("KV_"+bucket, "$KV."+bucket+".>", replicas,
+		Setting{Name: "max_msgs_per_subject", Value: int64(1), Reason: "one key for each aggregate; it is made once and never changed"},
+		Setting{Name: "allow_rollup_hdrs", Value: false, Reason: "a rollup message takes keys back without overwriting them"},
+		Setting{Name: "deny_delete", Value: false, Reason: "a key is destroyed by deleting its message, overwritten on every replica"},
+		Setting{Name: "deny_purge", Value: true, Reason: "a purge takes keys back without overwriting them, and takes all of them"},
+		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that nobody reads a key that was destroyed, or misses one that was made"},
 	)), nil
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // fieldRules are the flags of schema:alter that are about one field, --lock apart, which may be about the whole type.
-var fieldRules = []string{"required", "max-length", "type", "pattern", "values", "unique"}
+var fieldRules = []string{"required", "max-length", "type", "pattern", "values", "unique", "pii"}
 
 // eventChanges are those that are about one event type.
 var eventChanges = []string{"add", "remove", "deletes", "restore"}
@@ -32,6 +32,7 @@ type alteration struct {
 	threshold  int
 	required   bool
 	unique     bool
+	pii        bool
 	maxLength  int
 	fieldType  string
 	pattern    string
@@ -50,6 +51,7 @@ func newSchemaAlterCommand(a *app) *cobra.Command {
 			"  eventful schema:alter patient -e crp --field=crp --required\n" +
 			"  eventful schema:alter patient -e crp -a crp --required    the same for a field that is added just now: --field is not needed\n" +
 			"  eventful schema:alter patient --field=ssn --unique        no two patients hold the same value\n" +
+			"  eventful schema:alter patient --field=name --pii          new values are stored encrypted; data:forget destroys the key\n" +
 			"  eventful schema:alter patient --lock                      no more events; --lock=false takes it back",
 		Args: cobra.ExactArgs(1),
 	}
@@ -67,6 +69,7 @@ func newSchemaAlterCommand(a *app) *cobra.Command {
 	flags.IntVar(&c.maxLength, "max-length", 0, "longest value, in `characters`; 0: no rule")
 	flags.StringVar(&c.fieldType, "type", "", "`type` of the values: string, integer, decimal, date, datetime, bool, email, uuid or enum")
 	flags.BoolVar(&c.unique, "unique", false, "no two aggregates hold the same value of the field; =false ends that")
+	flags.BoolVar(&c.pii, "pii", false, "new values of the field are stored encrypted, under a key of the aggregate that data:forget destroys; =false ends that for new events")
 	flags.StringVar(&c.pattern, "pattern", "", "`expression` (RE2) that the whole value must match; empty: no rule")
 	flags.StringSliceVar(&c.enumValues, "values", nil, "`values` of an enum, separated by commas")
 	adminFlags(cmd)
@@ -222,6 +225,9 @@ func (c *alteration) applyField(d *schema.Definition) error {
 	}
 	if c.given("unique") {
 		f.Unique = c.unique
+	}
+	if c.given("pii") {
+		f.PII = c.pii
 	}
 	if c.given("max-length") {
 		f.MaxLength = c.maxLength

@@ -35,6 +35,7 @@ const (
 	cmp        = "github.com/google/go-cmp"
 	rapid      = "pgregory.net/rapid"
 	goleak     = "go.uber.org/goleak"
+	compress   = "github.com/klauspost/compress"
 	porcupine  = "github.com/anishathalye/porcupine"
 	testscript = "github.com/rogpeppe/go-internal"
 )
@@ -59,13 +60,15 @@ var mayImport = map[string][]string{
 	"pkg/statestore":            {"pkg/indexstore", sys},
 	"pkg/indexstore":            {},
 	"pkg/keyring":               {"pkg/event", "pkg/problem", "pkg/token", jwt, nkeys, crypto},
+	"pkg/fieldkey":              {"pkg/event", "pkg/eventlog", "pkg/keyring", compress},
+	"pkg/fieldkey/fieldkeytest": {"pkg/eventlog", "pkg/fieldkey"},
 	"pkg/jetlog":                {"pkg/event", "pkg/eventlog", "pkg/lease", "streams", natsGo},
 	"internal/natstest":         {natsServer},
 	"internal/disktest":         {sys},
 	"pkg/jetlog/jetlogtest":     {"pkg/jetlog", "streams", natsGo, natsServer},
 
 	"pkg/writer": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/lease", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/lease", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
 	},
 	"pkg/inbox": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/jetlog", "pkg/keyring", "pkg/problem", "pkg/token", "streams", natsGo, zerolog,
@@ -73,7 +76,7 @@ var mayImport = map[string][]string{
 	"pkg/staging":             {"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/keyring", "pkg/problem", "pkg/token", "pkg/writer"},
 	"pkg/staging/stagingtest": {"pkg/eventlog", "pkg/staging"},
 	"pkg/projector": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/indexstore", "pkg/problem", "pkg/schema", "pkg/token", zerolog, prometheus,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/indexstore", "pkg/problem", "pkg/schema", "pkg/token", zerolog, prometheus,
 	},
 	"pkg/natsapi": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
@@ -107,7 +110,7 @@ var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle,
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
 	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/writer", "pkg/projector",
-	"pkg/staging", "streams",
+	"pkg/fieldkey", "pkg/staging", "streams",
 }
 
 // pure packages do no I/O, have no clock and no randomness.

@@ -34,11 +34,28 @@ func (s *Store) Staged(ctx context.Context) (*Bucket, error) {
 	return b, nil
 }
 
+// Keys is the bucket of field keys; it is made if it does not exist.
+func (s *Store) Keys(ctx context.Context) (*Bucket, error) {
+	settings, err := streams.KeysSettings(s.site, s.options.Replicas)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of field keys: %w", err)
+	}
+	b, err := s.bucket(ctx, settings)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of field keys: %w", err)
+	}
+	return b, nil
+}
+
 func (s *Store) bucket(ctx context.Context, settings []streams.Setting) (*Bucket, error) {
 	if _, err := s.ensureStream(ctx, settings); err != nil {
 		return nil, err
 	}
-	b := &Bucket{store: s, name: strings.TrimPrefix(nameIn(settings), "KV_")}
+	return s.openBucket(ctx, strings.TrimPrefix(nameIn(settings), "KV_"))
+}
+
+func (s *Store) openBucket(ctx context.Context, name string) (*Bucket, error) {
+	b := &Bucket{store: s, name: name}
 	err := s.try(ctx, func(ctx context.Context) (err error) {
 		b.kv, err = s.read.KeyValue(ctx, b.name)
 		return err
@@ -85,6 +102,32 @@ func (b *Bucket) Delete(ctx context.Context, key string, revision uint64) error 
 	ctx, cancel := context.WithTimeout(ctx, b.store.options.AckTimeout)
 	defer cancel()
 	return b.changed("take back", b.kv.Purge(ctx, key, jetstream.LastRevision(revision)))
+}
+
+// Erase overwrites a revision of a key on every server that holds it, and takes it back; a key that has another revision, or none, is left alone. The error is of
+// eventlog: ErrUnavailable says nothing about whether it was done, and it may be repeated.
+func (b *Bucket) Erase(ctx context.Context, key string, revision uint64) error {
+	if revision == 0 {
+		return nil
+	}
+	err := b.store.try(ctx, func(ctx context.Context) error {
+		stream, err := b.store.read.Stream(ctx, "KV_"+b.name)
+		if err != nil {
+			return err
+		}
+		m, err := stream.GetMsg(ctx, revision)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil || m.Subject != "$KV."+b.name+"."+key {
+			return err
+		}
+		return stream.SecureDeleteMsg(ctx, revision)
+	})
+	if err != nil {
+		return fmt.Errorf("erase a key of %s: %w", b.name, err)
+	}
+	return nil
 }
 
 func (b *Bucket) changed(what string, err error) error {

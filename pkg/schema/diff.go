@@ -159,6 +159,8 @@ func (c *changes) field(name string, before, after Field) {
 	before.Locked, after.Locked = false, false
 	c.flag(what, before.Unique, after.Unique, "is unique", "is no longer unique")
 	before.Unique, after.Unique = false, false
+	c.flag(what, before.PII, after.PII, "is encrypted in new events; stored events stay as they are", "is no longer encrypted in new events; stored events stay as they are")
+	before.PII, after.PII = false, false
 	if old, next := before.text(), after.text(); old != next {
 		c.add("%s: %s becomes %s", what, old, next)
 	}
@@ -181,6 +183,9 @@ func (f Field) text() string {
 	}
 	if f.Unique {
 		out += ", unique"
+	}
+	if f.PII {
+		out += ", encrypted"
 	}
 	return out
 }

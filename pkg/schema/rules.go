@@ -134,9 +134,9 @@ func missing(eventType, name string, unset bool) *problem.Problem {
 	return about(name, problem.Invalid, "the field %q is required in %s", name, eventType)
 }
 
-// check says which rule the field's value breaks: the first of type, length, pattern.
+// check says which rule the field's value breaks: the first of type, length, pattern. A sealed value was checked before it was sealed.
 func (v *valueRules) check(f *event.Field) *problem.Problem {
-	if !f.Set {
+	if !f.Set || f.Sealed {
 		return nil
 	}
 	if v.accepts != nil && !v.accepts(f.Value) {

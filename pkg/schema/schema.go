@@ -50,6 +50,7 @@ type Field struct {
 	Values    []string  `json:"values,omitempty"`     // of an enum
 	Locked    bool      `json:"locked,omitempty"`     // no event may set or unset the field
 	Unique    bool      `json:"unique,omitempty"`     // no two aggregates of the type hold the same value at the same time
+	PII       bool      `json:"pii,omitempty"`        // new values are stored sealed, under a key of the aggregate that can be destroyed
 }
 
 // Event is what an event type accepts.
@@ -77,6 +78,7 @@ type Schema struct {
 	Digest  event.Hash // of the canonical definition
 	rules   map[string]*eventRules
 	unique  []string
+	pii     []string
 }
 
 // Compile checks d and makes its schema. The error is a *problem.Problem that lists everything wrong with d.
@@ -98,6 +100,9 @@ func compile(d Definition, version uint64, digest event.Hash) (*Schema, error) {
 		if s.Fields[name].Unique {
 			s.unique = append(s.unique, name)
 		}
+		if s.Fields[name].PII {
+			s.pii = append(s.pii, name)
+		}
 	}
 	return s, nil
 }
@@ -112,5 +117,8 @@ func (s *Schema) Deletes(eventType string) bool { return s.Events[eventType].Del
 
 // UniqueFields are the names of the fields whose values are unique, in ascending order. The slice must not be changed.
 func (s *Schema) UniqueFields() []string { return s.unique }
+
+// EncryptedFields are the names of the fields whose new values are stored sealed, in ascending order. The slice must not be changed.
+func (s *Schema) EncryptedFields() []string { return s.pii }
 
 func known(t FieldType) bool { return t == "" || slices.Contains(fieldTypes, t) }
