@@ -27,7 +27,32 @@ type NewEvent struct {
 	Fields     []event.Field
 	OccurredAt *event.Time // nil: not given
 	payload    []byte      // the fields encoded, by Command.Check
+	sealed     *sealed     // nil: what is stored is what was sent
 }
+
+// sealed is an event of which some values are stored sealed: payloads in place of the one with the fields as they were sent.
+type sealed struct {
+	stored []byte
+	digest []byte
+}
+
+// Seal says how the event's fields are stored, and how the command digest covers them, where that is not as they were sent: values of encrypted fields. It comes
+// behind Command.Check. Rules are still held against Fields. An error says that a field cannot be stored so.
+func (e *NewEvent) Seal(stored, digested []event.Field) error {
+	s := &sealed{}
+	var err error
+	if s.stored, err = event.EncodePayload(stored); err != nil {
+		return err
+	}
+	if s.digest, err = event.EncodePayload(digested); err != nil {
+		return err
+	}
+	e.sealed = s
+	return nil
+}
+
+// Unseal takes Seal back.
+func (e *NewEvent) Unseal() { e.sealed = nil }
 
 // Change is what a command does to one aggregate: all of its events or none.
 type Change struct {
@@ -74,6 +99,9 @@ func (e *NewEvent) append(b []byte) []byte {
 		b = binary.BigEndian.AppendUint64(append(b, 1), uint64(*e.OccurredAt))
 	}
 	payload, err := e.encode()
+	if e.sealed != nil {
+		payload = e.sealed.digest
+	}
 	if err != nil {
 		panic("aggregate: digest of a command that Check refuses: " + err.Error())
 	}

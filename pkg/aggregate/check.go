@@ -110,6 +110,12 @@ func (c *Command) path(i int, part string) string {
 
 func (k *checker) fields(c *Command, i, j int) {
 	e := &c.Changes[i].Events[j]
+	for f := range e.Fields {
+		if e.Fields[f].Sealed {
+			k.add(clip(e.Fields[f].Name), problem.Malformed, "the field %q is sealed; a command gives the text itself", clip(e.Fields[f].Name))
+			return
+		}
+	}
 	var err error
 	if e.payload, err = event.EncodePayload(e.Fields); err == nil {
 		return

@@ -36,6 +36,9 @@ func Decide(s *schema.Schema, h Head, c Change) ([]event.Event, []*problem.Probl
 		if err != nil {
 			return nil, []*problem.Problem{problem.New(problem.Malformed, "event %d: %v", i, err)}
 		}
+		if e.sealed != nil {
+			payload = e.sealed.stored
+		}
 		events[i] = event.Event{Type: e.Type, SchemaDigest: s.Digest, SchemaVersion: s.Version, OccurredAt: e.OccurredAt, Payload: payload}
 	}
 	return events, nil

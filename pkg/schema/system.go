@@ -12,12 +12,15 @@ const (
 	SystemStream     = "eventful-stream"     // id: name of a JetStream stream
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
+
+	SystemForgotten   = "eventful-forgotten"   // id: digest of an aggregate; in the log of that
+	SystemCertificate = "eventful-certificate" // id: as before
 )
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream (in the system log), eventful-budget or eventful-freeze (in each log):
-// version 1. It is nil for every other type.
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-certificate (in the
+// system log), eventful-budget, eventful-freeze or eventful-forgotten (in each log): version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
 func compileSystem() map[string]*Schema {
@@ -65,6 +68,12 @@ func systemDefinitions() []Definition {
 		}},
 		{Aggregate: SystemStream, Events: map[string]Event{
 			"stream-changed": required("action", "user").with("role", "host", "client", "request"),
+		}},
+		{Aggregate: SystemForgotten, Events: map[string]Event{
+			"data-forgotten": required("type", "id", "commitment"),
+		}},
+		{Aggregate: SystemCertificate, Fields: map[string]Field{"staged": whole, "refused": whole, "letters": whole}, Events: map[string]Event{
+			"forget-done": required("type", "id", "commitment", "position", "hash", "staged", "refused", "letters"),
 		}},
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
 			"rows-done": required("aggregate", "ranges", "rows"),

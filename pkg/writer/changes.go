@@ -116,6 +116,16 @@ type item struct {
 	after  head
 	claims []claim // values of unique fields that it took or gave up
 	hash   idHash  // of the command's id
+
+	forgets *forgetting // nil: it forgets no key
+}
+
+// claimant is the id of the aggregate that the claims are about.
+func (i *item) claimant() string {
+	if i.forgets != nil {
+		return i.forgets.aggregate.ID
+	}
+	return i.commit.Aggregate.ID
 }
 
 // accepts reports whether the command is counted with this commit: with the first one of its transaction.
@@ -128,6 +138,11 @@ func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted boo
 		c.putHead(it.commit.Aggregate, it.after)
 		if err := c.claim(it); err != nil {
 			return err
+		}
+		if it.forgets != nil {
+			if err := c.forgetKey(it.forgets); err != nil {
+				return err
+			}
 		}
 		if it.accepts() {
 			c.accept(it.hash, b)
@@ -149,7 +164,7 @@ func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted boo
 // claim keeps what a commit took and gave up of unique values. While the rule is in force a value has one holder, except between the commits of a transaction that
 // moves it; events from before the rule may have given it to several.
 func (c *changes) claim(it *item) error {
-	id := it.commit.Aggregate.ID
+	id := it.claimant()
 	for _, taken := range it.claims {
 		raw, err := c.get(taken.key)
 		if err != nil && !isNotFound(err) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/lease"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/statestore"
@@ -32,6 +33,7 @@ type Config struct {
 	// needed; Site, Handler and Log are the Writer's to set.
 	Lease lease.Config
 	Peers Peers                   // carries calls to the other processes; needed where there are any
+	Keys  *fieldkey.Keys          // of encrypted fields; without them commands that set such a field are refused
 	Room  func() *problem.Problem // default: there always is; asked before every command and act: a problem refuses it. Must not block
 
 	Now     func() time.Time      // default time.Now

@@ -2,9 +2,11 @@ package writer
 
 import (
 	"context"
+	"errors"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
@@ -13,6 +15,7 @@ type planned struct {
 	change aggregate.Change
 	events []event.Event
 	before head
+	key    *fieldkey.Key     // that encrypted fields of the events are sealed under; nil: there are none
 	held   map[string]string // values of unique fields behind the change
 	claims []claim
 }
@@ -20,7 +23,7 @@ type planned struct {
 // decide takes a submission as far as it goes now: refused, answered, placed in the open block, parked for units, or held for the next block.
 func (e *engine) decide(s *submission) {
 	if v := e.sys.now.Load(); v != e.under {
-		if v.uniqueIn(e.name).key() != e.unique.key() {
+		if v.uniqueIn(e.name).key(v) != e.uniqueKey {
 			e.held, e.broken = s, errOtherUnique
 			return
 		}
@@ -63,6 +66,8 @@ func (e *engine) decide(s *submission) {
 	}
 	plan, p, err := e.plan(s)
 	switch {
+	case errors.Is(err, errUnsealed):
+		e.sealAgain(s)
 	case err != nil:
 		e.doubt(s, err)
 	case p != nil:
@@ -113,10 +118,17 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 	plan := e.plans[:0]
 	defer func() { e.plans = plan }()
 	var problems []*problem.Problem
-	for _, c := range s.command.Changes {
+	for i, c := range s.command.Changes {
 		sch := e.under.schemaOf(c.Aggregate.Type)
 		if sch == nil || s.act == nil && logOf(sch) != e.name {
 			return nil, problem.New(problem.NotFound, "aggregate type %q is not written in log %s", c.Aggregate.Type, e.name), nil
+		}
+		one := planned{change: c}
+		if s.seals != nil || len(sch.EncryptedFields()) > 0 {
+			if err := e.checkSealed(s, i, sch); err != nil {
+				return nil, nil, err
+			}
+			one.key = s.seals.changes[i].key
 		}
 		h, err := e.head(c.Aggregate)
 		if err != nil {
@@ -129,7 +141,8 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 			}
 		}
 		problems = append(problems, found...)
-		plan = append(plan, planned{change: c, events: events, before: h})
+		one.events, one.before = events, h
+		plan = append(plan, one)
 	}
 	if len(problems) > 0 || len(e.unique) == 0 {
 		return plan, problem.Join(problems), nil
@@ -201,7 +214,7 @@ func dryAnswer(s *submission, plan []planned) *Answer {
 func sizeOf(s *submission, plan []planned) (size, events int) {
 	context := len(s.command.ID) + event.MaxActorLen + 2*event.MaxTokenIDLen + len(s.command.Correlation) + len(s.command.Causation) + len(s.command.Traceparent)
 	for _, p := range plan {
-		size += 320 + context + len(p.change.Aggregate.Type) + len(p.change.Aggregate.ID)
+		size += 352 + context + len(p.change.Aggregate.Type) + len(p.change.Aggregate.ID)
 		for i := range p.events {
 			size += 96 + len(p.events[i].Type) + len(p.events[i].Payload)
 		}
@@ -232,6 +245,9 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 		it := b.items[i]
 		e.over.claim(it, b.sequence)
 		e.over.heads.put(it.commit.Aggregate, it.after, b.sequence)
+		if it.forgets != nil {
+			e.over.forget(it.forgets, b.sequence)
+		}
 	}
 	e.ordinal++
 	e.over.commands[s.command.ID] = place{block: b, digest: s.digest, from: from, to: len(b.items)}
@@ -262,6 +278,10 @@ func (e *engine) placeCommit(b *openBlock, s *submission, p *planned, tx event.T
 	if tx.Count > 1 {
 		c.ID = e.random.next()
 	}
+	if p.key != nil {
+		commitment := p.key.Commitment()
+		c.KeyCommitment = commitment[:]
+	}
 	for i := range c.Events {
 		c.Events[i].Salt = e.random.next()
 	}
@@ -274,7 +294,13 @@ func (e *engine) placeCommit(b *openBlock, s *submission, p *planned, tx event.T
 	}
 	after := head{version: c.Last(), tree: tree, held: p.held, deleted: e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1])}
 	after.link = event.Link{Sequence: b.sequence, Index: uint32(len(b.items)), Block: b.ID}
-	b.place(raw, leaves, p.before.link, item{commit: c, after: after, claims: p.claims, hash: s.hash})
+	it := item{commit: c, after: after, claims: p.claims, hash: s.hash}
+	if c.Aggregate.Type == typeForgotten {
+		if err := it.forget(e.head); err != nil {
+			return err
+		}
+	}
+	b.place(raw, leaves, p.before.link, it)
 	return nil
 }
 

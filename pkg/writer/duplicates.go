@@ -137,7 +137,7 @@ func duplicatesOf(ctx context.Context, sys *system, log eventlog.Log, fields uni
 		if err != nil {
 			return err
 		}
-		held[c.Aggregate], _ = fields.hold(c.Aggregate, held[c.Aggregate], events, func(i int) bool { return sys.deletes(c.Aggregate.Type, &c.Events[i]) })
+		held[c.Aggregate], _ = fields.hold(sys.values(sys.now.Load()), c.Aggregate, held[c.Aggregate], events, func(i int) bool { return sys.deletes(c.Aggregate.Type, &c.Events[i]) })
 		return nil
 	})
 	return duplicatesIn(held), err

@@ -34,6 +34,9 @@ type engine struct {
 	logger zerolog.Logger
 	grants func(context.Context, *token.Claims, units) *problem.Problem // asks the system log for more units; nil in the system log
 
+	unsealed  func(*unsealed) // takes a command that has to be sealed again
+	uniqueKey string          // of unique, by which a state is known to be kept for it
+
 	orders  *orders             // who leads the log; nil: this process does, always
 	doors   *doorkeeper         // lets requests for the log in; nil without leases
 	lease   *lease.Lease        // under which it is led now; nil: not led, or without leases
@@ -98,6 +101,7 @@ type submission struct {
 	refusal    *problem.Problem                                         // what the command comes to, whatever the log holds; told while the log is led here
 	reply      reply
 	hash       idHash // of the command id
+	seals      *seals // nil: no type that it changes has encrypted fields
 	conflicts  []conflict
 	handsBack  uint64 // units of the token that an act takes from this log …
 	handedBack uint64 // … and all that the log will have handed back then

@@ -9,11 +9,14 @@ import (
 // overlay is what the blocks say that the stored state does not hold yet: those open, in flight, and acknowledged but not yet applied; and what was read from the
 // state of late. It belongs to the engine's goroutine.
 type overlay struct {
-	heads    recent[event.AggregateID, head]
-	spent    recent[string, uint64] // units of a token that were spent in this log or handed back, everything counted
-	back     recent[string, uint64] // of these, units handed back
-	unique   recent[string, string] // values of unique fields: the id that holds each, empty for nobody
-	commands map[string]place       // those that are not acknowledged yet
+	heads  recent[event.AggregateID, head]
+	spent  recent[string, uint64] // units of a token that were spent in this log or handed back, everything counted
+	back   recent[string, uint64] // of these, units handed back
+	unique recent[string, string] // values of unique fields: the id that holds each, empty for nobody
+
+	forgotten recent[event.AggregateID, []event.Hash] // commitments of forgotten keys
+
+	commands map[string]place // those that are not acknowledged yet
 }
 
 // Bounds of what the overlay keeps besides what must be kept.
@@ -34,14 +37,14 @@ func newOverlay(cached int, applied *atomic.Uint64) *overlay {
 	return &overlay{
 		heads: newRecent[event.AggregateID, head](cached, applied), spent: newRecent[string, uint64](recentTokens, applied),
 		back: newRecent[string, uint64](recentTokens, applied), unique: newRecent[string, string](recentValues, applied),
-		commands: make(map[string]place),
+		forgotten: newRecent[event.AggregateID, []event.Hash](recentValues, applied), commands: make(map[string]place),
 	}
 }
 
 // claim notes what a commit took and gave up of unique values. A value that another commit of the same transaction has taken meanwhile stays taken.
 func (o *overlay) claim(it item, sequence uint64) {
 	for _, c := range it.claims {
-		if owner, ok := o.unique.get(c.key); c.owner == "" && ok && owner != it.commit.Aggregate.ID {
+		if owner, ok := o.unique.get(c.key); c.owner == "" && ok && owner != it.claimant() {
 			continue
 		}
 		o.unique.put(c.key, c.owner, sequence)

@@ -196,10 +196,11 @@ func (e *engine) openState(ctx context.Context) error {
 	}
 	e.under = e.sys.now.Load()
 	e.unique = e.under.uniqueIn(e.name)
+	e.uniqueKey = e.unique.key(e.under)
 	switch {
 	case e.st.meta.chain.Sequence == 0:
-		e.st.meta.unique = e.unique.key()
-	case e.st.meta.unique != e.unique.key():
+		e.st.meta.unique = e.uniqueKey
+	case e.st.meta.unique != e.uniqueKey:
 		return errOtherUnique
 	}
 	if err := e.checkState(ctx); err != nil {

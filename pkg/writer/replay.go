@@ -172,6 +172,12 @@ func (r *replay) block(f met) error {
 		}
 		it.hash = f.ids[i]
 		it.after.link = event.Link{Sequence: f.Sequence, Index: uint32(i), Block: f.Block.ID}
+		if commit.Aggregate.Type == typeForgotten {
+			if err := it.forget(r.head); err != nil {
+				return err
+			}
+			r.forgotten(it.forgets)
+		}
 		b.items[i] = it
 		r.heads.put(commit.Aggregate, it.after, 0) // changes has it until the state does
 		leaves = append(leaves, f.leaves[i]...)
@@ -205,7 +211,7 @@ func (r *replay) follow(c *event.Commit, prev event.Link, leaves []event.Hash) (
 		return it, nil
 	}
 	events, err := newEvents(c)
-	it.after.held, it.claims = r.e.unique.hold(c.Aggregate, h.held, events, deletes)
+	it.after.held, it.claims = r.e.unique.hold(r.e.sys.values(r.e.sys.now.Load()), c.Aggregate, h.held, events, deletes)
 	return it, err
 }
 

@@ -149,7 +149,7 @@ func (e *engine) apply(ctx context.Context, reading *follower, last uint64) (err
 		}
 		changed := e.sys.changes()
 		if v := e.sys.now.Load(); v == seen {
-		} else if seen = v; v.uniqueIn(e.name).key() != e.unique.key() {
+		} else if seen = v; v.uniqueIn(e.name).key(v) != e.uniqueKey {
 			return errOtherUnique
 		}
 		select {

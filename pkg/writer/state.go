@@ -17,6 +17,7 @@ const (
 	keySpent    = "s/" // + token id: units spent in this log or handed back by it, u64
 	keyBack     = "b/" // + token id: of these, units handed back, u64
 	keyUnique   = "u/" // + type 0x00 field 0x00 value: ids of the aggregates that hold it, 0x00 between them
+	keyForgot   = "f/" // + type 0x00 id: commitments of its forgotten keys, 32 bytes each, oldest first
 	keySystem   = "y/" // the system log only: its view (system.go)
 )
 

@@ -68,7 +68,7 @@ func (s *system) applyEvent(v *view, a event.AggregateID, eventType string, f ma
 func applySchema(v *view, aggregateType, eventType string, f map[string]string) ([]byte, error) {
 	t := &typeState{}
 	if old := v.schemas[aggregateType]; old != nil {
-		*t = typeState{Versions: slices.Clone(old.Versions), Draft: old.Draft, compiled: slices.Clone(old.compiled)}
+		*t = typeState{Versions: slices.Clone(old.Versions), Draft: old.Draft, compiled: slices.Clone(old.compiled), encrypted: maps.Clone(old.encrypted)}
 	}
 	switch eventType {
 	case eventDrafted:

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/statestore"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -45,12 +46,13 @@ const (
 // the system log's engine, changes it.
 type system struct {
 	now     atomic.Pointer[view]
-	tip     *view         // what the engine has read; it is shown as now unless that is newer: a log that is read again must not show an older view
-	led     atomic.Bool   // this process writes the system log: nothing is in it that the view lacks
-	keyed   func()        // called when the auth keys changed
-	mu      sync.Mutex    // guards what follows
-	changed chan struct{} // closed at the next change of the view
-	moved   chan struct{} // closed when the account APP may have to change
+	keys    *fieldkey.Keys // of encrypted fields; nil: there are none here
+	tip     *view          // what the engine has read; it is shown as now unless that is newer: a log that is read again must not show an older view
+	led     atomic.Bool    // this process writes the system log: nothing is in it that the view lacks
+	keyed   func()         // called when the auth keys changed
+	mu      sync.Mutex     // guards what follows
+	changed chan struct{}  // closed at the next change of the view
+	moved   chan struct{}  // closed when the account APP may have to change
 	byID    map[string]*budget
 	rows    map[string]*imported
 
@@ -74,6 +76,8 @@ type typeState struct {
 	Versions []json.RawMessage `json:"versions"`
 	Draft    json.RawMessage   `json:"draft,omitempty"`
 	compiled []*schema.Schema
+
+	encrypted map[string]bool // fields that are encrypted in one of the versions; nil: none
 }
 
 func (t *typeState) current() *schema.Schema {
@@ -276,6 +280,12 @@ func (t *typeState) compile() error {
 			return err
 		}
 		t.compiled = append(t.compiled, c)
+		for _, f := range c.EncryptedFields() {
+			if t.encrypted == nil {
+				t.encrypted = make(map[string]bool)
+			}
+			t.encrypted[f] = true
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/statestore"
@@ -22,13 +23,51 @@ const maxUnique = 1024
 // uniqueSet says which fields of which types are unique in one log: type to field names in ascending order.
 type uniqueSet map[string][]string
 
-// key is the set in one string: a state is kept for one set, and rebuilt from the log for another.
-func (u uniqueSet) key() string {
+// key is the set in one string, with a mark behind fields whose values are kept as keyed hashes: a state is kept for one set, and rebuilt from the log for another.
+func (u uniqueSet) key(v *view) string {
 	var b strings.Builder
 	for _, t := range slices.Sorted(maps.Keys(u)) {
-		fmt.Fprintf(&b, "%s:%s;", t, strings.Join(u[t], ","))
+		b.WriteString(t + ":")
+		for i, f := range u[t] {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(f)
+			if v.schemas[t].encrypted[f] {
+				b.WriteByte('#')
+			}
+		}
+		b.WriteByte(';')
 	}
 	return b.String()
+}
+
+// keyedMark begins what stands for the value of a field that is or was encrypted, before its keyed hash. No text begins with it: it is no UTF-8.
+const keyedMark = "\xff"
+
+// values says what stands for values of unique fields under one view.
+type values struct {
+	view *view
+	keys *fieldkey.Keys
+}
+
+func (s *system) values(v *view) values { return values{view: v, keys: s.keys} }
+
+// of is what stands for a value of a field: the text, or its keyed hash where the field is encrypted now or ever was. false: nobody can tell, as it
+// was sealed before the field was unique.
+func (v values) of(aggregateType string, f event.Field) (string, bool) {
+	if f.Sealed {
+		sealed, err := event.ParseSealed(f.Value)
+		if err != nil || sealed.Unique == nil {
+			return "", false
+		}
+		return keyedMark + string(sealed.Unique[:]), true
+	}
+	if t := v.view.schemas[aggregateType]; t != nil && t.encrypted[f.Name] && v.keys != nil {
+		h := v.keys.UniqueHash(aggregateType, f.Name, f.Value)
+		return keyedMark + string(h[:]), true
+	}
+	return f.Value, true
 }
 
 // uniqueIn collects the unique fields of the types of a log.
@@ -54,7 +93,7 @@ func uniqueKey(aggregateType, field, value string) string {
 }
 
 // hold works out what an aggregate holds of unique fields behind events, and which values it takes and gives up for that.
-func (u uniqueSet) hold(a event.AggregateID, held map[string]string, events []aggregate.NewEvent, deletes func(i int) bool) (after map[string]string, claims []claim) {
+func (u uniqueSet) hold(v values, a event.AggregateID, held map[string]string, events []aggregate.NewEvent, deletes func(i int) bool) (after map[string]string, claims []claim) {
 	fields := u[a.Type]
 	if len(fields) == 0 {
 		return nil, nil
@@ -68,8 +107,12 @@ func (u uniqueSet) hold(a event.AggregateID, held map[string]string, events []ag
 			if _, is := slices.BinarySearch(fields, f.Name); !is {
 				continue
 			}
+			value, known := "", false
 			if f.Set {
-				after[f.Name] = f.Value
+				value, known = v.of(a.Type, f)
+			}
+			if known {
+				after[f.Name] = value
 			} else {
 				delete(after, f.Name)
 			}
@@ -118,7 +161,7 @@ func (e *engine) claims(plan []planned) ([]*problem.Problem, error) {
 	for i := range plan {
 		p := &plan[i]
 		sch := e.under.schemaOf(p.change.Aggregate.Type)
-		p.held, p.claims = e.unique.hold(p.change.Aggregate, p.before.held, p.change.Events, func(i int) bool { return sch.Deletes(p.change.Events[i].Type) })
+		p.held, p.claims = e.unique.hold(e.sys.values(e.under), p.change.Aggregate, p.before.held, p.change.Events, func(i int) bool { return sch.Deletes(p.change.Events[i].Type) })
 		for _, c := range p.claims {
 			if c.owner == "" {
 				taken[c.key] = ""

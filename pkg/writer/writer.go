@@ -35,6 +35,7 @@ type Writer struct {
 	keeper   *lease.Keeper // nil: this process writes every log
 	doors    *doorkeeper
 	owners   chan struct{} // has one element when the Keeper knows of changes
+	sealer   *sealer       // seals encrypted fields of commands
 	freezing sync.Mutex    // held while a log is frozen by this process
 
 	opening sync.Mutex                           // held while a log is opened; guards start
@@ -60,6 +61,8 @@ func New(cfg Config) (*Writer, error) {
 		cfg: cfg, sys: newSystem(), ready: make(chan struct{}), metrics: newMetrics(cfg.Metrics), doors: newDoorkeeper(), owners: make(chan struct{}, 1),
 		logs: make(map[string]*engine), checks: make(map[string]*checking), failed: make(chan error, 1),
 	}
+	w.sys.keys = cfg.Keys
+	w.sealer = newSealer(w)
 	w.tokens = token.NewCache(w.sys, tokenCache)
 	w.sys.keyed = w.tokens.Forget
 	if err := w.newKeeper(); err != nil {
@@ -159,6 +162,7 @@ func (w *Writer) openLog(ctx context.Context, name string) error {
 	}
 	w.cfg.Opened()
 	e := newEngine(w.cfg, name, log, w.sys, w.metrics)
+	e.unsealed = w.sealer.enter
 	if name == event.Reserved {
 		w.system = e
 	} else {
@@ -245,6 +249,10 @@ func (w *Writer) Execute(r Request, done func(*Answer, *problem.Problem)) {
 		w.refuse(r, p, done)
 		return
 	}
+	if s.seals != nil {
+		w.sealer.enter(&unsealed{s: s, e: e})
+		return
+	}
 	e.submit(s)
 }
 
@@ -283,7 +291,7 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 	if problems := r.Command.Check(); len(problems) > 0 {
 		return nil, nil, problem.Join(problems)
 	}
-	log := ""
+	log, encrypts := "", false
 	for _, c := range r.Command.Changes {
 		t := c.Aggregate.Type
 		if event.IsReserved(t) {
@@ -300,14 +308,20 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 			return nil, nil, problem.New(problem.Invalid, "%q is written in log %q and %q in log %q; a transaction lies in one log", r.Command.Changes[0].Aggregate.Type, log, t, logOf(sch)).
 				WithHint("types that must change together share a log: `eventful schema:create --aggregate=%s --log=%s …`", t, log)
 		}
-		log = logOf(sch)
+		log, encrypts = logOf(sch), encrypts || len(sch.EncryptedFields()) > 0
 	}
 	e := w.engine(log)
 	if e == nil {
 		return nil, nil, problem.New(problem.Unavailable, "log %s is not served by this process", log)
 	}
 	actor := claims.Actor()
-	return &submission{command: r.Command, claims: claims, rights: rights, actor: actor, digest: r.Command.Digest(actor), reply: done}, e, nil
+	s := &submission{command: r.Command, claims: claims, rights: rights, actor: actor, reply: done}
+	if encrypts {
+		s.seals = &seals{} // its digest has to wait for keys
+	} else {
+		s.digest = r.Command.Digest(actor)
+	}
+	return s, e, nil
 }
 
 func (w *Writer) unknownType(t string) *problem.Problem {

@@ -1,0 +1,134 @@
+package writer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/schema"
+	"github.com/eventfuldb/eventful/pkg/statestore"
+)
+
+// Records of forgetting (docs/spec/commands.md, section 12).
+const (
+	typeForgotten   = schema.SystemForgotten   // in the log of the aggregate
+	typeCertificate = schema.SystemCertificate // in the system log
+	eventForgotten  = "data-forgotten"
+	eventForgetDone = "forget-done"
+)
+
+// forgottenID is the id of the records about an aggregate: an id has too few bytes for a type and an id.
+func forgottenID(a event.AggregateID) string {
+	sum := sha256.Sum256([]byte(a.Type + "\x00" + a.ID))
+	return hex.EncodeToString(sum[:])
+}
+
+// forgetting is that the key of an aggregate is not used any more from its commit on.
+type forgetting struct {
+	aggregate  event.AggregateID
+	commitment event.Hash
+	after      *head // of the aggregate, which gives up values of unique encrypted fields; nil: it holds none
+}
+
+// forget works out what a commit that forgets a key leads to. headOf gives heads as they are before the commit.
+func (i *item) forget(headOf func(event.AggregateID) (head, error)) error {
+	fields, err := fieldsOf(&i.commit.Events[len(i.commit.Events)-1])
+	if err != nil {
+		return err
+	}
+	f := &forgetting{aggregate: event.AggregateID{Type: fields["type"], ID: fields["id"]}}
+	if f.commitment, err = event.ParseHash(fields["commitment"]); err != nil {
+		return fmt.Errorf("commitment of a forgotten key: %w", err)
+	}
+	if err := f.aggregate.Check(); err != nil {
+		return fmt.Errorf("aggregate of a forgotten key: %w", err)
+	}
+	i.forgets = f
+	h, err := headOf(f.aggregate)
+	if err != nil {
+		return err
+	}
+	for _, field := range slices.Sorted(maps.Keys(h.held)) {
+		if !strings.HasPrefix(h.held[field], keyedMark) {
+			continue
+		}
+		if f.after == nil {
+			after := h
+			after.held = maps.Clone(h.held)
+			f.after = &after
+		}
+		delete(f.after.held, field)
+		i.claims = append(i.claims, claim{key: uniqueKey(f.aggregate.Type, field, h.held[field]), field: field})
+	}
+	return nil
+}
+
+// forget keeps what a block under way forgets; all that was forgotten of the aggregate before was looked up when that was decided.
+func (o *overlay) forget(f *forgetting, sequence uint64) {
+	before, _ := o.forgotten.get(f.aggregate)
+	o.forgotten.put(f.aggregate, append(slices.Clone(before), f.commitment), sequence)
+	if f.after != nil {
+		o.heads.put(f.aggregate, *f.after, sequence)
+	}
+}
+
+// isForgotten reports whether a key was forgotten: by a block under way, or by the stored state.
+func (e *engine) isForgotten(a event.AggregateID, commitment event.Hash) (bool, error) {
+	all, ok := e.over.forgotten.get(a)
+	if !ok {
+		var err error
+		if all, err = e.st.forgotten(a); err != nil {
+			return false, err
+		}
+		e.over.forgotten.put(a, all, 0)
+	}
+	return slices.Contains(all, commitment), nil
+}
+
+func forgottenKey(a event.AggregateID) string { return keyForgot + a.Type + "\x00" + a.ID }
+
+// forgotten are the commitments of an aggregate's forgotten keys, as stored.
+func (s *state) forgotten(a event.AggregateID) ([]event.Hash, error) {
+	raw, err := s.store.Get([]byte(forgottenKey(a)))
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load forgotten keys of %s: %w", a, err)
+	}
+	var all []event.Hash
+	if len(raw)%len(event.Hash{}) != 0 {
+		return nil, fmt.Errorf("load forgotten keys of %s: %d bytes: %w", a, len(raw), statestore.ErrDoubted)
+	}
+	for ; len(raw) > 0; raw = raw[len(event.Hash{}):] {
+		all = append(all, event.Hash(raw))
+	}
+	return all, nil
+}
+
+// forgetKey collects what a commit that forgets a key changes.
+func (c *changes) forgetKey(f *forgetting) error {
+	raw, err := c.get(forgottenKey(f.aggregate))
+	if err != nil && !isNotFound(err) {
+		return fmt.Errorf("load forgotten keys of %s: %w", f.aggregate, err)
+	}
+	c.put(forgottenKey(f.aggregate), append(slices.Clone(raw), f.commitment[:]...))
+	if f.after != nil {
+		c.putHead(f.aggregate, *f.after)
+	}
+	return nil
+}
+
+// forgotten takes note of a commit that was read.
+func (r *replay) forgotten(f *forgetting) {
+	if f.after != nil {
+		r.heads.put(f.aggregate, *f.after, 0)
+	}
+	if keys := r.e.cfg.Keys; keys != nil {
+		keys.Drop(f.aggregate)
+	}
+}
