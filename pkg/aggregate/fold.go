@@ -11,15 +11,18 @@ type State struct {
 	Version event.Version
 	Fields  map[string]string
 	Deleted bool // the newest event ended the aggregate; Fields are those it ended with
+
+	// Sealed are those of Fields whose value is a sealed one, with the version of the event that set it. Nil: none.
+	Sealed map[string]event.Version
 }
 
 // Fold gives the state after one more event: for each field the last writer wins, and an unset field is gone. deletes says whether the event's
 // schema lets its type end the aggregate; an event behind such a one starts from empty fields. Fold never fails (a payload that does not
 // decode cannot be in a decoded commit; it counts as one without fields) and leaves s as it was. Fields of the result is never nil.
 func Fold(s State, e event.Event, deletes bool) State {
-	next := State{Version: s.Version + 1, Fields: s.Fields, Deleted: deletes}
+	next := State{Version: s.Version + 1, Fields: s.Fields, Deleted: deletes, Sealed: s.Sealed}
 	if s.Deleted || s.Fields == nil {
-		next.Fields = map[string]string{}
+		next.Fields, next.Sealed = map[string]string{}, nil
 	}
 	fields, err := event.DecodePayload(e.Payload)
 	if err != nil || len(fields) == 0 {
@@ -32,6 +35,22 @@ func Fold(s State, e event.Event, deletes bool) State {
 		} else {
 			delete(next.Fields, f.Name)
 		}
+		next.seal(f)
 	}
 	return next
+}
+
+// seal keeps note of whether the value of a field is sealed now. The map may be shared with the state before.
+func (s *State) seal(f event.Field) {
+	if _, was := s.Sealed[f.Name]; !was && !f.Sealed {
+		return
+	}
+	if s.Sealed = maps.Clone(s.Sealed); s.Sealed == nil {
+		s.Sealed = map[string]event.Version{}
+	}
+	if f.Sealed {
+		s.Sealed[f.Name] = s.Version
+	} else {
+		delete(s.Sealed, f.Name)
+	}
 }

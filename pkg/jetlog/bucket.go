@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,6 +48,57 @@ func (s *Store) Keys(ctx context.Context) (*Bucket, error) {
 	return b, nil
 }
 
+// ReadBucket is a bucket that is only read, and that need not be there yet. Safe for concurrent use.
+type ReadBucket struct {
+	store *Store
+	name  string
+
+	mu     sync.Mutex // guards bucket
+	bucket *Bucket    // nil: not found yet
+}
+
+// KeysToRead is the bucket of field keys for a process that makes none. It asks the server nothing.
+func (s *Store) KeysToRead() (*ReadBucket, error) {
+	name, err := streams.KeysBucket(s.site)
+	return &ReadBucket{store: s, name: name}, err
+}
+
+// Get is as of Bucket; while there is no bucket no key has a value.
+func (r *ReadBucket) Get(ctx context.Context, key string) ([]byte, uint64, error) {
+	b, err := r.open(ctx)
+	if b == nil {
+		return nil, 0, err
+	}
+	return b.Get(ctx, key)
+}
+
+func (r *ReadBucket) open(ctx context.Context) (*Bucket, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bucket != nil {
+		return r.bucket, nil
+	}
+	b, err := r.store.openBucket(ctx, r.name)
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of field keys: %w", err)
+	}
+	r.bucket = b
+	return b, nil
+}
+
+// Put is refused.
+func (r *ReadBucket) Put(context.Context, string, []byte, uint64) error {
+	return fmt.Errorf("%s is only read here: %w", r.name, eventlog.ErrRefused)
+}
+
+// Erase is refused.
+func (r *ReadBucket) Erase(context.Context, string, uint64) error {
+	return fmt.Errorf("%s is only read here: %w", r.name, eventlog.ErrRefused)
+}
+
 func (s *Store) bucket(ctx context.Context, settings []streams.Setting) (*Bucket, error) {
 	if _, err := s.ensureStream(ctx, settings); err != nil {
 		return nil, err
@@ -58,6 +110,9 @@ func (s *Store) openBucket(ctx context.Context, name string) (*Bucket, error) {
 	b := &Bucket{store: s, name: name}
 	err := s.try(ctx, func(ctx context.Context) (err error) {
 		b.kv, err = s.read.KeyValue(ctx, b.name)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			err = fmt.Errorf("%w: %w", eventlog.ErrNotFound, err)
+		}
 		return err
 	})
 	return b, err

@@ -17,6 +17,9 @@ type State struct {
 	Time       string            `json:"time"` // writer time of that event
 	OccurredAt string            `json:"occurred-at,omitempty"`
 	Actor      string            `json:"actor"` // who wrote that event
+
+	// Shredded are fields that have a value whose key is gone, in ascending order; they are not in Fields.
+	Shredded []string `json:"shredded,omitempty"`
 }
 
 // Event is one event as history shows it.
@@ -34,6 +37,9 @@ type Event struct {
 	Commit        string `json:"commit"`
 	Command       string `json:"command"`
 	SchemaVersion uint64 `json:"schema-version"`
+
+	// Shredded are fields that have a value whose key is gone, in ascending order; they are not in Fields.
+	Shredded []string `json:"shredded,omitempty"`
 }
 
 // Fields are those of an event in ascending order of names; in JSON they are an object, with null for a field that the event unsets.

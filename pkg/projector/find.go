@@ -171,6 +171,8 @@ func (r *reading) resolve(value []byte) (m hashMatch, err error) {
 // event reads the event that a hash leads to.
 func (p *Projector) event(ctx context.Context, m hashMatch) (NamedEvent, error) {
 	out := NamedEvent{Type: m.aggregate.Type, ID: m.aggregate.ID}
+	var under *seal
+	var forgotten map[event.Hash]bool
 	err := m.x.view(func(r *reading) error {
 		return r.commits(ctx, m.aggregate, m.version, func(c located) (bool, error) {
 			i := int(m.version - c.First)
@@ -178,10 +180,16 @@ func (p *Projector) event(ctx context.Context, m hashMatch) (NamedEvent, error) 
 				return false, fmt.Errorf("hash %s leads to another event: %w", m.hash, errContent)
 			}
 			e, err := toEvent(m.x.name, c, i)
-			out.Event = e
+			if out.Event = e; err == nil && e.sealed() {
+				under = new(sealOf(c))
+				forgotten, err = r.forgotten(ctx, m.aggregate)
+			}
 			return false, err
 		})
 	})
+	if err == nil && under != nil {
+		err = p.openEvent(ctx, m.aggregate, &out.Event, *under, forgotten)
+	}
 	return out, err
 }
 

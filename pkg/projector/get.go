@@ -16,30 +16,36 @@ func (p *Projector) Get(ctx context.Context, a event.AggregateID, version event.
 		return State{}, err
 	}
 	var out State
+	var sealed *sealedState
 	err = p.withSchemas(ctx, func() error {
 		return x.view(func(r *reading) (err error) {
-			out, err = p.state(ctx, r, a, version)
+			out, sealed, err = p.state(ctx, r, a, version)
 			return err
 		})
 	})
+	if err == nil && sealed != nil {
+		err = p.openState(ctx, a, &out, sealed)
+	}
 	return out, err
 }
 
-func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, version event.Version) (State, error) {
+func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, version event.Version) (State, *sealedState, error) {
 	newest, err := r.newest(a)
 	if err != nil {
-		return State{}, err
+		return State{}, nil, err
 	}
 	if version == 0 {
 		version = newest.Last()
 	}
 	if version > newest.Last() {
-		return State{}, problem.New(problem.NotFound, "aggregate %s has no version %d", a, version).WithHint("its newest version is %d", newest.Last())
+		return State{}, nil, problem.New(problem.NotFound, "aggregate %s has no version %d", a, version).WithHint("its newest version is %d", newest.Last())
 	}
 	var state aggregate.State
 	var last located
+	var sealed sealedState
 	err = r.commits(ctx, a, 1, func(c located) (bool, error) {
 		last = c
+		sealed.note(c)
 		for i := range c.Events {
 			if state.Version == version {
 				break
@@ -53,18 +59,24 @@ func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, 
 		return state.Version < version, nil
 	})
 	if err != nil {
-		return State{}, err
+		return State{}, nil, err
 	}
 	if last.Commit == nil || state.Version != version || last.First > version {
-		return State{}, gap(a, version)
+		return State{}, nil, gap(a, version)
 	}
 	root, err := rootAt(ctx, r, a, version, last.Commit)
 	if err != nil {
-		return State{}, err
+		return State{}, nil, err
 	}
 	i := int(version - last.First)
-	return State{Type: a.Type, ID: a.ID, Version: uint64(version), Fields: state.Fields, Deleted: state.Deleted, Root: root.String(), Hash: last.leaves[i].String(),
-		Time: timeText(last.Time), OccurredAt: optionalTimeText(last.Events[i].OccurredAt), Actor: last.Actor}, nil
+	out := State{Type: a.Type, ID: a.ID, Version: uint64(version), Fields: state.Fields, Deleted: state.Deleted, Root: root.String(), Hash: last.leaves[i].String(),
+		Time: timeText(last.Time), OccurredAt: optionalTimeText(last.Events[i].OccurredAt), Actor: last.Actor}
+	if len(state.Sealed) == 0 {
+		return out, nil, nil
+	}
+	sealed.fields = state.Sealed
+	sealed.forgotten, err = r.forgotten(ctx, a)
+	return out, &sealed, err
 }
 
 // gap is what a query says when the log that counts does not hold all versions of an aggregate.

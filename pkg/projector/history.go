@@ -24,11 +24,19 @@ func (p *Projector) History(ctx context.Context, a event.AggregateID, from event
 		if page.more {
 			page.out.Cursor = strconv.FormatUint(uint64(page.next), 10)
 		}
+		if page.sealed != nil {
+			var err error
+			page.forgotten, err = r.forgotten(ctx, a)
+			return err
+		}
 		if page.seen {
 			return nil
 		}
 		return noAggregate(a)
 	})
+	if err == nil && page.sealed != nil {
+		err = p.openPage(ctx, a, &page)
+	}
 	return page.out, err
 }
 
@@ -42,6 +50,9 @@ type historyPage struct {
 	sized       int
 	seen        bool // there is such an aggregate
 	more        bool // there are events behind the page
+
+	sealed    map[int]seal // of the page's events with sealed fields; nil: there are none
+	forgotten map[event.Hash]bool
 }
 
 func (h *historyPage) add(c located) (bool, error) {
@@ -59,6 +70,12 @@ func (h *historyPage) add(c located) (bool, error) {
 		}
 		if h.more = !h.fits(&e, len(c.Events[i].Payload)); h.more {
 			return false, nil
+		}
+		if c.KeyCommitment != nil && e.sealed() {
+			if h.sealed == nil {
+				h.sealed = make(map[int]seal)
+			}
+			h.sealed[len(h.out.Events)] = sealOf(c)
 		}
 		h.out.Events = append(h.out.Events, e)
 		h.next = c.First + event.Version(i) + 1

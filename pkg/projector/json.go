@@ -53,6 +53,17 @@ func (e *Event) appendJSON(b []byte) []byte {
 	b = appendString(append(b, `,"commit":`...), e.Commit)
 	b = appendString(append(b, `,"command":`...), e.Command)
 	b = strconv.AppendUint(append(b, `,"schema-version":`...), e.SchemaVersion, 10)
+	for i, name := range e.Shredded {
+		if i == 0 {
+			b = append(b, `,"shredded":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendString(b, name)
+	}
+	if len(e.Shredded) > 0 {
+		b = append(b, ']')
+	}
 	return append(b, '}')
 }
 

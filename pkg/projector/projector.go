@@ -26,6 +26,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
@@ -44,6 +45,8 @@ type Config struct {
 	Site string
 	// MemoryThreshold is the number of decoded events kept in memory at most, first in first out; 0 keeps none.
 	MemoryThreshold int
+	// Keys open sealed values of encrypted fields for those who may read; nil: queries that meet one are refused.
+	Keys *fieldkey.Keys
 	// Room is asked before an index grows on disk: an error that wraps syscall.ENOSPC lets its log wait until there is room. What is new waits in
 	// memory then, some MiB of it, and queries go on. It must not block; nil: there always is.
 	Room func() error

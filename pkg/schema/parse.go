@@ -206,8 +206,10 @@ func field(v any, path string) (f Field, err *problem.Problem) {
 			return boolean(&f.Locked, v, at)
 		case "unique":
 			return boolean(&f.Unique, v, at)
+		case "pii":
+			return boolean(&f.PII, v, at)
 		}
-		return unknownKey(at, key, "type", "max-length", "pattern", "values", "locked", "unique")
+		return unknownKey(at, key, "type", "max-length", "pattern", "values", "locked", "unique", "pii")
 	})
 	return f, err
 }

@@ -1,6 +1,11 @@
 package schema
 
-import "github.com/eventfuldb/eventful/pkg/event"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
 
 // Types of the system log (docs/spec/commands.md, section 9).
 const (
@@ -16,6 +21,12 @@ const (
 	SystemForgotten   = "eventful-forgotten"   // id: digest of an aggregate; in the log of that
 	SystemCertificate = "eventful-certificate" // id: as before
 )
+
+// ForgottenID is the id under which records of forgetting are about an aggregate: its type and id would be too long for one.
+func ForgottenID(a event.AggregateID) string {
+	sum := sha256.Sum256([]byte(a.Type + "\x00" + a.ID))
+	return hex.EncodeToString(sum[:])
+}
 
 var systemSchemas = compileSystem()
 

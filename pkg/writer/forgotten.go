@@ -1,8 +1,6 @@
 package writer
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,12 +18,6 @@ const (
 	eventForgotten  = "data-forgotten"
 	eventForgetDone = "forget-done"
 )
-
-// forgottenID is the id of the records about an aggregate: an id has too few bytes for a type and an id.
-func forgottenID(a event.AggregateID) string {
-	sum := sha256.Sum256([]byte(a.Type + "\x00" + a.ID))
-	return hex.EncodeToString(sum[:])
-}
 
 // forgetting is that the key of an aggregate is not used any more from its commit on.
 type forgetting struct {

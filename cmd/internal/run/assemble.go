@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
@@ -46,9 +47,13 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()},
 		engine{"connection guard", func(ctx context.Context) error { return e.guardConnections(ctx, c) }, closed()},
 		engine{"space guard", guard.Run, closed()})
+	keys, err := e.fieldKeys(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
-		if api.Projector, api.Store, err = e.projector(c, guard); err != nil {
+		if api.Projector, api.Store, err = e.projector(c, keys, guard); err != nil {
 			return nil, nil, err
 		}
 		engines = append(engines, engine{"projector", api.Projector.Run, closed()}) // nothing waits for an index: queries are refused while it is built
@@ -62,7 +67,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 			c.close()
 			_ = m.lock.Release() // nothing is lost by it; the kernel releases it with the process
 		}
-		if api.Writer, err = e.writer(c, api.Projector, guard, m); err != nil {
+		if api.Writer, err = e.writer(c, api.Projector, keys, guard, m); err != nil {
 			return nil, nil, err
 		}
 		if err := e.keeps(ctx, c, &api); err != nil {
@@ -234,24 +239,24 @@ func (e Engines) guardConnections(ctx context.Context, c *connections) error {
 	return nil
 }
 
-func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Projector, *jetlog.Store, error) {
+func (e Engines) projector(c *connections, keys *fieldkey.Keys, guard *space.Watcher) (*projector.Projector, *jetlog.Store, error) {
 	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{Recent: c.recent})
 	if err != nil {
 		return nil, nil, err
 	}
 	p, err := projector.New(projector.Config{
-		Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site,
+		Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site, Keys: keys,
 		Room: func() error { return roomForIndex(guard) }, MemoryThreshold: e.MemoryThreshold, Log: e.Log, Metrics: e.Metrics,
 	})
 	return p, store, err
 }
 
-func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Watcher, m *membership) (*writer.Writer, error) {
+func (e Engines) writer(c *connections, p *projector.Projector, keys *fieldkey.Keys, guard *space.Watcher, m *membership) (*writer.Writer, error) {
 	store, err := jetlog.New(c.writing, e.Site, jetlog.Options{Replicas: e.Replicas, Recent: c.recent})
 	if err != nil {
 		return nil, err
 	}
-	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Log: e.Log, Metrics: e.Metrics}
+	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Keys: keys, Log: e.Log, Metrics: e.Metrics}
 	cfg.Room = guard.Check
 	cfg.MaxBlock = min(maxBlock, int(c.writing.MaxPayload())-blockHeadroom)
 	if p != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
@@ -18,7 +19,39 @@ const (
 	sealStaged  = "staged commits"
 	nameStaged  = "names of staged commits"
 	sealRefused = "refused commands"
+	wrapKeys    = "field keys"
+	nameKeys    = "names of field keys"
+	uniqueKeys  = "unique encrypted fields"
 )
+
+// fieldKeys opens the keys of encrypted fields. A process that writes makes their bucket; one that only reads waits for it.
+func (e Engines) fieldKeys(ctx context.Context, c *connections) (*fieldkey.Keys, error) {
+	cfg := fieldkey.Config{Site: e.Site}
+	for purpose, key := range map[string]*[32]byte{wrapKeys: &cfg.Wrap, nameKeys: &cfg.Name, uniqueKeys: &cfg.Unique} {
+		var err error
+		if *key, err = e.Secrets.Derived(purpose); err != nil {
+			return nil, err
+		}
+	}
+	if e.Writer {
+		store, err := jetlog.New(c.keeping, e.Site, jetlog.Options{Replicas: e.Replicas})
+		if err != nil {
+			return nil, err
+		}
+		if cfg.Bucket, err = store.Keys(ctx); err != nil {
+			return nil, err
+		}
+		return fieldkey.New(cfg)
+	}
+	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Bucket, err = store.KeysToRead(); err != nil {
+		return nil, err
+	}
+	return fieldkey.New(cfg)
+}
 
 // keeps opens what this process keeps for people besides the logs: staged commits, the inbox, and what was refused of it.
 func (e Engines) keeps(ctx context.Context, c *connections, api *natsapi.Config) error {
