@@ -130,3 +130,12 @@ func withRules(own []Setting) []Setting {
 		{Name: "allow_batched", Value: false, Reason: "as allow_atomic"},
 	}...)
 }
+
+// InboxSubjectsAbout are the subjects of the durable inbox on which a command about an aggregate comes: alone, and in a transaction, which may be about others.
+func InboxSubjectsAbout(a event.AggregateID) (commands, transactions string, err error) {
+	one, err := CommandSubject(a, "x")
+	if err != nil {
+		return "", "", err
+	}
+	return InboxSubject(strings.TrimSuffix(one, "x") + "*"), InboxSubject("cmd.*"), nil
+}

@@ -97,6 +97,9 @@ func (a *app) showState(s *client.State) error {
 	for _, name := range slices.Sorted(maps.Keys(s.Fields)) {
 		pairs = append(pairs, "  "+name, s.Fields[name])
 	}
+	for _, name := range s.Shredded {
+		pairs = append(pairs, "  "+name, shreddedText)
+	}
 	pairs = append(pairs, "actor", s.Actor, "occurred at", timeOrDash(s.OccurredAt), "written at", timeText(s.Time), "hash", s.Hash, "root", s.Root)
 	return a.show(s, pairs...)
 }
@@ -116,7 +119,7 @@ func newAggregateHistoryCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = p.add(e, fmt.Sprint(e.Version), e.Event, fieldList(e.Fields), e.Actor, timeOrDash(e.OccurredAt), timeText(e.Time), short(e.Hash))
+			err = p.add(e, fmt.Sprint(e.Version), e.Event, recordedFields(&e), e.Actor, timeOrDash(e.OccurredAt), timeText(e.Time), short(e.Hash))
 			if err != nil {
 				return err
 			}
@@ -126,6 +129,20 @@ func newAggregateHistoryCommand(a *app) *cobra.Command {
 		}
 		return p.close()
 	})
+}
+
+// shreddedText stands for a value whose key is gone.
+const shreddedText = "(shredded)"
+
+func recordedFields(e *client.Recorded) string {
+	text := fieldList(e.Fields)
+	for _, name := range e.Shredded {
+		if text != "" {
+			text += " "
+		}
+		text += name + "=" + shreddedText
+	}
+	return text
 }
 
 func fieldList(fields map[string]*string) string {

@@ -18,6 +18,7 @@ func dataCommands(a *app) []*cobra.Command {
 		newAggregateExportCommand(a),
 		newDataImportCommand(a),
 		newAuditListCommand(a),
+		newDataForgetCommand(a),
 		newInboxStatusCommand(a),
 		newInboxRefusedCommand(a),
 		newInboxRetryCommand(a),

@@ -123,7 +123,7 @@ func (c *Client) act(ctx context.Context, noun, verb string, body, into any) err
 	}
 	id := rand.Text()
 	req := request{subject: streams.AdminSubject(noun, verb), header: nats.Header{streams.HeaderCommandID: {id}}, data: data}
-	req.long = verb == "migrate"
+	req.long = verb == "migrate" || verb == "forget"
 	switch verb {
 	case "list", "show", "account", "state", "status":
 	default:

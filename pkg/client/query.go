@@ -28,6 +28,8 @@ type State struct {
 	Time       time.Time         `json:"time"`
 	OccurredAt *time.Time        `json:"occurred-at,omitempty"` // nil: the command gave none
 	Actor      string            `json:"actor"`
+
+	Shredded []string `json:"shredded,omitempty"` // fields that have a value whose key is gone; they are not in Fields
 }
 
 // Recorded is one event as it stands in the log. A field whose value is nil was unset by it. Type and ID stand only in the answer to Event.
@@ -47,6 +49,8 @@ type Recorded struct {
 	Commit        string             `json:"commit"`
 	Command       string             `json:"command"`
 	SchemaVersion uint64             `json:"schema-version"`
+
+	Shredded []string `json:"shredded,omitempty"` // fields that have a value whose key is gone; they are not in Fields
 }
 
 // Summary is an aggregate in a list.

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,7 +46,13 @@ type Config struct {
 }
 
 // Inbox is the engine.
-type Inbox struct{ cfg Config }
+type Inbox struct {
+	cfg  Config
+	poke chan struct{} // has one element when letters that pause may be dropped by now
+
+	mu        sync.Mutex // guards forgotten
+	forgotten map[event.AggregateID]uint64
+}
 
 // New checks the configuration.
 func New(cfg Config) (*Inbox, error) {
@@ -67,7 +74,7 @@ func New(cfg Config) (*Inbox, error) {
 	if cfg.LastPause <= 0 {
 		cfg.LastPause = 30 * time.Second
 	}
-	return &Inbox{cfg}, nil
+	return &Inbox{cfg: cfg, poke: make(chan struct{}, 1), forgotten: map[event.AggregateID]uint64{}}, nil
 }
 
 const (

@@ -86,6 +86,8 @@ func (r *round) run(ctx context.Context, letters <-chan *jetlog.Letter, ended <-
 			it.timer = nil
 			delete(r.resting, it)
 			r.enqueue(it)
+		case <-r.inbox.poke:
+			r.wake(r.inbox.dropped)
 		case <-lead.C:
 			if !r.inbox.cfg.Lead() {
 				return nil
@@ -174,7 +176,7 @@ func (r *round) enqueue(it *item) {
 func (r *round) send(ctx context.Context) {
 	for len(r.ready) > 0 && r.busy-len(r.narrow) < r.inbox.cfg.Concurrency {
 		it := r.ready[0]
-		if r.ready = r.ready[1:]; r.failing[it.kind] {
+		if r.ready = r.ready[1:]; r.failing[it.kind] && !r.inbox.dropped(it) {
 			r.doubted = append(r.doubted, it)
 			continue
 		}
@@ -238,16 +240,21 @@ func (r *round) done(x result) {
 	}
 }
 
-// recovered lets the items of a type go on at once.
-func (r *round) recovered(kind string) {
-	delete(r.failing, kind)
+// wake ends the pauses of items.
+func (r *round) wake(which func(*item) bool) {
 	for it := range r.resting {
-		if it.kind == kind && it.timer.Stop() {
+		if which(it) && it.timer.Stop() {
 			it.timer = nil
 			delete(r.resting, it)
 			r.ready = append(r.ready, it)
 		}
 	}
+}
+
+// recovered lets the items of a type go on at once.
+func (r *round) recovered(kind string) {
+	delete(r.failing, kind)
+	r.wake(func(it *item) bool { return it.kind == kind })
 	var still []*item
 	for _, it := range r.doubted {
 		if it.kind == kind {

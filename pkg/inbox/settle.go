@@ -30,6 +30,12 @@ const (
 
 // settle sends one item and acknowledges it when it is stored, or refused and the refusal kept.
 func (i *Inbox) settle(ctx context.Context, it *item) outcome {
+	if i.dropped(it) {
+		if err := it.ack.Done(); err != nil {
+			return soon
+		}
+		return settled
+	}
 	letter, err := i.letter(ctx, it)
 	switch {
 	case errors.Is(err, eventlog.ErrNotFound): // another delivery has settled it

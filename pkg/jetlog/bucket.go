@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -157,6 +158,31 @@ func (b *Bucket) Delete(ctx context.Context, key string, revision uint64) error 
 	ctx, cancel := context.WithTimeout(ctx, b.store.options.AckTimeout)
 	defer cancel()
 	return b.changed("take back", b.kv.Purge(ctx, key, jetstream.LastRevision(revision)))
+}
+
+// Keys lists the keys that have, or had, a value. Errors are as of Get.
+func (b *Bucket) Keys(ctx context.Context) (keys []string, err error) {
+	prefix := "$KV." + b.name + "."
+	err = b.store.try(ctx, func(ctx context.Context) error {
+		stream, err := b.store.read.Stream(ctx, "KV_"+b.name)
+		if err != nil {
+			return err
+		}
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+		if err != nil {
+			return err
+		}
+		keys = keys[:0]
+		for subject := range info.State.Subjects {
+			keys = append(keys, strings.TrimPrefix(subject, prefix))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the keys of %s: %w", b.name, err)
+	}
+	slices.Sort(keys)
+	return keys, nil
 }
 
 // Erase overwrites a revision of a key on every server that holds it, and takes it back; a key that has another revision, or none, is left alone. The error is of

@@ -203,6 +203,24 @@ func (i *Inbox) Read(ctx context.Context, sequence uint64) (*Letter, error) {
 	return &Letter{Sequence: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data}, nil
 }
 
+// Next gives the first letter at a sequence or behind it on a subject, which may have wildcards, without its receipt. ErrNotFound of eventlog: there is none.
+func (i *Inbox) Next(ctx context.Context, subject string, from uint64) (*Letter, error) {
+	m, err := i.store.message(ctx, i.stream, max(from, 1), jetstream.WithGetMsgSubject(subject))
+	if err != nil {
+		return nil, fmt.Errorf("read letters of the inbox from %d: %w", from, err)
+	}
+	return &Letter{Sequence: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data}, nil
+}
+
+// Last is the sequence of the newest letter that ever came; 0: none.
+func (i *Inbox) Last(ctx context.Context) (uint64, error) {
+	state, err := i.store.state(ctx, streams.InboxStream)
+	if err != nil {
+		return 0, fmt.Errorf("look into the inbox: %w", err)
+	}
+	return state.LastSeq, nil
+}
+
 func (s *Store) message(ctx context.Context, stream jetstream.Stream, sequence uint64, o ...jetstream.GetMsgOpt) (m *jetstream.RawStreamMsg, err error) {
 	err = s.try(ctx, func(ctx context.Context) (err error) {
 		m, err = stream.GetMsg(ctx, sequence, o...)

@@ -305,6 +305,13 @@ func (p *process) Get(ctx context.Context, key string) ([]byte, uint64, error) {
 	return p.s.bucket.Get(ctx, key)
 }
 
+func (p *process) Keys(ctx context.Context) ([]string, error) {
+	if p.dead() {
+		return nil, errGone
+	}
+	return p.s.bucket.Keys(ctx)
+}
+
 func (p *process) Put(ctx context.Context, key string, value []byte, revision uint64) error {
 	f := p.effect()
 	if f == notThere {

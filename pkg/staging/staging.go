@@ -38,6 +38,8 @@ type Bucket interface {
 	Put(ctx context.Context, key string, value []byte, revision uint64) error
 	// Delete takes back a key that has this revision.
 	Delete(ctx context.Context, key string, revision uint64) error
+	// Keys lists the keys that may have a value.
+	Keys(ctx context.Context) ([]string, error)
 }
 
 // Execute has a command decided by the writer of its log, as if it had come by NATS.

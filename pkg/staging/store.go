@@ -27,9 +27,9 @@ func (s *Staging) name(actor string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// binding is the associated data of the seal: a value opens only where it was put, and for whom.
-func (s *Staging) binding(actor string) string {
-	return fmt.Sprintf("staged\x00%s\x00%s\x00%s", s.cfg.Site, s.name(actor), actor)
+// binding is the associated data of the seal: a value opens only where it was put, under a name that is the actor's alone.
+func (s *Staging) binding(name string) string {
+	return fmt.Sprintf("staged.2\x00%s\x00%s", s.cfg.Site, name)
 }
 
 // load gives what an actor has staged; an empty record if there is nothing.
@@ -43,15 +43,15 @@ func (s *Staging) load(ctx context.Context, actor string) (*record, *problem.Pro
 	if revision == 0 {
 		return r, nil
 	}
-	if err := s.open(actor, sealed, r); err != nil {
+	if err := s.open(key, sealed, r); err != nil {
 		return nil, problem.New(problem.Damaged, "what %s has staged cannot be opened: %v", actor, err).
 			WithHint("drop it with `eventful aggregate:discard`, or bring back the key file that belongs to this store")
 	}
 	return r, nil
 }
 
-func (s *Staging) open(actor string, sealed []byte, r *record) error {
-	packed, err := keyring.Unseal(s.cfg.Key, s.binding(actor), sealed)
+func (s *Staging) open(name string, sealed []byte, r *record) error {
+	packed, err := keyring.Unseal(s.cfg.Key, s.binding(name), sealed)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Staging) open(actor string, sealed []byte, r *record) error {
 	if err := json.Unmarshal(text, r); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
-	if r.Actor != actor {
+	if s.name(r.Actor) != name {
 		return errors.New("it is another actor's")
 	}
 	return nil
@@ -87,7 +87,7 @@ func (s *Staging) seal(r *record) ([]byte, error) {
 	if err := errors.Join(json.NewEncoder(z).Encode(r), z.Close()); err != nil {
 		return nil, fmt.Errorf("encode what is staged: %w", err)
 	}
-	return keyring.Seal(s.cfg.Key, s.binding(r.Actor), packed.Bytes()), nil
+	return keyring.Seal(s.cfg.Key, s.binding(r.key), packed.Bytes()), nil
 }
 
 // save stores the record if nobody else has changed it since it was loaded; again: somebody has, so begin with what he left.

@@ -244,6 +244,7 @@ func (e *engine) acknowledged(b *openBlock) error {
 		e.keepRecent(b.sequence, kept)
 	}
 	e.remember(b)
+	e.dropForgotten(b)
 	e.applier.add(b)
 	if e.alone(b) {
 		b.answer(e.name) // the one who waits has the answer sooner, and nobody else waits for the engine

@@ -115,6 +115,15 @@ func (c *changes) forgetKey(f *forgetting) error {
 	return nil
 }
 
+// dropForgotten drops the keys that a block on disk forgets from memory.
+func (e *engine) dropForgotten(b *openBlock) {
+	for i := range b.items {
+		if f := b.items[i].forgets; f != nil && e.cfg.Keys != nil {
+			e.cfg.Keys.Drop(f.aggregate)
+		}
+	}
+}
+
 // forgotten takes note of a commit that was read.
 func (r *replay) forgotten(f *forgetting) {
 	if f.after != nil {

@@ -34,6 +34,7 @@ const (
 	verbCheck    = "check"     // … and look for values that would stand twice
 	verbThaw     = "thaw"      // the migration will not be stored
 	verbBarrier  = "barrier"   // decide under the system log as of a sequence
+	verbForget   = "forget"    // seal nothing under a key any more
 	verbResign   = "resign"    // hand the log over
 	verbCondemn  = "condemn"   // of CallAll: a log is damaged
 	verbStanding = "standing"  // of CallAll: how far each log is
@@ -54,6 +55,7 @@ type call struct {
 	Freeze   *freeze             `json:"freeze,omitempty"`
 	Unique   map[string][]string `json:"unique,omitempty"`
 	Found    string              `json:"found,omitempty"`
+	Forget   *forgetCall         `json:"forget,omitempty"`
 }
 
 // result is the answer to a call.
@@ -67,6 +69,8 @@ type result struct {
 	Found    []*problem.Problem `json:"found,omitempty"`
 	Member   string             `json:"member,omitempty"`
 	Logs     []LogStatus        `json:"logs,omitempty"`
+
+	Forgotten *forgottenKeyRecord `json:"forgotten,omitempty"`
 }
 
 // attemptPatience is how long one attempt of a call may take; the answering side says Again before that.
@@ -182,6 +186,11 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 		r = w.check(ctx, e, *c.Freeze, c.Unique)
 	case verb == verbThaw && c.Token != nil && c.Freeze != nil && !e.isSystem():
 		r.Problem = w.thawLog(ctx, e, c.Token, *c.Freeze)
+	case verb == verbForget && c.Token != nil && c.Forget != nil && !e.isSystem():
+		if err := w.sys.await(ctx, c.Sequence); err != nil {
+			return result{Again: true}
+		}
+		r.Forgotten, r.Problem = w.forgetHere(ctx, e, c.Token, *c.Forget)
 	default:
 		r.Problem = problem.New(problem.Malformed, "call %.40q of log %s cannot be read", verb, e.name)
 	}

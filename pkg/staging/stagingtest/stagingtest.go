@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 
@@ -55,6 +57,13 @@ func (m *Memory) Delete(_ context.Context, key string, revision uint64) error {
 	return nil
 }
 
+// Keys implements staging.Bucket.
+func (m *Memory) Keys(context.Context) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.values)), nil
+}
+
 // Values is everything that the bucket holds, by key.
 func (m *Memory) Values() map[string][]byte {
 	m.mu.Lock()
@@ -102,6 +111,15 @@ func TestBucket(t *testing.T, open func(*testing.T) staging.Bucket, tooLarge int
 		put(t, other, "key", []byte("again"), 0)
 		expect(t, b, "key", []byte("again"))
 		expect(t, b, "ke", nil)
+	})
+	t.Run("keys", func(t *testing.T) {
+		b := open(t)
+		put(t, b, "listed", []byte{1}, 0)
+		put(t, b, "listed-too", []byte{2}, 0)
+		keys, err := open(t).Keys(t.Context())
+		if err != nil || !slices.Contains(keys, "listed") || !slices.Contains(keys, "listed-too") || slices.Contains(keys, "absent") {
+			t.Errorf("got %v, %v, want listed and listed-too among them", keys, err)
+		}
 	})
 	t.Run("of many at once one wins each round", func(t *testing.T) { race(t, open) })
 	if tooLarge > 0 {

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventfuldb/eventful/pkg/client"
+)
+
+func newDataForgetCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "data:forget TYPE/ID",
+		Short: "Destroy the key of an aggregate's encrypted fields, for ever",
+		Long: "Destroy the key of an aggregate's encrypted fields (schema:alter --pii), for ever: nobody can read their stored values again. Events, actors, times and\n" +
+			"proofs stay; what is staged, refused or waiting in the inbox for the aggregate is removed. The certificate names the key, and where both acts stand.\n" +
+			"Run again it goes on where it was cut short, or shows the certificate again. Without --yes it says what would be destroyed, and destroys nothing.\n" +
+			"It takes an auth key that may administer the aggregate. Copies in other systems, and backups made before, are not touched.",
+		Args: cobra.ExactArgs(1),
+	}
+	yes := cmd.Flags().Bool("yes", false, "do it")
+	adminFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.withAdmin(cmd, func(c *client.Client) error {
+			id, err := aggregate(cmd, c, args[0])
+			if err != nil {
+				return err
+			}
+			if !*yes {
+				f, err := c.Forgettable(cmd.Context(), id)
+				if err != nil {
+					return err
+				}
+				key := "no key"
+				if f.KeyCommitment != "" {
+					key = "the key " + short(f.KeyCommitment) + " of its encrypted fields"
+				}
+				return usageError("--yes does it; nothing brings the values back", "nothing was destroyed; of %s it would be: %s, %s, %s and %s", id, key,
+					counted(f.Staged, "staged event"), counted(f.Refused, "refused command"), counted(f.Letters, "waiting command"))
+			}
+			f, err := c.Forget(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			return a.showCertificate(f)
+		})
+	}
+	return cmd
+}
+
+func (a *app) showCertificate(f *client.Certificate) error {
+	when := f.Done.Time.UTC().Format("2006-01-02T15:04:05.999999999Z07:00")
+	if f.Repeated {
+		when += " (certified before)"
+	}
+	return a.show(f, "forgotten", f.Aggregate, "key commitment", f.KeyCommitment, "actor", f.Done.Actor, "done at", when,
+		"forgotten in", f.Forgotten.Position, "  hash", f.Forgotten.Hash, "certified in", f.Done.Position, "  hash", f.Done.Hash,
+		"removed", fmt.Sprintf("%s, %s, %s", counted(f.Staged, "staged event"), counted(f.Refused, "refused command"), counted(f.Letters, "waiting command")))
+}

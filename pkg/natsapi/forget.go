@@ -1,0 +1,61 @@
+package natsapi
+
+import (
+	"context"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+// forgettable is what forgetting would destroy (docs/spec/commands.md, section 12).
+type forgettable struct {
+	Aggregate     string `json:"aggregate"`
+	KeyCommitment string `json:"key-commitment"` // empty: there is no key
+	writer.Removed
+}
+
+func (a *API) dataForget(ctx context.Context, r request, h headers) (any, *problem.Problem) {
+	var body struct {
+		Type   string `json:"type"`
+		ID     string `json:"id"`
+		DryRun bool   `json:"dry-run"`
+	}
+	c, p := a.who(h, false)
+	if p == nil {
+		p = r.body(&body)
+	}
+	if p != nil {
+		return nil, p
+	}
+	about := event.AggregateID{Type: body.Type, ID: body.ID}
+	if err := about.Check(); err != nil {
+		return nil, problem.New(problem.Malformed, "%v", err).WithHint("name type and id of an aggregate")
+	}
+	if !c.AllowsAggregate(token.ActionAdmin, about) {
+		return nil, problem.New(problem.Forbidden, "the token of %s does not allow administering %s", c.Actor(), about).WithHint("use an auth key that allows it: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
+	}
+	if !body.DryRun {
+		return answerOrProblem(a.cfg.Writer.Forget(ctx, c, about, func(ctx context.Context) (writer.Removed, *problem.Problem) { return a.remove(ctx, about, false) }))
+	}
+	out := forgettable{Aggregate: about.String()}
+	if out.KeyCommitment, p = a.cfg.Writer.Forgettable(ctx, about); p != nil {
+		return nil, p
+	}
+	out.Removed, p = a.remove(ctx, about, true)
+	return out, p
+}
+
+// remove removes what is staged, refused or waiting for an aggregate; dry only counts it.
+func (a *API) remove(ctx context.Context, about event.AggregateID, dry bool) (n writer.Removed, p *problem.Problem) {
+	if a.cfg.Staging != nil {
+		if n.Staged, p = a.cfg.Staging.Forget(ctx, about, dry); p != nil {
+			return n, p
+		}
+	}
+	if a.cfg.Inbox != nil {
+		n.Refused, n.Letters, p = a.cfg.Inbox.Forget(ctx, about, dry)
+	}
+	return n, p
+}
