@@ -3,8 +3,10 @@ package natsapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -42,7 +44,31 @@ func (a *API) verifyOne(ctx context.Context, k asked) (any, *problem.Problem) {
 	if err != nil {
 		return nil, logProblem(newest.Log, err)
 	}
+	if len(result.Keys) > 0 && result.Verdict == verify.OK {
+		forgotten, err := a.cfg.Projector.Forgotten(ctx, k.about)
+		if err != nil {
+			return nil, problem.From(err)
+		}
+		result.Detail = shredded(result.Keys, forgotten)
+	}
 	return result, nil
+}
+
+// shredded says which keys of an aggregate's encrypted fields are gone; nothing if none is.
+func shredded(keys []event.Hash, forgotten map[event.Hash]bool) string {
+	gone := 0
+	for _, k := range keys {
+		if forgotten[k] {
+			gone++
+		}
+	}
+	switch {
+	case gone == 0:
+		return ""
+	case gone == len(keys):
+		return "shredded: the key of its encrypted fields was destroyed; the proof holds without it"
+	}
+	return fmt.Sprintf("shredded: %d of the %d keys of its encrypted fields were destroyed; the proof holds without them", gone, len(keys))
 }
 
 func logProblem(log string, err error) *problem.Problem {

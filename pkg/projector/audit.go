@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
 // ActsWanted says which administrative acts are asked for; the zero value: all, from the first one on.
@@ -114,7 +115,7 @@ func (w *ActsWanted) wants(c located) bool {
 	case of.ID == "":
 		return c.Aggregate.Type == of.Type || c.Aggregate.ID == of.Type
 	}
-	return c.Aggregate == of || c.Aggregate.ID == of.String()
+	return c.Aggregate == of || c.Aggregate.ID == of.String() || c.Aggregate.Type == schema.SystemCertificate && c.Aggregate.ID == schema.ForgottenID(of)
 }
 
 // actKey orders the commits of the system log by time, which rises from block to block, and their place in the block.

@@ -61,6 +61,19 @@ func (s *sealedState) sealAt(v event.Version) (seal, bool) {
 	return seal{}, false
 }
 
+// Forgotten are the commitments of the keys of an aggregate's encrypted fields that were forgotten. not_found if nobody has the aggregate.
+func (p *Projector) Forgotten(ctx context.Context, a event.AggregateID) (out map[event.Hash]bool, err error) {
+	x, err := p.find(a)
+	if err != nil {
+		return nil, err
+	}
+	err = x.view(func(r *reading) (err error) {
+		out, err = r.forgotten(ctx, a)
+		return err
+	})
+	return out, err
+}
+
 // forgotten are the commitments of the keys that an aggregate had and that were forgotten.
 func (r *reading) forgotten(ctx context.Context, a event.AggregateID) (map[event.Hash]bool, error) {
 	out := make(map[event.Hash]bool)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -38,6 +39,7 @@ type step struct {
 	site     string
 	branch   uint64
 	leaves   []event.Hash
+	key      []byte // commitment, of a commit that has one
 }
 
 // walk reads backwards; the links never lead forward, so the block read last is the only one worth keeping.
@@ -77,7 +79,7 @@ func (w *walk) step(at event.Link) (step, *Result, error) {
 	if failure := w.check(at, record.Prev, c); failure != nil {
 		return step{}, failure, nil
 	}
-	return step{at: at, prev: record.Prev, first: c.First, root: c.Root, site: c.Site, branch: c.Branch, leaves: c.Leaves()}, nil, nil
+	return step{at: at, prev: record.Prev, first: c.First, root: c.Root, site: c.Site, branch: c.Branch, leaves: c.Leaves(), key: c.KeyCommitment}, nil, nil
 }
 
 // check holds what a commit says against its block, its link, and the commit that linked to it.
@@ -136,6 +138,7 @@ func (w *walk) missing(at event.Link) (*Result, error) {
 // forward recomputes the tree from version 1 and holds it against every stated root.
 func (w *walk) forward() Result {
 	var tree event.Tree
+	var keys []event.Hash
 	oldest := w.steps[len(w.steps)-1]
 	for i := len(w.steps) - 1; i >= 0; i-- {
 		s := w.steps[i]
@@ -143,13 +146,16 @@ func (w *walk) forward() Result {
 			return *w.fail(Tampered, s.at, s.first, "%s", originDetail(s.site, s.branch, oldest.site, oldest.branch))
 		}
 		tree = tree.Append(s.leaves...)
+		if len(s.key) == len(event.Hash{}) && !slices.Contains(keys, event.Hash(s.key)) {
+			keys = append(keys, event.Hash(s.key))
+		}
 		if got := tree.Root(); got != s.root {
 			return *w.fail(Tampered, s.at, s.first, "%s", rootDetail(s.first, len(s.leaves), s.root, got))
 		}
 	}
 	newest := w.steps[0]
 	version := newest.first + event.Version(len(newest.leaves)) - 1
-	return Result{Log: w.log.Name(), Aggregate: w.aggregate, Verdict: OK, Version: version, Root: newest.root, Sequence: newest.at.Sequence}
+	return Result{Log: w.log.Name(), Aggregate: w.aggregate, Verdict: OK, Version: version, Root: newest.root, Sequence: newest.at.Sequence, Keys: keys}
 }
 
 func (w *walk) fail(v Verdict, at event.Link, version event.Version, format string, args ...any) *Result {

@@ -38,6 +38,9 @@ type Result struct {
 	Root      event.Hash    // OK: the root of the aggregate tree at Version
 	Sequence  uint64        // of the message with that version; 0 if unknown
 	Detail    string        // why it failed; empty for OK
+
+	// Keys are the commitments of the keys under which fields of the aggregate are sealed; of an aggregate that was proved alone, in the order in which they came into use.
+	Keys []event.Hash
 }
 
 type resultJSON struct {

@@ -3,6 +3,7 @@ package writer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -25,6 +26,7 @@ type Migration struct {
 	Colliding uint64 `json:"colliding,omitempty"`
 
 	reasons []reason
+	plain   map[string]uint64 // stored events that hold a field in plain text which becomes encrypted, by field
 }
 
 // reason is one rule that stored events break, with the first event that does.
@@ -86,6 +88,14 @@ func (w *Writer) planned(name string) (Migration, *schema.Schema, error) {
 	if old := t.current(); old != nil && old.Digest == next.Digest {
 		m.To = m.From
 	}
+	for _, f := range next.EncryptedFields() {
+		if old := t.current(); old != nil && !old.Fields[f].PII {
+			if m.plain == nil {
+				m.plain = make(map[string]uint64)
+			}
+			m.plain[f] = 0
+		}
+	}
 	return m, next, nil
 }
 
@@ -104,6 +114,11 @@ func (m *Migration) commit(c *event.Commit, next *schema.Schema) {
 		fields, err := event.DecodePayload(c.Events[i].Payload)
 		if err != nil {
 			continue // DecodeBlock has decoded it already
+		}
+		for _, f := range fields {
+			if n, encrypts := m.plain[f.Name]; encrypts && f.Set && !f.Sealed {
+				m.plain[f.Name] = n + 1
+			}
 		}
 		broken := next.CheckStored(c.Events[i].Type, fields)
 		if len(broken) > 0 {
@@ -124,8 +139,13 @@ func (m *Migration) count(r reason) {
 	}
 }
 
-// tell words the reasons.
+// tell words the reasons, and what stays readable.
 func (m *Migration) tell() {
+	for _, f := range slices.Sorted(maps.Keys(m.plain)) {
+		if n := m.plain[f]; n > 0 {
+			m.Samples = append(m.Samples, fmt.Sprintf("warning: %d stored events hold the field %q in plain text, and keep it so: events are encrypted from the migration on, and data:forget does not reach these", n, f))
+		}
+	}
 	for _, r := range m.reasons {
 		m.Samples = append(m.Samples, fmt.Sprintf("%d events %s: %s; the first is %s version %d", r.count, r.event, r.detail, r.example, r.version))
 	}

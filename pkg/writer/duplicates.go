@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -129,7 +130,11 @@ type duplicates struct {
 // duplicatesOf lists the values of fields that more than one aggregate of a log holds now.
 func duplicatesOf(ctx context.Context, sys *system, log eventlog.Log, fields uniqueSet) (duplicates, error) {
 	held := make(map[event.AggregateID]map[string]string)
+	blind := make(map[event.AggregateID]map[string]string) // sealed values that cannot be compared
 	err := eachCommit(ctx, log, func(c *event.Commit) error {
+		if c.Aggregate.Type == typeForgotten {
+			return forgetHeld(c, held, blind)
+		}
 		if len(fields[c.Aggregate.Type]) == 0 {
 			return nil
 		}
@@ -137,17 +142,71 @@ func duplicatesOf(ctx context.Context, sys *system, log eventlog.Log, fields uni
 		if err != nil {
 			return err
 		}
+		blind[c.Aggregate] = fields.blind(c.Aggregate, blind[c.Aggregate], events, func(i int) bool { return sys.deletes(c.Aggregate.Type, &c.Events[i]) })
 		held[c.Aggregate], _ = fields.hold(sys.values(sys.now.Load()), c.Aggregate, held[c.Aggregate], events, func(i int) bool { return sys.deletes(c.Aggregate.Type, &c.Events[i]) })
 		return nil
 	})
-	return duplicatesIn(held), err
+	d := duplicatesIn(held)
+	d.blind(blind)
+	return d, err
+}
+
+// forgetHeld takes out what an aggregate holds of encrypted fields: its key is forgotten.
+func forgetHeld(c *event.Commit, held, blind map[event.AggregateID]map[string]string) error {
+	it := item{commit: c}
+	err := it.forget(func(a event.AggregateID) (head, error) { return head{held: held[a]}, nil })
+	if err != nil {
+		return err
+	}
+	if it.forgets.after != nil {
+		held[it.forgets.aggregate] = it.forgets.after.held
+	}
+	delete(blind, it.forgets.aggregate)
+	return nil
+}
+
+// blind keeps note of fields whose value was sealed while they were not unique: nobody can compare it without its key.
+func (u uniqueSet) blind(a event.AggregateID, before map[string]string, events []aggregate.NewEvent, deletes func(i int) bool) map[string]string {
+	after := maps.Clone(before)
+	for i := range events {
+		for _, f := range events[i].Fields {
+			if !slices.Contains(u[a.Type], f.Name) {
+				continue
+			}
+			delete(after, f.Name)
+			if _, known := (values{view: &view{}}).of(a.Type, f); f.Set && !known {
+				if after == nil {
+					after = make(map[string]string)
+				}
+				after[f.Name] = ""
+			}
+		}
+		if deletes(i) {
+			clear(after)
+		}
+	}
+	return after
+}
+
+// blind adds what cannot be compared.
+func (d *duplicates) blind(held map[event.AggregateID]map[string]string) {
+	for _, a := range slices.SortedFunc(maps.Keys(held), byName) {
+		for _, field := range slices.Sorted(maps.Keys(held[a])) {
+			d.aggregates++
+			if len(d.pairs) < maxDuplicates {
+				d.pairs = append(d.pairs, aboutField(problem.Conflict, field, "%s holds a value of %q that was encrypted before the field was unique, and so cannot be compared: unset it, migrate, and set it again", a, field))
+			}
+		}
+	}
+}
+
+func byName(a, b event.AggregateID) int {
+	return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.ID, b.ID))
 }
 
 // duplicatesIn goes through what aggregates hold by type and id, and their fields by name.
 func duplicatesIn(held map[event.AggregateID]map[string]string) (d duplicates) {
-	aggregates := slices.SortedFunc(maps.Keys(held), func(a, b event.AggregateID) int {
-		return cmp.Or(strings.Compare(a.Type, b.Type), strings.Compare(a.ID, b.ID))
-	})
+	aggregates := slices.SortedFunc(maps.Keys(held), byName)
 	owners, colliding := make(map[string]event.AggregateID), make(map[event.AggregateID]bool)
 	for _, a := range aggregates {
 		for _, field := range slices.Sorted(maps.Keys(held[a])) {
