@@ -1,0 +1,254 @@
+package writer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+// removedOnce is what a caller removes besides the key.
+func removedOnce(context.Context) (writer.Removed, *problem.Problem) {
+	return writer.Removed{Staged: 1, Refused: 2, Letters: 3}, nil
+}
+
+func (s *sealing) forget(id string) *writer.Certificate {
+	s.t.Helper()
+	c, p := s.w.Forget(context.Background(), s.admin, personID(id), removedOnce)
+	if p != nil {
+		s.t.Fatalf("forget %s: got %v (%s)", id, p, p.Hint)
+	}
+	return c
+}
+
+// records are the acts of forgetting about one person: in the log person and in the system log.
+func (s *sealing) records(id string) (forgotten, done []*event.Commit) {
+	s.t.Helper()
+	for log, into := range map[string]*[]*event.Commit{"person": &forgotten, "eventful": &done} {
+		for _, c := range s.commits(log) {
+			if c.Aggregate.ID == schema.ForgottenID(personID(id)) {
+				*into = append(*into, c)
+			}
+		}
+	}
+	return forgotten, done
+}
+
+func TestForgetting(t *testing.T) {
+	s := newSealing(t, eventlog.NewMemory(), fmt.Sprintf(personSchema, true, true, true))
+	s.must(change(s.jwt, "", person("A", "name", "Ada", "email", "a@example.org")))
+	s.must(change(s.jwt, "", person("B", "name", "Bob", "email", "b@example.org")))
+	first := s.people("A")[0]
+	cert := s.forget("A")
+	if cert.KeyCommitment != fmt.Sprintf("%x", first.KeyCommitment) || cert.Aggregate != "person/A" || cert.Repeated || cert.Letters != 3 {
+		t.Errorf("got %+v, want a certificate about the key %x", cert, first.KeyCommitment)
+	}
+	forgotten, done := s.records("A")
+	if len(forgotten) != 1 || len(done) != 1 || forgotten[0].Leaf(0).String() != cert.Forgotten.Hash || done[0].Leaf(0).String() != cert.Done.Hash || cert.Done.Actor != done[0].Actor {
+		t.Fatalf("got %d and %d records, certificate %+v", len(forgotten), len(done), cert)
+	}
+	if name, sealed := s.field(first, "name"); name != "" || !sealed || len(s.bucket.Values()) != 1 {
+		t.Errorf("got the name %q, %d keys; want none that opens, and Bob's key", name, len(s.bucket.Values()))
+	}
+	if name, _ := s.field(s.people("B")[0], "name"); name != "Bob" {
+		t.Errorf("Bob's name: got %q", name)
+	}
+	again := s.forget("A")
+	if want := *cert; true {
+		want.Repeated = true
+		if diff := cmp.Diff(&want, again, cmpopts.IgnoreUnexported(writer.Record{})); diff != "" {
+			t.Errorf("the certificate shown again (-want +got):\n%s", diff)
+		}
+	}
+	s.must(change(s.jwt, "", person("C", "email", "a@example.org"))) // it is free
+	wantCode(t, s.do(change(s.jwt, "", person("A", "email", "a@example.org"))), problem.Conflict)
+	s.must(change(s.jwt, "", person("A", "name", "Augusta")))
+	fresh := s.people("A")[1]
+	if name, sealed := s.field(fresh, "name"); name != "Augusta" || !sealed || string(fresh.KeyCommitment) == string(first.KeyCommitment) {
+		t.Errorf("written again: got %q, sealed %v, under the old key %v", name, sealed, string(fresh.KeyCommitment) == string(first.KeyCommitment))
+	}
+	s.stateIsOfTheLog("person", "eventful")
+	second := s.forget("A")
+	if second.KeyCommitment != fmt.Sprintf("%x", fresh.KeyCommitment) || second.Repeated {
+		t.Errorf("forgotten once more: got %+v", second)
+	}
+	s.again()
+	if third := s.forget("A"); third.Done.Hash != second.Done.Hash || !third.Repeated {
+		t.Errorf("behind a restart: got %+v, want %+v", third, second)
+	}
+	_, p := s.w.Forget(t.Context(), s.admin, personID("nobody"), removedOnce)
+	wantCode(t, outcome{problem: p}, problem.NotFound)
+	_, p = s.w.Forget(t.Context(), s.admin, event.AggregateID{Type: "nothing", ID: "A"}, removedOnce)
+	wantCode(t, outcome{problem: p}, problem.NotFound)
+	_, p = s.w.Forget(t.Context(), s.admin, event.AggregateID{Type: schema.SystemSchema, ID: "person"}, removedOnce)
+	wantCode(t, outcome{problem: p}, problem.NotFound)
+}
+
+// Each step of forgetting fails, not done and done with the answer lost, and the process ends there. The next one goes on: at the end each act stands once.
+func TestForgettingFailsEachWay(t *testing.T) {
+	for _, step := range []string{"data-forgotten", "erase", "remove", "forget-done"} {
+		for _, persisted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, done %v", step, persisted), func(t *testing.T) {
+				m := eventlog.NewMemory()
+				s := newSealing(t, m, fmt.Sprintf(personSchema, true, true, true))
+				s.must(change(s.jwt, "", person("A", "name", "Ada", "email", "a@example.org")))
+				old := s.people("A")[0].KeyCommitment
+				removals := 0
+				s.failForgetting(m, step, persisted, &removals)
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				defer cancel()
+				cert, p := s.w.Forget(ctx, s.admin, personID("A"), func(ctx context.Context) (writer.Removed, *problem.Problem) {
+					if removals++; step == "remove" && removals == 1 {
+						return writer.Removed{}, problem.New(problem.Unavailable, "it failed, says the test")
+					}
+					return removedOnce(ctx)
+				})
+				if p == nil && cert.Repeated {
+					t.Errorf("got %+v", cert)
+				}
+				m.SetFault(nil)
+				s.bucket.Fail = nil
+				s.again()
+				final := s.forget("A")
+				forgotten, done := s.records("A")
+				if len(forgotten) != 1 || len(done) != 1 || len(s.bucket.Values()) != 0 || final.KeyCommitment != fmt.Sprintf("%x", old) {
+					t.Errorf("got %d and %d records, %d keys, %+v; want each act once and no key", len(forgotten), len(done), len(s.bucket.Values()), final)
+				}
+				s.must(change(s.jwt, "", person("B", "email", "a@example.org")))
+				s.must(change(s.jwt, "", person("A", "name", "Augusta")))
+				if fresh := s.people("A")[1].KeyCommitment; string(fresh) == string(old) {
+					t.Error("written again under the key that was forgotten")
+				}
+				s.stateIsOfTheLog("person", "eventful")
+			})
+		}
+	}
+}
+
+// failForgetting makes one step fail, and all appends behind it: the process ends there.
+func (s *sealing) failForgetting(m *eventlog.Memory, step string, persisted bool, removals *int) {
+	if step == "erase" {
+		s.bucket.Fail = func(what string, before bool) error {
+			if what == "erase" && before != persisted {
+				return errors.Join(eventlog.ErrUnavailable, errDisk)
+			}
+			return nil
+		}
+		return
+	}
+	log := map[string]string{"data-forgotten": "person", "forget-done": "eventful"}[step]
+	first := true
+	m.SetFault(func(name string, _ uint64, _ []byte) eventlog.Fault {
+		switch {
+		case name != log:
+			return eventlog.None
+		case first && persisted:
+			first = false
+			return eventlog.LoseAfter
+		}
+		first = false
+		return eventlog.LoseBefore
+	})
+}
+
+// Behind step 1 the key is of no use even while it is there: the next command gets another one.
+func TestBetweenForgettingAndErasing(t *testing.T) {
+	s := newSealing(t, eventlog.NewMemory(), fmt.Sprintf(personSchema, true, true, false))
+	s.must(change(s.jwt, "", person("A", "name", "Ada")))
+	old := s.people("A")[0].KeyCommitment
+	s.bucket.Fail = func(what string, _ bool) error {
+		if what == "erase" {
+			return eventlog.ErrUnavailable
+		}
+		return nil
+	}
+	_, p := s.w.Forget(t.Context(), s.admin, personID("A"), removedOnce)
+	wantCode(t, outcome{problem: p}, problem.Unavailable)
+	wantCode(t, s.do(change(s.jwt, "x", person("A", "name", "Augusta"))), problem.Unavailable)
+	s.must(change(s.jwt, "", person("A", "ward", "7")))
+	s.bucket.Fail = nil
+	s.must(change(s.jwt, "x", person("A", "name", "Augusta")))
+	all := s.people("A")
+	if fresh := all[2].KeyCommitment; len(all) != 3 || len(fresh) != 32 || string(fresh) == string(old) {
+		t.Errorf("got %d commits, the last under %x; want another key than %x", len(all), fresh, old)
+	}
+	if name, _ := s.field(all[0], "name"); name != "" {
+		t.Errorf("the forgotten name is readable: %q", name)
+	}
+}
+
+// Commands and forgetting at once: behind the record that a key is forgotten nothing is sealed under it, and each key is certified once.
+func TestForgettingWhileCommandsCome(t *testing.T) {
+	s := newSealing(t, eventlog.NewMemory(), fmt.Sprintf(personSchema, true, true, false))
+	var running sync.WaitGroup
+	ids := []string{"A", "B"}
+	for _, id := range ids {
+		for worker := range 3 {
+			running.Go(func() {
+				for i := range 60 {
+					if o := <-s.send(change(s.jwt, fmt.Sprintf("%s-%d-%d", id, worker, i), person(id, "name", "Ada"))); o.problem != nil && o.problem.Code != problem.Unavailable {
+						t.Errorf("got %v", o.problem)
+					}
+				}
+			})
+			running.Go(func() {
+				for range 6 {
+					if _, p := s.w.Forget(t.Context(), s.admin, personID(id), removedOnce); p != nil && p.Code != problem.NotFound {
+						t.Errorf("forget: got %v", p)
+					}
+				}
+			})
+		}
+	}
+	running.Wait()
+	dead, certified := map[string]bool{}, map[string]int{}
+	for _, c := range s.commits("person") {
+		if c.Aggregate.Type == schema.SystemForgotten {
+			dead[commitmentOf(t, c)] = true
+		} else if key := fmt.Sprintf("%x", c.KeyCommitment); dead[key] {
+			t.Errorf("%s version %d is sealed under a key that was forgotten before", c.Aggregate, c.First)
+		}
+	}
+	for _, id := range ids {
+		s.forget(id)
+		_, done := s.records(id)
+		for _, c := range done {
+			certified[commitmentOf(t, c)]++
+		}
+	}
+	for key, n := range certified {
+		if n != 1 {
+			t.Errorf("key %s was certified %d times", key, n)
+		}
+	}
+	if len(s.bucket.Values()) != 0 || len(certified) < 2 {
+		t.Errorf("got %d keys left, %d certified", len(s.bucket.Values()), len(certified))
+	}
+	s.stateIsOfTheLog("person", "eventful")
+}
+
+func commitmentOf(t *testing.T, c *event.Commit) string {
+	t.Helper()
+	fields, err := event.DecodePayload(c.Events[0].Payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fields {
+		if f.Name == "commitment" {
+			return f.Value
+		}
+	}
+	t.Fatalf("no commitment in %v", fields)
+	return ""
+}
