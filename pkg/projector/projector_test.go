@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/verify"
 	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
@@ -38,6 +39,7 @@ type harness struct {
 	raw   map[string]eventlog.Log
 	p     *projector.Projector
 	end   func()
+	keys  *fieldkey.Keys
 }
 
 func newHarness(t testing.TB) *harness {
@@ -78,7 +80,7 @@ func (h *harness) log(name string) *verifytest.Builder {
 
 func (h *harness) start() *projector.Projector {
 	h.t.Helper()
-	p, err := projector.New(projector.Config{Store: h.from, Dir: h.dir, Key: key, Site: site, MemoryThreshold: h.limit, Ticks: h.ticks, Room: h.room})
+	p, err := projector.New(projector.Config{Store: h.from, Dir: h.dir, Key: key, Site: site, MemoryThreshold: h.limit, Ticks: h.ticks, Room: h.room, Keys: h.keys})
 	if err != nil {
 		h.t.Fatal(err)
 	}

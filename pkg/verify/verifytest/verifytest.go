@@ -23,6 +23,8 @@ type Commit struct {
 	Aggregate event.AggregateID
 	Events    []Event
 	Actor     string // empty: "user:test"
+
+	KeyCommitment []byte // of the key that sealed fields are sealed under; nil: there are none
 }
 
 // Event is what a test says of an event.
@@ -120,7 +122,7 @@ func (b *Builder) Damage(data []byte) {
 
 func (b *Builder) commit(at event.Time, spec *Commit) *event.Commit {
 	c := &event.Commit{ID: b.id(), Site: Site, CommandID: fmt.Sprintf("command-%d", b.counter), CommandDigest: sha256.Sum256([]byte(fmt.Sprint(b.counter))),
-		Aggregate: spec.Aggregate, First: 1, Actor: "user:test", TokenID: "token", Issuer: "issuer", Correlation: "correlation", Time: at}
+		Aggregate: spec.Aggregate, First: 1, Actor: "user:test", TokenID: "token", Issuer: "issuer", Correlation: "correlation", Time: at, KeyCommitment: spec.KeyCommitment}
 	if spec.Actor != "" {
 		c.Actor = spec.Actor
 	}
