@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -93,6 +94,13 @@ func (i *Inbox) drop(a event.AggregateID, upTo uint64) {
 	} else {
 		i.forgotten[a] = max(i.forgotten[a], upTo)
 	}
+}
+
+// forgetting are the aggregates whose letters are to be dropped.
+func (i *Inbox) forgetting() []event.AggregateID {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Collect(maps.Keys(i.forgotten))
 }
 
 // dropped reports whether a letter is to be dropped.

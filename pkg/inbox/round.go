@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type item struct {
 	about    []event.AggregateID // none: it depends on nothing
 	bad      *problem.Problem    // it cannot be sent at all
 	before   int                 // aggregates of it where another item is first
+	early    bool                // it was started before its turn: it is to be dropped
 	tries    int
 	timer    *time.Timer // of its pause; nil: it does not pause
 }
@@ -87,7 +89,7 @@ func (r *round) run(ctx context.Context, letters <-chan *jetlog.Letter, ended <-
 			delete(r.resting, it)
 			r.enqueue(it)
 		case <-r.inbox.poke:
-			r.wake(r.inbox.dropped)
+			r.drop(ctx)
 		case <-lead.C:
 			if !r.inbox.cfg.Lead() {
 				return nil
@@ -225,18 +227,45 @@ func (r *round) done(x result) {
 	}
 	r.forget(it)
 	for _, a := range it.about {
-		behind := r.lanes[a][1:]
-		if len(behind) == 0 {
+		at := slices.Index(r.lanes[a], it)
+		left := r.lanes[a][1:]
+		if at > 0 {
+			left = slices.Delete(r.lanes[a], at, at+1)
+		}
+		if len(left) == 0 {
 			delete(r.lanes, a)
 			continue
 		}
-		r.lanes[a] = behind
-		if behind[0].before--; behind[0].before == 0 {
-			r.enqueue(behind[0])
+		r.lanes[a] = left
+		if at > 0 {
+			continue
+		}
+		if left[0].before--; left[0].before == 0 && !left[0].early {
+			r.enqueue(left[0])
 		}
 	}
 	if r.failing[it.kind] {
 		r.recovered(it.kind)
+	}
+}
+
+// drop starts the items that are to be dropped: those that pause, and those whose turn has not come.
+func (r *round) drop(ctx context.Context) {
+	r.wake(r.inbox.dropped)
+	r.doubted = slices.DeleteFunc(r.doubted, func(it *item) bool {
+		dropped := r.inbox.dropped(it)
+		if dropped {
+			r.ready = append(r.ready, it)
+		}
+		return dropped
+	})
+	for _, a := range r.inbox.forgetting() {
+		for _, it := range r.lanes[a] {
+			if it.before > 0 && !it.early && r.inbox.dropped(it) {
+				it.early = true
+				r.start(ctx, it)
+			}
+		}
 	}
 }
 
