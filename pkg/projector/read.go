@@ -67,7 +67,7 @@ func (p *Projector) find(a event.AggregateID) (*index, error) {
 	}
 	indexes := p.all()
 	for _, x := range indexes {
-		if x.has(a.Type) {
+		if x.has(a.Type) && (!event.IsReserved(a.Type) || x.holds(a)) { // EventfulDB's own types may stand in every log
 			return x, nil
 		}
 	}
@@ -117,4 +117,14 @@ func jsonSize(s string) int {
 		}
 	}
 	return n
+}
+
+// holds reports whether the index has an aggregate; one that cannot be asked may have it.
+func (x *index) holds(a event.AggregateID) bool {
+	found := false
+	err := x.read(func(r *reading) (err error) {
+		found, err = r.exists(a)
+		return err
+	})
+	return found || err != nil
 }
