@@ -16,6 +16,8 @@ import (
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
+	"github.com/eventfuldb/eventful/pkg/fieldkey/fieldkeytest"
 	"github.com/eventfuldb/eventful/pkg/lease"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -33,7 +35,8 @@ type cluster struct {
 	doors   *street
 	members map[string]*member
 	names   []string // of all members that ever ran
-	boss    *site    // signs keys and tokens; its writer is replaced by who serves the system log
+	bucket  *fieldkeytest.Memory
+	boss    *site // signs keys and tokens; its writer is replaced by who serves the system log
 }
 
 // member is one writer process.
@@ -71,7 +74,7 @@ const testTTL = 600 * time.Millisecond
 
 func newCluster(t testing.TB, store eventlog.Store, names ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, store: store, dir: t.TempDir(), table: lease.NewMemory(), lines: newLines(), members: make(map[string]*member)}
+	c := &cluster{t: t, store: store, dir: t.TempDir(), table: lease.NewMemory(), lines: newLines(), bucket: fieldkeytest.NewMemory(), members: make(map[string]*member)}
 	c.doors = &street{open: make(map[string]map[string][]*house)}
 	c.boss = &site{t: t, store: store}
 	t.Cleanup(c.boss.verify)
@@ -96,7 +99,12 @@ func newCluster(t testing.TB, store eventlog.Store, names ...string) *cluster {
 func (c *cluster) start(name string) *member {
 	c.t.Helper()
 	m := &member{c: c, name: name, clock: &memberClock{}, ended: make(chan error, 1), cut: &cut{Table: c.table}, metrics: prometheus.NewRegistry()}
+	keys, err := fieldkey.New(fieldkey.Config{Site: "here", Bucket: c.bucket})
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	w, err := writer.New(writer.Config{
+		Keys: keys,
 		Site: "here", Store: c.store, Dir: filepath.Join(c.dir, name), Key: make([]byte, 32), Log: zerolog.Nop(), Peers: c.lines.end(name), Metrics: m.metrics,
 		Lease: lease.Config{
 			Table: m.cut, Member: lease.Member{ID: name, Name: name}, TTL: testTTL, Grace: -1, Settle: time.Hour, Back: time.Second, Now: m.clock.now,

@@ -185,6 +185,18 @@ func TestEncryptedFieldsAreStoredSealed(t *testing.T) {
 	s.nowhere(secret)
 }
 
+// Types without encrypted fields ask nobody for keys.
+func TestOtherTypesNeedNoKeys(t *testing.T) {
+	s := newSealing(t, eventlog.NewMemory(), fmt.Sprintf(personSchema, true, true, false))
+	for i := range 50 {
+		s.must(crp(s.jwt, "", fmt.Sprint("P", i), "1"))
+	}
+	s.must(change(s.jwt, "", person("A", "ward", "7")))
+	if n := s.bucket.Reads(); n != 0 {
+		t.Errorf("got %d looks into the bucket of keys, want none", n)
+	}
+}
+
 // Rules are held against the text, a dry run and a command that the schema refuses make no key, and no refusal tells a value.
 func TestRulesAreAboutTheText(t *testing.T) {
 	s := newSealing(t, eventlog.NewMemory(), fmt.Sprintf(personSchema, true, true, false))

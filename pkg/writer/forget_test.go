@@ -252,3 +252,43 @@ func commitmentOf(t *testing.T, c *event.Commit) string {
 	t.Fatalf("no commitment in %v", fields)
 	return ""
 }
+
+// The log is written by another process than the system log, and changes hands: the key is forgotten all the same, and its new owner knows.
+func TestForgettingAcrossMembers(t *testing.T) {
+	c := newCluster(t, eventlog.NewMemory(), "a", "b")
+	c.boss.migrate(fmt.Sprintf(personSchema, true, true, false))
+	c.lead("a", "eventful")
+	c.lead("b", "person")
+	c.boss.w = c.members["a"].w
+	jwt := c.boss.token(1 << 20)
+	c.keepAsking("person", change(jwt, "", person("A", "name", "Ada")))
+	forget := func() *writer.Certificate {
+		t.Helper()
+		cert, p := c.boss.w.Forget(t.Context(), c.boss.admin, personID("A"), removedOnce)
+		if p != nil {
+			t.Fatalf("got %v (%s)", p, p.Hint)
+		}
+		return cert
+	}
+	losing := 0
+	c.lines.setLose(func(_, _, verb string) bool { losing++; return verb == "forget" && losing%3 != 0 })
+	first := forget()
+	c.lines.setLose(nil)
+	if again := forget(); !again.Repeated || again.KeyCommitment != first.KeyCommitment || len(c.bucket.Values()) != 0 {
+		t.Errorf("got %+v behind %+v, %d keys", again, first, len(c.bucket.Values()))
+	}
+	c.keepAsking("person", change(jwt, "", person("A", "name", "Augusta")))
+	c.lead("a", "person")
+	c.keepAsking("person", change(jwt, "", person("A", "name", "King")))
+	second := forget()
+	c.keepAsking("person", change(jwt, "", person("A", "name", "Byron")))
+	keys := map[string]int{}
+	for _, commit := range c.boss.commits("person") {
+		if commit.Aggregate == personID("A") {
+			keys[fmt.Sprintf("%x", commit.KeyCommitment)]++
+		}
+	}
+	if len(keys) != 3 || keys[first.KeyCommitment] != 1 || keys[second.KeyCommitment] != 2 {
+		t.Errorf("got commits by key %v, want 1 under %s, 2 under %s, and 1 under another", keys, first.KeyCommitment, second.KeyCommitment)
+	}
+}
