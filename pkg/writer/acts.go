@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -217,4 +218,15 @@ func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log 
 // notConfirmed: an act is stored, and some logs did not say in time that they decide under it.
 func notConfirmed(what string, err error) *problem.Problem {
 	return problem.New(problem.UnknownOutcome, "%s is stored, but these logs are not known to decide under it yet: %v", what, err).WithHint("`eventful status` names who writes each log")
+}
+
+// logOf is the log of a type: its own name unless the schema names another.
+func logOf(s *schema.Schema) string {
+	if event.IsReserved(s.Aggregate) {
+		return event.Reserved
+	}
+	if s.Log != "" {
+		return s.Log
+	}
+	return s.Aggregate
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/lease"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
 
@@ -393,17 +392,6 @@ func (w *Writer) beside(fn func(context.Context)) bool {
 		w.aside(fn)
 	}
 	return w.aside != nil
-}
-
-// logOf is the log of a type: its own name unless the schema names another.
-func logOf(s *schema.Schema) string {
-	if event.IsReserved(s.Aggregate) {
-		return event.Reserved
-	}
-	if s.Log != "" {
-		return s.Log
-	}
-	return s.Aggregate
 }
 
 func randomHex() string {

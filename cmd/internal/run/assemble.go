@@ -36,10 +36,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 			end()
 		}
 	}()
-	if err = c.open(e); err == nil {
-		err = e.checkSync(ctx, c.sys)
-	}
-	if err != nil {
+	if err = e.reach(ctx, c); err != nil {
 		return nil, nil, err
 	}
 	guard := e.guardSpace(c)
@@ -47,13 +44,9 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()},
 		engine{"connection guard", func(ctx context.Context) error { return e.guardConnections(ctx, c) }, closed()},
 		engine{"space guard", guard.Run, closed()})
-	keys, err := e.fieldKeys(ctx, c)
-	if err != nil {
-		return nil, nil, err
-	}
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
-		if api.Projector, api.Store, err = e.projector(c, keys, guard); err != nil {
+		if api.Projector, api.Store, err = e.projector(c, guard); err != nil {
 			return nil, nil, err
 		}
 		engines = append(engines, engine{"projector", api.Projector.Run, closed()}) // nothing waits for an index: queries are refused while it is built
@@ -67,7 +60,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 			c.close()
 			_ = m.lock.Release() // nothing is lost by it; the kernel releases it with the process
 		}
-		if api.Writer, err = e.writer(c, api.Projector, keys, guard, m); err != nil {
+		if api.Writer, err = e.writer(c, api.Projector, guard, m); err != nil {
 			return nil, nil, err
 		}
 		if err := e.keeps(ctx, c, &api); err != nil {
@@ -100,6 +93,18 @@ func (e Engines) ofWriter(c *connections, api natsapi.Config, app *account, m *m
 		{"watch of streams", func(ctx context.Context) error { return e.watchStreams(ctx, c.keeping, w) }, closed()},
 		{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()},
 	}
+}
+
+// reach opens the connections, looks at the servers behind them, and opens the keys of encrypted fields.
+func (e Engines) reach(ctx context.Context, c *connections) (err error) {
+	if err := c.open(e); err != nil {
+		return err
+	}
+	if err := e.checkSync(ctx, c.sys); err != nil {
+		return err
+	}
+	c.keys, err = e.fieldKeys(ctx, c)
+	return err
 }
 
 // doors answer from the start; the writer lets requests in log by log, when it knows the auth keys.
@@ -141,6 +146,7 @@ type connections struct {
 	inbox                      *nats.Conn    // of senders that do not wait
 	again                      chan struct{} // has one element when the system connection came back, perhaps to another server
 	recent                     *jetlog.Recent
+	keys                       *fieldkey.Keys
 }
 
 // Connect opens a connection in an account with the rights of some roles, and no others.
@@ -239,24 +245,24 @@ func (e Engines) guardConnections(ctx context.Context, c *connections) error {
 	return nil
 }
 
-func (e Engines) projector(c *connections, keys *fieldkey.Keys, guard *space.Watcher) (*projector.Projector, *jetlog.Store, error) {
+func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Projector, *jetlog.Store, error) {
 	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{Recent: c.recent})
 	if err != nil {
 		return nil, nil, err
 	}
 	p, err := projector.New(projector.Config{
-		Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site, Keys: keys,
+		Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site, Keys: c.keys,
 		Room: func() error { return roomForIndex(guard) }, MemoryThreshold: e.MemoryThreshold, Log: e.Log, Metrics: e.Metrics,
 	})
 	return p, store, err
 }
 
-func (e Engines) writer(c *connections, p *projector.Projector, keys *fieldkey.Keys, guard *space.Watcher, m *membership) (*writer.Writer, error) {
+func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Watcher, m *membership) (*writer.Writer, error) {
 	store, err := jetlog.New(c.writing, e.Site, jetlog.Options{Replicas: e.Replicas, Recent: c.recent})
 	if err != nil {
 		return nil, err
 	}
-	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Keys: keys, Log: e.Log, Metrics: e.Metrics}
+	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Keys: c.keys, Log: e.Log, Metrics: e.Metrics}
 	cfg.Room = guard.Check
 	cfg.MaxBlock = min(maxBlock, int(c.writing.MaxPayload())-blockHeadroom)
 	if p != nil {
