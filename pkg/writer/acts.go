@@ -230,3 +230,21 @@ func logOf(s *schema.Schema) string {
 	}
 	return s.Aggregate
 }
+
+func (w *Writer) unknownType(t string) *problem.Problem {
+	var known []string
+	for name, s := range w.sys.now.Load().schemas {
+		if s.current() != nil {
+			known = append(known, name)
+		}
+	}
+	slices.Sort(known)
+	p := problem.New(problem.NotFound, "there is no aggregate type %q", t)
+	if s := w.sys.now.Load().schemas[t]; s != nil {
+		return p.WithHint("its schema is drafted and not yet migrated: `eventful schema:migrate -f`")
+	}
+	if len(known) == 0 {
+		return p.WithHint("make one: `eventful schema:create --aggregate=%s --events=…`", t)
+	}
+	return p.WithHint("there are: %s", strings.Join(known[:min(len(known), 20)], ", "))
+}

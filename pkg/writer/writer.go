@@ -323,24 +323,6 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 	return s, e, nil
 }
 
-func (w *Writer) unknownType(t string) *problem.Problem {
-	var known []string
-	for name, s := range w.sys.now.Load().schemas {
-		if s.current() != nil {
-			known = append(known, name)
-		}
-	}
-	slices.Sort(known)
-	p := problem.New(problem.NotFound, "there is no aggregate type %q", t)
-	if s := w.sys.now.Load().schemas[t]; s != nil {
-		return p.WithHint("its schema is drafted and not yet migrated: `eventful schema:migrate -f`")
-	}
-	if len(known) == 0 {
-		return p.WithHint("make one: `eventful schema:create --aggregate=%s --events=…`", t)
-	}
-	return p.WithHint("there are: %s", strings.Join(known[:min(len(known), 20)], ", "))
-}
-
 // Authenticate checks a token and says whom it names. The error is a *problem.Problem.
 func (w *Writer) Authenticate(jwt string) (*token.Claims, error) {
 	return w.tokens.Verify(jwt, w.cfg.Now())
