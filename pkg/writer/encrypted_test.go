@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
@@ -276,6 +277,9 @@ func TestKeysKeepTheOrder(t *testing.T) {
 			if i%3 == 0 || id == "B" {
 				c = person(id, "name", "Ada", "ward", fmt.Sprint(i))
 			}
+			if i%7 == 3 { // it is sealed aside
+				c = person(id, "email", strings.Repeat("large@example.org ", 2000), "ward", fmt.Sprint(i))
+			}
 			c.Expected = aggregate.Exactly(event.Version(2 * i))
 			waits = append(waits, s.send(change(s.jwt, "", c)))
 		}
@@ -294,6 +298,24 @@ func TestKeysKeepTheOrder(t *testing.T) {
 			t.Fatalf("command %d: got %v, want success", i, o.problem)
 		}
 	}
+}
+
+// Without room no key is made.
+func TestWithoutRoomNoKeyIsMade(t *testing.T) {
+	s := newSealing(t, eventlog.NewMemory(), fmt.Sprintf(personSchema, true, true, false))
+	var full atomic.Pointer[problem.Problem]
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Room = full.Load
+	s.start()
+	full.Store(problem.New(problem.NoSpace, "the disk is full"))
+	wantCode(t, s.do(change(s.jwt, "c", person("A", "name", "Ada"))), problem.NoSpace)
+	if n := len(s.bucket.Values()); n != 0 {
+		t.Errorf("got %d keys, want none", n)
+	}
+	full.Store(nil)
+	s.must(change(s.jwt, "c", person("A", "name", "Ada")))
 }
 
 // A migration that encrypts a field takes effect between two commands: what is stored under the new schema is sealed, what under the old one is not; also where

@@ -28,16 +28,9 @@ type forgetting struct {
 
 // forget works out what a commit that forgets a key leads to. headOf gives heads as they are before the commit.
 func (i *item) forget(headOf func(event.AggregateID) (head, error)) error {
-	fields, err := fieldsOf(&i.commit.Events[len(i.commit.Events)-1])
+	f, err := forgettingOf(i.commit)
 	if err != nil {
-		return err
-	}
-	f := &forgetting{aggregate: event.AggregateID{Type: fields["type"], ID: fields["id"]}}
-	if f.commitment, err = event.ParseHash(fields["commitment"]); err != nil {
-		return fmt.Errorf("commitment of a forgotten key: %w", err)
-	}
-	if err := f.aggregate.Check(); err != nil {
-		return fmt.Errorf("aggregate of a forgotten key: %w", err)
+		return fmt.Errorf("record of a forgotten key: %w: %w", err, ErrDamaged)
 	}
 	i.forgets = f
 	h, err := headOf(f.aggregate)
@@ -57,6 +50,18 @@ func (i *item) forget(headOf func(event.AggregateID) (head, error)) error {
 		i.claims = append(i.claims, claim{key: uniqueKey(f.aggregate.Type, field, h.held[field]), field: field})
 	}
 	return nil
+}
+
+func forgettingOf(c *event.Commit) (*forgetting, error) {
+	fields, err := fieldsOf(&c.Events[len(c.Events)-1])
+	if err != nil {
+		return nil, err
+	}
+	f := &forgetting{aggregate: event.AggregateID{Type: fields["type"], ID: fields["id"]}}
+	if f.commitment, err = event.ParseHash(fields["commitment"]); err != nil {
+		return nil, err
+	}
+	return f, f.aggregate.Check()
 }
 
 // forget keeps what a block under way forgets; all that was forgotten of the aggregate before was looked up when that was decided.

@@ -16,6 +16,9 @@ import (
 // errUnsealed says that a command cannot be decided as it is sealed: its schema changed meanwhile, or its key was forgotten.
 var errUnsealed = errors.New("command has to be sealed again")
 
+// maxAtOnce is up to how many bytes of values are sealed on the goroutine that brings a command: more are compressed and sealed aside, so that others need not wait.
+const maxAtOnce = 16 << 10
+
 // maxSealings is how often one command is sealed before it is given up.
 const maxSealings = 4
 
@@ -66,7 +69,7 @@ func (x *sealer) enter(u *unsealed) {
 	}
 	v := x.sys.now.Load()
 	u.about = u.about[:0]
-	ready := len(u.s.seals.stale) == 0
+	ready, size := len(u.s.seals.stale) == 0, 0
 	for i := range u.s.command.Changes {
 		c := &u.s.command.Changes[i]
 		sch := v.schemaOf(c.Aggregate.Type)
@@ -74,7 +77,9 @@ func (x *sealer) enter(u *unsealed) {
 			continue
 		}
 		u.about = append(u.about, c.Aggregate)
-		ready = ready && (!setsEncrypted(sch, c) || x.keys.Cached(c.Aggregate) != nil)
+		n := encryptedBytes(sch, c)
+		size += max(n, 0)
+		ready = ready && size <= maxAtOnce && (n < 0 || x.keys.Cached(c.Aggregate) != nil)
 	}
 	start, full := x.line(u, ready)
 	switch {
@@ -113,8 +118,12 @@ func (x *sealer) line(u *unsealed, ready bool) (start, full bool) {
 // start fetches keys aside, then has the command decided.
 func (x *sealer) start(u *unsealed) {
 	runs := x.beside(func(ctx context.Context) {
+		defer x.leave(u)
+		if p := u.e.cfg.Room(); p != nil { // before a key is made
+			u.refuse(p)
+			return
+		}
 		x.finish(u, func(sch *schema.Schema, c *aggregate.Change) (*fieldkey.Key, error) { return x.fetch(ctx, u, sch, c) })
-		x.leave(u)
 	})
 	if !runs {
 		u.refuse(problem.New(problem.Unavailable, "the writer does not run"))
@@ -175,7 +184,7 @@ func (x *sealer) finish(u *unsealed, keyOf func(*schema.Schema, *aggregate.Chang
 		c, done := &s.command.Changes[i], &s.seals.changes[i]
 		sch := v.schemaOf(c.Aggregate.Type)
 		done.schema = sch
-		if sch == nil || !setsEncrypted(sch, c) {
+		if sch == nil || encryptedBytes(sch, c) < 0 {
 			continue
 		}
 		key, err := keyOf(sch, c)
@@ -224,17 +233,17 @@ func (x *sealer) seal(sch *schema.Schema, key *fieldkey.Key, c *aggregate.Change
 	return nil
 }
 
-// setsEncrypted reports whether a change gives a value to an encrypted field.
-func setsEncrypted(sch *schema.Schema, c *aggregate.Change) bool {
-	encrypted := sch.EncryptedFields()
+// encryptedBytes is how many bytes of values a change gives to encrypted fields; less than 0: it sets none.
+func encryptedBytes(sch *schema.Schema, c *aggregate.Change) int {
+	encrypted, n := sch.EncryptedFields(), -1
 	for i := range c.Events {
 		for _, f := range c.Events[i].Fields {
 			if _, is := slices.BinarySearch(encrypted, f.Name); is && f.Set {
-				return true
+				n = max(n, 0) + len(f.Value)
 			}
 		}
 	}
-	return false
+	return n
 }
 
 // refuse answers a command that cannot be sealed, if this process is the one to answer it.
