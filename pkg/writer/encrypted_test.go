@@ -410,6 +410,13 @@ func TestUniqueEncryptedValues(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
+	for key, value := range s.entries("person") {
+		for _, email := range []string{"ada@", "lovelace@"} {
+			if strings.Contains(key+value, email) {
+				t.Errorf("the state holds %q: %q, %q", email, key, value)
+			}
+		}
+	}
 	if err := os.RemoveAll(s.stateDir("person")); err != nil {
 		t.Fatal(err)
 	}
