@@ -34,8 +34,8 @@ type engine struct {
 	logger zerolog.Logger
 	grants func(context.Context, *token.Claims, units) *problem.Problem // asks the system log for more units; nil in the system log
 
-	unsealed  func(*unsealed) // takes a command that has to be sealed again
-	uniqueKey string          // of unique, by which a state is known to be kept for it
+	sealer    *sealer // takes commands that have to be sealed again
+	uniqueKey string  // of unique, by which a state is known to be kept for it
 
 	orders  *orders             // who leads the log; nil: this process does, always
 	doors   *doorkeeper         // lets requests for the log in; nil without leases

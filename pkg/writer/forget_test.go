@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,5 +291,48 @@ func TestForgettingAcrossMembers(t *testing.T) {
 	}
 	if len(keys) != 3 || keys[first.KeyCommitment] != 1 || keys[second.KeyCommitment] != 2 {
 		t.Errorf("got commits by key %v, want 1 under %s, 2 under %s, and 1 under another", keys, first.KeyCommitment, second.KeyCommitment)
+	}
+}
+
+// A log changes hands while commands wait for the keys of new aggregates: each gets one answer.
+func TestHandOverWhileKeysAreMade(t *testing.T) {
+	c := newCluster(t, eventlog.NewMemory(), "a", "b")
+	c.boss.migrate(fmt.Sprintf(personSchema, true, true, false))
+	jwt := c.boss.token(1 << 30)
+	c.bucket.Fail = func(string, bool) error { // a key takes a while, as on a disk
+		<-time.After(2 * time.Millisecond)
+		return nil
+	}
+	const senders, enough = 8, 8
+	var running sync.WaitGroup
+	var sent, moves atomic.Int64
+	for i := range senders {
+		running.Go(func() {
+			for n := 0; moves.Load() < enough && !t.Failed(); n++ {
+				out := make(chan outcome, 4)
+				c.send("person", change(jwt, fmt.Sprintf("k-%d-%d", i, n), person(fmt.Sprintf("p-%d-%d", i, n), "name", "Ada")), out)
+				select {
+				case o := <-out:
+					if o.problem != nil {
+						t.Errorf("k-%d-%d: got %v", i, n, o.problem)
+					}
+				case <-time.After(patience):
+					t.Errorf("k-%d-%d: no answer", i, n)
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	for moves.Load() < enough && !t.Failed() {
+		before := sent.Load()
+		if p := c.leader("person").w.Resign(t.Context(), "person"); p != nil {
+			t.Errorf("hand-over %d: %v", moves.Load(), p)
+		}
+		moves.Add(1)
+		c.until("commands go on", func() bool { return sent.Load() > before || t.Failed() })
+	}
+	running.Wait()
+	if stored := c.boss.stored("person"); len(stored) != int(sent.Load()) {
+		t.Errorf("got %d commands stored, want %d", len(stored), sent.Load())
 	}
 }

@@ -180,6 +180,7 @@ func (e *engine) depart(ctx context.Context, republish bool) {
 		case <-done:
 		case <-ctx.Done():
 		}
+		e.sealer.settled(ctx, e)
 	}
 	if e.open != nil {
 		e.open.fall(p)

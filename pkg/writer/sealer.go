@@ -47,6 +47,8 @@ type sealer struct {
 	mu      sync.Mutex // guards what follows
 	lanes   map[event.AggregateID][]*unsealed
 	waiting int
+	of      map[*engine]int // of these, those of each engine
+	moved   chan struct{}   // closed at the next one that leaves
 }
 
 // unsealed is a command that waits for keys, or for another one about the same aggregate.
@@ -58,7 +60,7 @@ type unsealed struct {
 }
 
 func newSealer(w *Writer) *sealer {
-	return &sealer{keys: w.cfg.Keys, site: w.cfg.Site, sys: w.sys, queue: w.cfg.Queue, beside: w.beside, lanes: make(map[event.AggregateID][]*unsealed)}
+	return &sealer{keys: w.cfg.Keys, site: w.cfg.Site, sys: w.sys, queue: w.cfg.Queue, beside: w.beside, lanes: make(map[event.AggregateID][]*unsealed), of: make(map[*engine]int), moved: make(chan struct{})}
 }
 
 // enter takes a command that may set encrypted fields. It does not wait.
@@ -109,6 +111,7 @@ func (x *sealer) line(u *unsealed, ready bool) (start, full bool) {
 		return false, true
 	}
 	x.waiting++
+	x.of[u.e]++
 	for _, a := range u.about {
 		x.lanes[a] = append(x.lanes[a], u)
 	}
@@ -136,6 +139,11 @@ func (x *sealer) leave(u *unsealed) {
 	var next []*unsealed
 	x.mu.Lock()
 	x.waiting--
+	if x.of[u.e]--; x.of[u.e] == 0 {
+		delete(x.of, u.e)
+	}
+	close(x.moved)
+	x.moved = make(chan struct{})
 	for _, a := range u.about {
 		behind := x.lanes[a][1:]
 		if len(behind) == 0 {
@@ -150,6 +158,23 @@ func (x *sealer) leave(u *unsealed) {
 	x.mu.Unlock()
 	for _, one := range next {
 		x.start(one)
+	}
+}
+
+// settled waits until no command of an engine waits here any more, or ctx ends.
+func (x *sealer) settled(ctx context.Context, e *engine) {
+	for {
+		x.mu.Lock()
+		left, moved := x.of[e], x.moved
+		x.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -288,5 +313,5 @@ func (e *engine) sealAgain(s *submission) {
 			s.command.Changes[i].Events[j].Unseal()
 		}
 	}
-	e.unsealed(&unsealed{s: s, e: e})
+	e.sealer.enter(&unsealed{s: s, e: e})
 }

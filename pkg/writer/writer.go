@@ -161,7 +161,7 @@ func (w *Writer) openLog(ctx context.Context, name string) error {
 	}
 	w.cfg.Opened()
 	e := newEngine(w.cfg, name, log, w.sys, w.metrics)
-	e.unsealed = w.sealer.enter
+	e.sealer = w.sealer
 	if name == event.Reserved {
 		w.system = e
 	} else {
