@@ -1,8 +1,10 @@
 package projector
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"hash"
 
 	"github.com/eventfuldb/eventful/pkg/indexstore"
@@ -25,6 +27,36 @@ func IndexDigest(dir string, key []byte, site, log string) (digest [32]byte, err
 		err = closing
 	}
 	return [32]byte(d.Sum(nil)), err
+}
+
+// IndexHolds reports whether one of the index's keys, values or commits, decrypted, has a text. The index must not be in use.
+func IndexHolds(dir string, key []byte, site, log, text string) (found bool, commits int, err error) {
+	x := newIndex(log, nil)
+	if _, err = x.open(indexstore.Config{Dir: dir, Key: key, Identity: identity(site, log)}); err != nil {
+		return false, 0, err
+	}
+	err = x.read(func(r *reading) error {
+		var failure error
+		err := r.store.Scan(nil, nil, func(k, value []byte) bool {
+			found = found || bytes.Contains(k, []byte(text)) || bytes.Contains(value, []byte(text))
+			if k[0] != keyCommit {
+				return true
+			}
+			at, err := locationOf(value)
+			if err == nil {
+				var raw []tailCommit
+				raw, err = r.raw(at)
+				for _, c := range raw {
+					commits++
+					found = found || bytes.Contains(c.raw, []byte(text))
+				}
+			}
+			failure = err
+			return err == nil
+		})
+		return errors.Join(failure, err)
+	})
+	return found, commits, errors.Join(err, x.close())
 }
 
 type digester struct{ hash.Hash }

@@ -175,6 +175,12 @@ func TestTheIndexHoldsSealedValuesOnly(t *testing.T) {
 		t.Fatalf("got %+v, %v", state, err)
 	}
 	v.stop()
+	for text, want := range map[string]bool{secret: false, "crp": true} { // the latter is a field of each
+		found, commits, err := projector.IndexHolds(filepath.Join(v.dir, patient), key, site, patient, text)
+		if err != nil || found != want || commits != 300 {
+			t.Errorf("%q: got found %v in %d commits, %v, want %v in 300", text, found, commits, err, want)
+		}
+	}
 	err := filepath.Walk(v.dir, func(path string, info os.FileInfo, err error) error {
 		if err != nil || info.IsDir() {
 			return err

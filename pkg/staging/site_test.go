@@ -13,6 +13,8 @@ import (
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
+	"github.com/eventfuldb/eventful/pkg/fieldkey/fieldkeytest"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/staging"
 	"github.com/eventfuldb/eventful/pkg/staging/stagingtest"
@@ -24,7 +26,7 @@ import (
 const patience = 20 * time.Second
 
 const (
-	patientSchema = `{"aggregate":"patient","fields":{"crp":{"type":"decimal"}},"events":{"admitted":{"fields":["name"]},"crp":{"fields":["crp"],"required":["crp"]}}}`
+	patientSchema = `{"aggregate":"patient","fields":{"crp":{"type":"decimal"},"name":{"pii":true}},"events":{"admitted":{"fields":["name"]},"crp":{"fields":["crp"],"required":["crp"]}}}`
 	bedSchema     = `{"aggregate":"bed","log":"patient","events":{"taken":{"fields":["by"]},"freed":{}}}`
 	labSchema     = `{"aggregate":"lab","events":{"sample":{}}}`
 )
@@ -48,6 +50,9 @@ func newSite(t *testing.T, change func(*writer.Config)) *site {
 	s := &site{t: t, logs: eventlog.NewMemory(), bucket: stagingtest.NewMemory()}
 	s.account, _ = account.PublicKey()
 	cfg := writer.Config{Site: "here", Store: s.logs, Dir: t.TempDir(), Key: make([]byte, 32), Log: zerolog.Nop()}
+	if cfg.Keys, err = fieldkey.New(fieldkey.Config{Site: "here", Bucket: fieldkeytest.NewMemory()}); err != nil {
+		t.Fatal(err)
+	}
 	if change != nil {
 		change(&cfg)
 	}

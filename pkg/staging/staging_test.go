@@ -98,7 +98,7 @@ func TestStagingRefuses(t *testing.T) {
 		{"no change", nil, problem.Malformed, "no aggregate"},
 		{"events", []aggregate.Change{many}, problem.TooLarge, "4097 events"},
 		{"aggregates", wide, problem.TooLarge, "513 aggregates"},
-		{"bytes", []aggregate.Change{change("patient", "A", "admitted", "name", strings.Repeat("x", 1_040_000))}, problem.TooLarge, "bytes in the log"},
+		{"bytes", []aggregate.Change{change("bed", "A", "taken", "by", strings.Repeat("x", 1_040_000))}, problem.TooLarge, "bytes in the log"},
 	} {
 		_, p := s.staging().Add(t.Context(), again(ada), c.changes, false)
 		if p == nil || p.Code != c.code || !strings.Contains(p.Detail, c.says) {
