@@ -15,7 +15,9 @@ type edit struct{ file, from, to string }
 type suite struct{ pkg, run string }
 
 // mutants is the table. Texts that are gone make the run fail: then the row has to follow the code.
-func mutants() []mutant {
+func mutants() []mutant { return append(ofTheLog(), ofForgetting()...) }
+
+func ofTheLog() []mutant {
 	return []mutant{
 		{"fence-server", "an append does not name the last sequence that it expects", []edit{{
 			"pkg/jetlog/append.go", "jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(expected, 10)},", "",
@@ -72,5 +74,26 @@ func mutants() []mutant {
 		{"block-time", "a block has the time of the clock, even if it goes back", []edit{{
 			"pkg/writer/decide.go", "if before.At > 0 && now <= before.Time {", "if false {",
 		}}, []suite{{"pkg/writer", "TestClockJumpsKeepTheWindow"}}},
+	}
+}
+
+// ofForgetting are those of encrypted fields.
+func ofForgetting() []mutant {
+	return []mutant{
+		{"forgotten-key", "a key that was forgotten seals on", []edit{{
+			"pkg/writer/sealer.go", "if err == nil && forgotten {", "if err == nil && forgotten && false {",
+		}}, []suite{{"pkg/writer", "TestForgettingWhileCommandsCome"}, {"pkg/writer", "TestBetweenForgettingAndErasing"}}},
+		{"erased-key", "a key that is forgotten is not erased", []edit{{
+			"pkg/fieldkey/fieldkey.go", "return k.cfg.Bucket.Erase(ctx, k.name(a), revision)", "_ = revision\n\treturn nil",
+		}}, []suite{{"pkg/writer", "TestForgettingFailsEachWay"}, {"pkg/fieldkey", "TestDestroyFailsEachWay"}}},
+		{"secure-erase", "a key's message is deleted and not overwritten", []edit{{
+			"pkg/jetlog/bucket.go", "return stream.SecureDeleteMsg(ctx, revision)", "return stream.DeleteMsg(ctx, revision)",
+		}}, []suite{{"pkg/jetlog", "TestErasedKeysAreNotOnDisk"}}},
+		{"key-order", "commands whose keys are in memory overtake those that wait for a key", []edit{{
+			"pkg/writer/sealer.go", "if u.before == 0 && ready {", "if ready {",
+		}}, []suite{{"pkg/writer", "TestKeysKeepTheOrder"}}},
+		{"sealed-schema", "a command is stored as it was sealed, whatever the schema says by then", []edit{{
+			"pkg/writer/sealer.go", "if s.seals == nil || s.seals.changes[i].schema != sch {", "if s.seals == nil {",
+		}}, []suite{{"pkg/writer", "TestSealedCommandsThatWaitThroughAMigration"}}},
 	}
 }

@@ -6,9 +6,12 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -459,4 +462,105 @@ func TestUniqueBehindEncryption(t *testing.T) {
 	}
 	s.untilTaken(s.jwt, person("A", "email", "same@example.org"))
 	wantCode(t, s.do(change(s.jwt, "", person("B", "email", "same@example.org"))), problem.Conflict)
+}
+
+// sluice is a store of which one log's appends wait while it is shut.
+type sluice struct {
+	eventlog.Store
+	log string
+
+	mu      sync.Mutex    // guards what follows
+	shut    chan struct{} // closed when it opens; nil: open
+	reached chan struct{} // closed when an append waits
+}
+
+func (g *sluice) Create(ctx context.Context, name string) (eventlog.Log, error) {
+	log, err := g.Store.Create(ctx, name)
+	if err != nil || name != g.log {
+		return log, err
+	}
+	return dammed{log, g}, nil
+}
+
+// close shuts it until the function that it gives is called.
+func (g *sluice) close() (open func(), reached <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	shut := make(chan struct{})
+	g.shut, g.reached = shut, make(chan struct{})
+	return sync.OnceFunc(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.shut = nil
+		close(shut)
+	}), g.reached
+}
+
+type dammed struct {
+	eventlog.Log
+	sluice *sluice
+}
+
+func (l dammed) Append(expected uint64, data []byte) eventlog.Pending {
+	l.sluice.mu.Lock()
+	shut := l.sluice.shut
+	if shut != nil {
+		close(l.sluice.reached)
+	}
+	l.sluice.mu.Unlock()
+	if shut != nil {
+		<-shut
+	}
+	return l.Log.Append(expected, data)
+}
+
+// Commands that were sealed and wait for the engine while their schema changes are sealed anew: what was plain under the old one is not stored so under the new one.
+func TestSealedCommandsThatWaitThroughAMigration(t *testing.T) {
+	g := &sluice{Store: eventlog.NewMemory(), log: "person"}
+	s := newSealing(t, g, fmt.Sprintf(personSchema, true, false, false))
+	s.must(change(s.jwt, "", person("A", "name", "Ada", "email", "a@example.org")))
+	open, reached := g.close()
+	defer open()
+	waits := []<-chan outcome{s.send(change(s.jwt, "", person("A", "name", "Ada", "email", "a@example.org")))}
+	<-reached // its append waits, and the engine with it
+	for range 29 {
+		waits = append(waits, s.send(change(s.jwt, "", person("A", "name", "Ada", "email", "a@example.org"))))
+	}
+	if _, p := s.w.DraftSchema(t.Context(), s.admin, []byte(fmt.Sprintf(personSchema, true, true, false))); p != nil {
+		t.Fatal(p)
+	}
+	migrated := make(chan *problem.Problem, 1)
+	go func() {
+		_, p := s.w.Migrate(t.Context(), s.admin, "person")
+		migrated <- p
+	}()
+	for deadline := time.Now().Add(patience); ; {
+		if info, p := s.w.Schema("person"); p == nil && info.Version == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the schema was not migrated")
+		}
+		runtime.Gosched()
+	}
+	open()
+	for i, w := range waits {
+		if o := s.wait(w); o.problem != nil {
+			t.Errorf("command %d: got %v", i, o.problem)
+		}
+	}
+	if p := <-migrated; p != nil {
+		t.Error(p)
+	}
+	under := map[uint64]int{}
+	for _, c := range s.people("A") {
+		version := c.Events[0].SchemaVersion
+		under[version]++
+		if _, sealed := s.field(c, "email"); sealed != (version == 2) {
+			t.Errorf("version %d under schema %d: the address is sealed: %v", c.First, version, sealed)
+		}
+	}
+	if under[1] != 2 || under[2] != 29 {
+		t.Errorf("got commits by schema version %v, want 2 and 29", under)
+	}
 }
