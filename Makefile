@@ -2,7 +2,7 @@
 # variable in brackets set to 1, a missing one is a failure. So it is with mounts for full disks (REQUIRE_DISK=1) and power cuts (REQUIRE_POWERCUT=1).
 
 FUZZTIME ?= 1m
-RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./cmd/internal/node ./cmd/internal/run
+RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./cmd/internal/node ./cmd/internal/run
 
 .NOTPARALLEL:
 .PHONY: help build test unit race vectors torture lint mutate fuzz bench bench-json microbench demo
