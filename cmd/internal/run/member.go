@@ -17,10 +17,11 @@ import (
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
-// Files in the folder of the writer's states.
+// Files in the folder of the writer's states. The others in it have the names of logs, which no dot begins.
 const (
-	memberFile = "member" // the id of the process that has the folder, for as long as the folder lives
-	othersFile = "others" // there were other writer processes when this one was last seen
+	memberFile = ".member" // the id of the process that has the folder, for as long as the folder lives
+	othersFile = ".others" // there were other writer processes when this one was last seen
+	statesLock = ".lock"   // held by that process
 )
 
 // membership is what makes a writer process one of those that share the logs of a site.
@@ -74,7 +75,7 @@ func lockStates(dir string) (*Lock, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for began := time.Now(); ; <-tick.C {
-		lock, err := try(filepath.Join(dir, lockFile))
+		lock, err := try(filepath.Join(dir, statesLock))
 		switch {
 		case err == nil:
 			return lock, nil

@@ -27,7 +27,7 @@ func TestMembership(t *testing.T) {
 	}
 	release(false)
 	for _, damaged := range []string{"", "cut", id[:15] + "\xb1", id[:15] + ".", id + "00", id[:8] + "\n" + id[9:]} {
-		if err := os.WriteFile(filepath.Join(dir, "member"), []byte(damaged+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, ".member"), []byte(damaged+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		other, _, release, err := run.Join(dir)
