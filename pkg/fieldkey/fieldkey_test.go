@@ -1,6 +1,7 @@
 package fieldkey_test
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -60,8 +61,9 @@ func TestEveryTextComesBack(t *testing.T) {
 			unique = new(event.Hash{7})
 		}
 		sealed := key.Seal(placeOf(ada), text, unique)
-		if len(text) > 5 && strings.Contains(sealed, text) {
-			t.Errorf("the sealed value holds its text")
+		bytes, err := base64.RawURLEncoding.DecodeString(sealed)
+		if err != nil || len(text) > 7 && strings.Contains(string(bytes), text) {
+			t.Errorf("the sealed value holds its text, or does not decode: %v", err)
 		}
 		got, err := key.Open(placeOf(ada), sealed)
 		if err != nil || got != text {
