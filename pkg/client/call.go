@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	longestDelay = 500 * time.Millisecond // a takeover takes three seconds: who asks again seldom finds it late
 )
 
+// commandPatience is how long the first attempt of a command waits at most; the second twice as long. Who wrote its log may have just gone, and a repeat is harmless.
+const commandPatience = 2 * time.Second
+
 // request is what is sent, and how long to wait for it.
 type request struct {
 	subject string
@@ -30,7 +34,7 @@ type request struct {
 	token   string          // instead of the client's
 	stores  string          // what is not known when no answer comes, for example "command X"; empty: nothing is stored
 	part    func(*nats.Msg) // for each message that more follow
-	long    bool            // no default timeout; silence and a lost connection end it, as repeating would begin all over
+	long    bool            // no default timeout once it is on its way; silence and a lost connection end it, as repeating would begin all over
 }
 
 // call is a request on its way, with its repeats. It costs timers, not goroutines.
@@ -40,6 +44,7 @@ type call struct {
 	cancel context.CancelFunc // of the default timeout
 	req    request
 	done   func(*nats.Msg, error) // once
+	began  time.Time
 
 	mu       sync.Mutex // guards what follows
 	attempts int
@@ -57,7 +62,7 @@ type call struct {
 
 // start sends the request and returns; done is called once, on another goroutine or on this one, whatever happens.
 func (c *Client) start(ctx context.Context, req request, done func(*nats.Msg, error)) {
-	k := &call{client: c, ctx: ctx, cancel: func() {}, req: req, done: done}
+	k := &call{client: c, ctx: ctx, cancel: func() {}, req: req, done: done, began: time.Now()}
 	if _, bounded := ctx.Deadline(); !bounded && !req.long && c.opts.Timeout > 0 {
 		k.ctx, k.cancel = context.WithTimeout(ctx, c.opts.Timeout)
 	}
@@ -162,7 +167,7 @@ func (k *call) await(n int, l *link, key string) {
 		return
 	}
 	k.key = key
-	if patience := k.patience(); patience > 0 {
+	if patience := k.patience(n); patience > 0 {
 		k.silence = time.AfterFunc(patience, func() { k.silent(n) })
 	}
 }
@@ -171,7 +176,7 @@ func (k *call) progress(n int, m *nats.Msg) {
 	k.mu.Lock()
 	live := k.open == n && !k.over
 	if live && k.silence != nil {
-		k.silence.Reset(k.patience())
+		k.silence.Reset(k.patience(n))
 	}
 	k.mu.Unlock()
 	if live {
@@ -179,9 +184,11 @@ func (k *call) progress(n int, m *nats.Msg) {
 	}
 }
 
-// patience is how long nothing may be heard; 0: for ever. A long request that is answered in parts is heard of now and then.
-func (k *call) patience() time.Duration {
+// patience is how long nothing may be heard of attempt n; 0: for ever. A long request that is answered in parts is heard of now and then.
+func (k *call) patience(n int) time.Duration {
 	switch {
+	case strings.HasPrefix(k.req.subject, "cmd."):
+		return min(k.client.opts.Patience, commandPatience<<min(n-1, 8))
 	case !k.req.long:
 		return k.client.opts.Patience
 	case k.req.part != nil:
@@ -198,7 +205,7 @@ func (k *call) silent(n int) {
 		return // the answer is being handled
 	}
 	l.unheard()
-	p := problem.New(problem.Unavailable, "no answer within %s", k.patience())
+	p := problem.New(problem.Unavailable, "no answer within %s", k.patience(n))
 	k.settle(n, outcome{err: p, lost: true})
 }
 
@@ -222,7 +229,8 @@ func (k *call) settle(n int, o outcome) {
 	k.last = o.err
 	delay := backoff(n)
 	deadline, bounded := k.ctx.Deadline()
-	again := repeatable(o.err) && !(k.req.long && o.lost) && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
+	late := k.req.long && k.client.opts.Timeout > 0 && time.Since(k.began) > k.client.opts.Timeout // it could not be sent, or is refused for now, all the while
+	again := repeatable(o.err) && !(k.req.long && o.lost) && !late && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
 	if again {
 		k.pause = time.AfterFunc(delay, k.send)
 	}

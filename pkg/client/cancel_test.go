@@ -47,3 +47,34 @@ func TestWhatIsToldUnsentIsNeverSent(t *testing.T) {
 		}
 	}
 }
+
+// What has no default timeout does not wait for ever for a server that is gone, and a command that was silent is sent again soon.
+func TestALongRequestWithoutAServerEnds(t *testing.T) {
+	s := newSite(t)
+	c := s.connect(func(o *client.Options) { o.Timeout = 300 * time.Millisecond })
+	s.server.Shutdown()
+	s.server.WaitForShutdown()
+	_, _ = c.Get(within(t, time.Second), patient) // the connection knows by then
+	began := time.Now()
+	_, err := c.SchemaMigrate(within(t, 20*time.Second), "patient", false)
+	if took := time.Since(began); !errors.Is(err, client.ErrUnavailable) || took > 10*time.Second {
+		t.Errorf("got %v after %v, want unavailable when the default timeout is over", err, took)
+	}
+}
+
+func TestASilentCommandIsSentAgainSoon(t *testing.T) {
+	s := newSite(t)
+	sent := 0
+	s.answer("cmd.>", func(m *nats.Msg) {
+		if sent++; sent > 1 {
+			respond(t, m, client.Answer{Repeated: true})
+		}
+	})
+	began := time.Now()
+	if _, err := s.connect(nil).Command(t.Context(), client.Command{Aggregate: patient, Event: "crp"}); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("got an answer after %v, want the repeat after 2 s", took)
+	}
+}

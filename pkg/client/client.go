@@ -53,13 +53,13 @@ type Options struct {
 	Name string
 	// ConnectTimeout bounds one attempt to connect. Default 5 s.
 	ConnectTimeout time.Duration
-	// Patience is how long one attempt waits for an answer before the request is repeated. Default 5 s.
+	// Patience is how long one attempt waits for an answer before the request is repeated. Default 5 s. The first attempt of a command waits 2 s at most, the second 4.
 	Patience time.Duration
 	// LeaveAfter is how long no request may be answered before the connection leaves its server, which may be cut off from the others, for another one of URL or one that the
 	// server told of. It doubles with each move that does not help, up to a minute. Default 10 s; negative: it never leaves.
 	LeaveAfter time.Duration
 	// Timeout bounds a request, repeats included, whose context has no deadline. Default 30 s; negative: none. Verification of many aggregates
-	// and migrations of schemas are bounded by their context only.
+	// and migrations of schemas are bounded by their context only, once they have reached the server.
 	Timeout time.Duration
 	// TLS is used for tls:// addresses; nil means the system's roots.
 	TLS *tls.Config
