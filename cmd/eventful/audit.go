@@ -15,8 +15,8 @@ import (
 const auditHelp = `List administrative acts, oldest first: what was done with schemas, auth keys, tokens and imports, by whom and when. Each is an event of the system
 log, and has a hash: ` + "`eventful event:get HASH`" + ` shows it, aggregate:verify proves it.
 
-With an auth key that administers, everything is shown; an access token needs the action read on the types that it is to see, by name, for example
---aggregates=eventful-schema,eventful-key,eventful-token.
+With an auth key that administers every type, everything is shown. Without an auth key the access token is asked: it sees the types that it names with the
+action read, for example --aggregates=eventful-schema,eventful-key,eventful-token; an auth key that names these types makes it (docs/using.md).
 
   eventful audit:list --since=24h
   eventful audit:list --actor=auth-key:ABC… --since=2026-01-01
@@ -68,11 +68,15 @@ func momentOf(flag, text string, now time.Time) (time.Time, error) {
 }
 
 func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string, all bool) error {
-	administers, err := a.administers()
+	seed, err := a.authKey()
 	if err != nil {
 		return err
 	}
-	c, err := a.connectAny(cmd)
+	administers, connect := seed != nil, a.connect
+	if administers {
+		connect = a.connectAdmin
+	}
+	c, err := connect(cmd)
 	if err != nil {
 		return err
 	}

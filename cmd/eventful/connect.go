@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
@@ -59,24 +62,20 @@ func (a *app) connectAdmin(cmd *cobra.Command) (*client.Client, error) {
 
 // connectAny is for what any token may ask: an auth key if there is one, else an access token.
 func (a *app) connectAny(cmd *cobra.Command) (*client.Client, error) {
-	administers, err := a.administers()
-	switch {
-	case err != nil:
+	given, err := a.settings.Secret(settings.Token)
+	if err != nil {
 		return nil, err
-	case administers:
-		return a.connectAdmin(cmd)
+	}
+	if given.Bytes == nil {
+		seed, err := a.authKey()
+		if err != nil {
+			return nil, err
+		}
+		if seed != nil {
+			return a.connectAdmin(cmd)
+		}
 	}
 	return a.connect(cmd)
-}
-
-// administers reports whether connectAny uses the auth key: one is there, and no access token was given for this command.
-func (a *app) administers() (bool, error) {
-	given, err := a.settings.Secret(settings.Token)
-	if err != nil || given.Bytes != nil {
-		return false, err
-	}
-	seed, err := a.authKey()
-	return seed != nil, err
 }
 
 // dial connects to --server, or to the server that runs on the data folder.
@@ -208,10 +207,25 @@ func (a *app) account(cmd *cobra.Command) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if s.AuthKey == nil || s.AuthKey.Account == "" {
-		return "", a.accountUnknown()
+	if s.AuthKey != nil && s.AuthKey.Account != "" {
+		return s.AuthKey.Account, nil
 	}
-	return s.AuthKey.Account, nil
+	if id := a.accountInKeys(cmd); id != "" {
+		return id, nil
+	}
+	return "", a.accountUnknown()
+}
+
+// accountInKeys is the account that keys.json names in a data folder that was given beside --server; the folder that is taken by default may be another site's.
+func (a *app) accountInKeys(cmd *cobra.Command) string {
+	if !cmd.Flags().Changed("data-dir") && os.Getenv("EVENTFUL_DATA_DIR") == "" {
+		return ""
+	}
+	keys, err := keyring.Load(filepath.Join(a.settings.DataDir, run.KeyFile))
+	if err != nil {
+		return ""
+	}
+	return keys.AccountID(keyring.APP)
 }
 
 // accountUnknown says why: on this machine the folder is another one, or its server does not run.
@@ -220,7 +234,7 @@ func (a *app) accountUnknown() error {
 		return notRunning(a.settings.DataDir)
 	}
 	return problem.New(problem.Malformed, "the public id of the account is not known").
-		WithHint("give it with --account: `eventful token:generate --auth-key` shows it")
+		WithHint("give it with --account, as `eventful token:generate --auth-key` shows it, or a --data-dir with the site's keys.json")
 }
 
 // accountHere is account without the session; empty if it is not known.

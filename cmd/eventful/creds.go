@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +64,9 @@ func newCredsCommand(a *app) *cobra.Command {
 }
 
 func (a *app) creds(cmd *cobra.Command, role streams.Role, f credsFlags) error {
+	if !slices.Contains(streams.Roles(), role) {
+		return usageError("for example `eventful creds writer`", "%.40q is none of %v", string(role), streams.Roles())
+	}
 	expires, err := f.expires(role)
 	if err != nil {
 		return err

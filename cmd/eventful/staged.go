@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
 const applyHelp = `Stage one event. Nothing is stored yet: aggregate:commit stores everything that is staged, together or not at all.
@@ -49,7 +50,7 @@ func (a *app) applyEvent(cmd *cobra.Command, args eventArguments) error {
 		Context: client.Context{DryRun: command.DryRun},
 	})
 	if err != nil {
-		return hinted(err, command.Aggregate.Type)
+		return unfit(hinted(err, command.Aggregate.Type))
 	}
 	answer := struct {
 		Aggregate string `json:"aggregate"`
@@ -124,7 +125,7 @@ func newAggregateCommitCommand(a *app) *cobra.Command {
 		defer c.Close()
 		answer, err := c.Commit(cmd.Context(), x)
 		if err != nil {
-			return err
+			return unfit(err)
 		}
 		if answer.Left > 0 {
 			a.warn("%s staged meanwhile and not part of this commit: run `eventful aggregate:commit` again", counted(answer.Left, "event"))
@@ -132,6 +133,14 @@ func newAggregateCommitCommand(a *app) *cobra.Command {
 		return a.show(answer, answerPairs(&answer.Answer, x.DryRun)...)
 	}
 	return cmd
+}
+
+// unfit gives a conflict of what is staged with what is stored the hint that leads out of it.
+func unfit(err error) error {
+	if p, ok := asProblem(err); ok && p.Code == problem.Conflict && !strings.Contains(p.Hint, "aggregate:discard") {
+		p.Hint = "`eventful aggregate:staged` shows what is staged; drop what does not fit any more with `eventful aggregate:discard TYPE/ID`, and stage it anew"
+	}
+	return err
 }
 
 func newAggregateDiscardCommand(a *app) *cobra.Command {

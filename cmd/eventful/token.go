@@ -153,6 +153,9 @@ func (a *app) generateKey(cmd *cobra.Command, f tokenFlags) error {
 		MaxLimit: f.maxLimit, MaxExpiration: f.maxExpiration}
 	err = a.show(answer, "auth key", answer.AuthKey, "id", id, "account", account, "aggregates", strings.Join(key.Aggregates, ", "),
 		"actions", strings.Join(answer.Actions, ", "))
+	if !slices.Contains(key.Actions, token.ActionAdmin) {
+		a.warn("without the action admin this key cannot record the tokens that it issues, as `eventful token:generate` does: it is for programs that sign tokens themselves")
+	}
 	fmt.Fprintln(a.errOut, "the auth key is shown only now: keep it secret. Use it with EVENTFUL_AUTH_KEY[_FILE] or `eventful token:auth`")
 	return err
 }

@@ -82,13 +82,15 @@ func aboutOf(text string) (event.AggregateID, *problem.Problem) {
 	return a, nil
 }
 
-// mayAudit is which acts an access token sees: those on aggregates of the system log that it may read.
+// mayAudit is which acts a token sees: those on aggregates of the system log that it may read, or administer, by name.
 func (k asked) mayAudit() (func(event.AggregateID) bool, *problem.Problem) {
 	for _, t := range k.claims.Aggregates {
-		if event.IsReserved(t) && k.claims.Allows(token.ActionRead, t) {
-			return func(a event.AggregateID) bool { return k.claims.AllowsAggregate(token.ActionRead, a) }, nil
+		for _, action := range []token.Action{token.ActionRead, token.ActionAdmin} {
+			if event.IsReserved(t) && k.claims.Allows(action, t) {
+				return func(a event.AggregateID) bool { return k.claims.AllowsAggregate(action, a) }, nil
+			}
 		}
 	}
 	return nil, problem.New(problem.Forbidden, "the token of %s reads no administrative acts", k.claims.Actor()).
-		WithHint("use an auth key that may administer, or a token that names the acts' types, for example --aggregates=eventful-schema,eventful-key,eventful-token")
+		WithHint("use an auth key that may administer every type, or a token that names the acts' types: --aggregates=eventful-schema,eventful-token --actions=read")
 }

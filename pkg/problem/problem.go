@@ -45,7 +45,7 @@ var table = map[Code]row{
 	Forbidden:          {403, 5, "the token does not allow this"},
 	BudgetSpent:        {403, 5, "the write budget is used up"},
 	NotFound:           {404, 3, "not found"},
-	Conflict:           {409, 4, "the expected version is not the actual one"},
+	Conflict:           {409, 4, "it does not fit what is stored"},
 	CommandIDReused:    {409, 4, "the command id was used with other content"},
 	Locked:             {423, 4, "locked"},
 	Unavailable:        {503, 6, "not available now; nothing was stored"},

@@ -47,7 +47,7 @@ func TestTableIsTheSpec(t *testing.T) {
 
 func TestErrorsAreTold(t *testing.T) {
 	p := problem.New(problem.Conflict, "patient/%s has version %d", "A", 4).WithHint("read it, then send version %d", 4)
-	if got, want := p.Error(), "the expected version is not the actual one: patient/A has version 4"; got != want {
+	if got, want := p.Error(), "it does not fit what is stored: patient/A has version 4"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got, want := p.Hint, "read it, then send version 4"; got != want {

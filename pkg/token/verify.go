@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
@@ -262,7 +263,11 @@ func (c *Claims) checkRights(key Key) *problem.Problem {
 	for _, a := range c.Actions {
 		for _, t := range c.Aggregates {
 			if !key.covers(a, t) {
-				return beyond("auth key %s may not grant %s on %s", key.ID, a, t)
+				p := beyond("auth key %s may not grant %s on %s", key.ID, a, t)
+				if event.IsReserved(t) {
+					p = p.WithHint("EventfulDB's own types are not in *: make an auth key that names them, with `eventful token:generate --auth-key --aggregates=%s --actions=read,admin`", t)
+				}
+				return p
 			}
 		}
 	}

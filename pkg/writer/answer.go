@@ -22,7 +22,7 @@ type Answer struct {
 	Repeated bool           `json:"repeated"`
 	DryRun   bool           `json:"dry-run,omitempty"`
 	Commits  []CommitAnswer `json:"commits"`
-	Time     time.Time      `json:"time"`
+	Time     time.Time      `json:"time,omitzero"`
 }
 
 // CommitAnswer is what a command did to one aggregate. A dry run has no position, hashes or root.
@@ -81,6 +81,9 @@ func (a *Answer) AppendJSON(b []byte) []byte {
 			b = a.Commits[i].appendJSON(b)
 		}
 		b = append(b, ']')
+	}
+	if a.Time.IsZero() { // of a dry run
+		return append(b, '}')
 	}
 	b = append(b, `,"time":"`...)
 	return append(a.Time.AppendFormat(b, time.RFC3339Nano), `"}`...)

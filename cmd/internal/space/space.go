@@ -170,7 +170,7 @@ func (w *Watcher) examine(f Folder) (Volume, *problem.Problem) {
 	v := Volume{Folder: f.Name, Dir: f.Dir}
 	if !w.stands(f.Dir) {
 		p := problem.New(problem.NoSpace, "the %s was removed or replaced while the server runs: %s", f.Name, f.Dir).
-			WithHint("stop the server before anything else: what it still holds open is gone with it; then put the folder back and start again")
+			WithHint("put the very same folder back and writing goes on; else stop the server, put a backup back and start again")
 		v.Refusing = p.Detail
 		return v, p
 	}
