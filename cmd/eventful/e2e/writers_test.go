@@ -517,18 +517,17 @@ func (w *writers) actsReachEveryWriter(types []string) {
 	t := w.t
 	t.Helper()
 	elsewhere := "--account=" + w.account
-	boss := w.leader(event.Reserved)
+	var remote []string // logs that the other process than the system log's writes
 	until(t, "both writers have logs", func() bool {
-		s := w.sharing()
-		return s.followed(2, 10) && s.Members[0].Leads > 1 && s.Members[1].Leads > 1
-	})
-	var remote []string // logs of the other process
-	s := w.sharing()
-	for _, l := range s.Logs {
-		if slices.Contains(types, l.Log) && w.process(s, l.Member) != boss {
-			remote = append(remote, l.Log)
+		boss, s := w.leader(event.Reserved), w.sharing()
+		remote = nil
+		for _, l := range s.Logs {
+			if slices.Contains(types, l.Log) && w.process(s, l.Member) != boss {
+				remote = append(remote, l.Log)
+			}
 		}
-	}
+		return s.followed(2, 10) && s.Members[0].Leads > 1 && s.Members[1].Leads > 1 && len(remote) > 0
+	})
 	locked := remote[0]
 	late := w.knock(locked)
 	w.must("schema:alter", locked, "--lock", elsewhere)
