@@ -194,6 +194,12 @@ func TestBadLetters(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
 	}
+	for _, body := range []string{`{"after":2}`, `{"take":-1}`, `{"number":0}`, `{"number":null}`, `{"number":-1}`, `{"number":"all"}`, `{"number":1,"take":1}`, `{"all":true}`} {
+		g.check(t, badRequest{name: "purge " + body, subject: "adm.inbox.purge", token: g.adminToken(), body: body, want: problem.Malformed})
+	}
+	if left := len(g.refusedCommands(g.adminClient())); left != len(letters) {
+		t.Errorf("got %d refused commands after purges that say nothing clear, want all %d", left, len(letters))
+	}
 	g.unchanged(t)
 	narrow := dialSocket(t, g.info().NATS, g.mint(token.Claims{Aggregates: []string{"ward"}, Limit: 10}))
 	narrow.request("inbox.cmd.patient.A.note", good, "{}")
@@ -201,13 +207,15 @@ func TestBadLetters(t *testing.T) {
 }
 
 // adminClient is a client with a token that the auth key signed for itself.
-func (s *site) adminClient() *client.Client {
+func (s *site) adminClient() *client.Client { return s.clientOf(s.adminToken()) }
+
+func (s *site) adminToken() string {
 	s.t.Helper()
 	text, _, err := token.MintAdmin([]byte(s.authKey), s.account, time.Now())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return s.clientOf(text)
+	return text
 }
 
 // TestStagedUnderKills stages, kills the server, and commits while it is killed: everything is stored once.
@@ -293,7 +301,9 @@ func TestBadStaging(t *testing.T) {
 		badRequest{name: "no such verb", subject: "adm.staged.steal", want: problem.NotFound},
 		badRequest{name: "a negative page", subject: "adm.staged.list", body: `{"after":-1}`, want: problem.Malformed},
 		badRequest{name: "no such refusal", subject: "adm.inbox.show", body: `{"number":99}`, want: problem.NotFound},
-		badRequest{name: "no number", subject: "adm.inbox.retry", body: `{}`, want: problem.NotFound},
+		badRequest{name: "no number", subject: "adm.inbox.retry", body: `{}`, want: problem.Malformed},
+		badRequest{name: "no number to show", subject: "adm.inbox.show", body: `{}`, want: problem.Malformed},
+		badRequest{name: "a key of the list in the status", subject: "adm.inbox.status", body: `{"after":2}`, want: problem.Malformed},
 	)
 	g.all(t, table)
 	if staged, hidden, err := g.client.Staged(context.Background()); err != nil || len(staged)+hidden > 0 {
