@@ -1,16 +1,26 @@
 package streams
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 )
 
-// The durable inbox (docs/spec/subjects.md): its stream, and the one consumer that it has.
+// The durable inbox (docs/spec/subjects.md): its stream, and how many names the one consumer can have that it has. Each name but the first stands in for one
+// that damaged files on the server keep from being used.
 const (
-	InboxStream   = "CMD_INBOX"
-	InboxConsumer = "engine"
+	InboxStream    = "CMD_INBOX"
+	InboxConsumers = 9
 )
+
+// InboxConsumerName is the n-th of them, from 1: engine, engine-2 …
+func InboxConsumerName(n int) string {
+	if n <= 1 {
+		return "engine"
+	}
+	return "engine-" + strconv.Itoa(n)
+}
 
 // inboxMark stands before the subject of a command that goes through the inbox.
 const inboxMark = "inbox."

@@ -97,10 +97,7 @@ func (i *Inbox) Deliver(ctx context.Context) (*Delivery, error) {
 		if err := i.dismiss(ctx); err != nil {
 			return err
 		}
-		consumer, err = i.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: streams.InboxConsumer, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxUnacked,
-			DeliverPolicy: jetstream.DeliverAllPolicy,
-		})
+		consumer, err = i.consume(ctx)
 		return err
 	})
 	if err == nil {
@@ -138,6 +135,36 @@ func (i *Inbox) dismiss(ctx context.Context) error {
 		}
 	}
 	return names.Err()
+}
+
+// consume makes the consumer anew. A folder of it that the server cannot read, and does not know as a consumer's, lies in the way of its name until somebody
+// removes it: nothing in the state of a consumer is needed, so another name is taken.
+func (i *Inbox) consume(ctx context.Context) (c jetstream.Consumer, err error) {
+	for n := 1; n <= streams.InboxConsumers; n++ {
+		if c, err = i.consumeAs(ctx, streams.InboxConsumerName(n)); !noConsumerStore(err) {
+			return c, err
+		}
+	}
+	return nil, err
+}
+
+// consumeAs makes the consumer under a name. One that the server has, or that begins with the state of one which it could not read, is deleted and made again.
+func (i *Inbox) consumeAs(ctx context.Context, name string) (jetstream.Consumer, error) {
+	config := jetstream.ConsumerConfig{
+		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxUnacked,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+	}
+	c, err := i.stream.CreateConsumer(ctx, config)
+	switch {
+	case err == nil && c.CachedInfo().Delivered.Consumer == 0:
+		return c, nil
+	case err != nil && !noConsumerStore(err):
+		return nil, err
+	}
+	if deleted := i.stream.DeleteConsumer(ctx, name); deleted != nil {
+		return nil, errors.Join(err, deleted)
+	}
+	return i.stream.CreateConsumer(ctx, config)
 }
 
 // Next waits for the next letter, or until ctx ends. ErrDelivery: begin another delivery.

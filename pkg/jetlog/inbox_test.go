@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -74,6 +76,59 @@ func TestDeliveryBeginsAnew(t *testing.T) {
 	poll(t, "the inbox is empty", func() bool { n, oldest, err := i.Waiting(t.Context()); return err == nil && n == 0 && oldest.IsZero() })
 	if _, err := i.Read(t.Context(), 1); !errors.Is(err, eventlog.ErrNotFound) {
 		t.Errorf("read a letter that is gone: got %v, want ErrNotFound", err)
+	}
+}
+
+// What the server keeps of the consumer may be damaged: the letters need none of it. A file that cannot be read keeps the server from making a consumer of that
+// name ever again, one that is damaged otherwise may bring its old state back.
+func TestDamagedConsumer(t *testing.T) {
+	for _, file := range []string{"o.dat", "meta.inf", "meta.sum"} {
+		t.Run(file, func(t *testing.T) {
+			s := jetlogtest.StartServer(t, jetlogtest.Options{})
+			i := openInbox(t, s)
+			if _, err := i.Put(t.Context(), "cmd.patient.A.crp", nil, []byte("one")); err != nil {
+				t.Fatal(err)
+			}
+			for _, damaged := range []string{"engine", "engine-2"} {
+				takeAndLeave(t, i)
+				s.Stop()
+				flip(t, filepath.Join(s.Dir(), "jetstream", "LOG", "streams", "CMD_INBOX", "obs", damaged, file))
+				s.Start()
+				i = openInbox(t, s)
+				takeAndLeave(t, i)
+				if file != "o.dat" {
+					return // the first name serves on
+				}
+			}
+		})
+	}
+}
+
+// takeAndLeave takes the first letter in a delivery and acknowledges nothing.
+func takeAndLeave(t *testing.T, i *jetlog.Inbox) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	d, err := i.Deliver(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Stop()
+	if l := next(t, d); l.Sequence != 1 {
+		t.Fatalf("got letter %d, want the first", l.Sequence)
+	}
+}
+
+// flip changes one byte in the beginning of a file.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[0] ^= 0xff
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

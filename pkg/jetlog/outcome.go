@@ -32,8 +32,10 @@ const (
 const (
 	codeNoSuitablePeers     = 10005 // too few servers are up for another replicated stream
 	codeNotLeader           = 10009
+	codeConsumerCreate      = 10012 // of a consumer: with any reason, among them that its files cannot be read
 	codeNotEnabledInAccount = 10039
 	codeStreamNotFound      = 10059
+	codeConsumerStore       = 10104 // of a consumer of a replicated stream: its files cannot be read or written
 )
 
 // appendOutcome maps what a publish came back with to an error of eventlog, in this one place. What does not prove that nothing was stored is
@@ -95,4 +97,10 @@ func passing(err error) bool {
 func notEnabled(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.ErrorCode == codeNotEnabledInAccount
+}
+
+// noConsumerStore tells whether a consumer was not made for a reason that may lie in its files on the server.
+func noConsumerStore(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == codeConsumerCreate || api.ErrorCode == codeConsumerStore)
 }
