@@ -44,10 +44,10 @@ func logOf(ts *testscript.TestScript, dir, log string) (nc *nats.Conn, stream, s
 	return nc, stream, subject
 }
 
-// edit DIR LOG|STREAM max_age|back changes the stream of a log, or another stream, as an administrator can, or takes the change back.
+// edit DIR LOG|STREAM max_age|back|delete changes the stream of a log, or another stream, as an administrator can, takes the change back, or deletes it.
 func editStream(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
-		ts.Fatalf("usage: edit DIR LOG max_age|back")
+		ts.Fatalf("usage: edit DIR LOG max_age|back|delete")
 	}
 	nc, name, _ := logOf(ts, args[0], args[1])
 	defer nc.Close()
@@ -61,6 +61,9 @@ func editStream(ts *testscript.TestScript, neg bool, args []string) {
 		config.MaxAge = 24 * time.Hour
 	case "back":
 		config.MaxAge = 0
+	case "delete":
+		ts.Check(js.DeleteStream(context.Background(), config.Name))
+		return
 	default:
 		ts.Fatalf("no change %q", args[2])
 	}

@@ -34,6 +34,7 @@ const (
 	stateRunning  = "running"
 	stateRefusing = "refusing writes"
 	stateLapsed   = "not writing"
+	stateNoInbox  = "not delivering the inbox"
 )
 
 // States of a log that takes no commands, as adm.server.status has them.
@@ -66,6 +67,7 @@ type engineStatus struct {
 	Logs     []logState     `json:"logs"`
 	Held     uint64         `json:"held"`
 	Limit    uint64         `json:"limit"`
+	Inbox    string         `json:"inbox"`
 	Refusing string         `json:"refusing"`
 	Disks    []space.Volume `json:"disks"`
 }
@@ -85,7 +87,7 @@ func newStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Say whether a server runs on the data folder, where, and how far it is",
-		Long:  "Say whether a server runs on the data folder, where, and how far it is. The exit status is 0 if it accepts commands for every log, else 6.",
+		Long:  "Say whether a server runs on the data folder, where, and how far it is. The exit status is 0 if it accepts commands for every log and delivers those of the inbox, else 6.",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context()) },
 	}
@@ -135,7 +137,23 @@ func (a *app) status(ctx context.Context) error {
 		return problem.New(problem.Unavailable, "the server runs, and writes nothing: its writer cannot renew the leases under which it writes").
 			WithHint("it goes on by itself when the NATS servers answer; `eventful doctor` examines them")
 	}
-	return engines.unwritten()
+	if err := engines.unwritten(); err != nil {
+		return err
+	}
+	if s.State == stateNoInbox || engines != nil && engines.Inbox != "" {
+		return undelivered(engines)
+	}
+	return nil
+}
+
+// undelivered is the problem of an inbox whose commands wait.
+func undelivered(e *engineStatus) error {
+	reason := "commands of the inbox are not delivered"
+	if e != nil && e.Inbox != "" {
+		reason = e.Inbox
+	}
+	return problem.New(problem.Unavailable, "%s", reason).
+		WithHint("they wait on disk, and other commands are decided as ever; `eventful doctor` says what to do")
 }
 
 // unwritten is the problem of logs that take no commands; nil: all do.
@@ -216,6 +234,9 @@ func (e *engineStatus) lines() (pairs []string) {
 		return nil
 	}
 	pairs = append(pairs, "events in memory", fmt.Sprintf("%d of at most %d", e.Held, e.Limit))
+	if e.Inbox != "" {
+		pairs = append(pairs, "inbox", e.Inbox)
+	}
 	if e.Refusing != "" {
 		pairs = append(pairs, "writes", "refused: "+e.Refusing)
 	}
@@ -267,6 +288,8 @@ func readiness(ctx context.Context, info *run.Info) string {
 		return stateRefusing
 	case err == nil && strings.HasPrefix(string(text), run.Lapsed):
 		return stateLapsed
+	case err == nil && strings.HasPrefix(string(text), run.Undelivered):
+		return stateNoInbox
 	}
 	return stateStarting
 }

@@ -42,6 +42,7 @@ type Config struct {
 	Concurrency int           // default 256 commands that are decided at the same time
 	FirstPause  time.Duration // default 50 ms: before a command is tried again; doubled each time
 	LastPause   time.Duration // default 30 s: the longest
+	Steady      time.Duration // default 6 s: how long a delivery without a letter lasts before a fault is over; a server that does not serve it ends it sooner
 	Log         zerolog.Logger
 }
 
@@ -49,6 +50,8 @@ type Config struct {
 type Inbox struct {
 	cfg  Config
 	poke chan struct{} // has one element when letters that pause may be dropped by now
+
+	fault fault
 
 	mu        sync.Mutex // guards forgotten
 	forgotten map[event.AggregateID]uint64
@@ -74,6 +77,9 @@ func New(cfg Config) (*Inbox, error) {
 	if cfg.LastPause <= 0 {
 		cfg.LastPause = 30 * time.Second
 	}
+	if cfg.Steady <= 0 {
+		cfg.Steady = 6 * time.Second
+	}
 	return &Inbox{cfg: cfg, poke: make(chan struct{}, 1), forgotten: map[event.AggregateID]uint64{}}, nil
 }
 
@@ -89,14 +95,19 @@ func (i *Inbox) Run(ctx context.Context) error {
 	wait := firstWait
 	for ctx.Err() == nil {
 		if !i.cfg.Lead() {
+			i.fault.over()
 			pause(ctx, leadPeriod)
 			continue
 		}
-		err := i.deliver(ctx, func() { wait = firstWait })
+		err := i.deliver(ctx, func() {
+			wait = firstWait
+			i.fault.over()
+		})
 		if ctx.Err() != nil {
 			break
 		}
 		if err != nil {
+			i.fault.failed(err)
 			i.cfg.Log.Warn().Err(err).Msg("delivery of the inbox ended")
 			pause(ctx, wait)
 			wait = min(2*wait, lastWait)
@@ -113,6 +124,7 @@ func (i *Inbox) deliver(ctx context.Context, begun func()) error {
 	if err != nil {
 		return err
 	}
+	defer time.AfterFunc(i.cfg.Steady, i.fault.over).Stop()
 	r := newRound(i)
 	letters, ended := make(chan *jetlog.Letter), make(chan error, 1)
 	r.workers.Go(func() {

@@ -162,7 +162,10 @@ func (i *Inbox) consumeAs(ctx context.Context, name string) (jetstream.Consumer,
 		return nil, err
 	}
 	if deleted := i.stream.DeleteConsumer(ctx, name); deleted != nil {
-		return nil, errors.Join(err, deleted)
+		if err == nil {
+			return nil, deleted
+		}
+		return nil, fmt.Errorf("%w; and it cannot be deleted: %w", err, deleted)
 	}
 	return i.stream.CreateConsumer(ctx, config)
 }

@@ -43,6 +43,7 @@ const (
 	checkClock       = "clock"
 	checkStreams     = "streams"
 	checkWriter      = "writer"
+	checkInbox       = "inbox"
 	checkIndex       = "index"
 	checkStores      = "stores"
 )
@@ -117,7 +118,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	} else {
 		x.ok(checkKeys, "keys.json opens with the DEK: site %s", c.Keys.Site())
 	}
-	online := []string{checkServers, checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkIndex}
+	online := []string{checkServers, checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkInbox, checkIndex}
 	switch {
 	case c.URL == "":
 		x.notChecked("no server runs on %s, and no --server was given", c.DataDir)(online...)
@@ -152,7 +153,7 @@ func (x *examination) online(ctx context.Context) {
 	sys, err := connect(keyring.SYS)
 	if err != nil {
 		x.found(checkServers, remedy, "connect to %s in account SYS: %v", x.URL, err)
-		x.notChecked("the servers cannot be reached")(checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkIndex)
+		x.notChecked("the servers cannot be reached")(checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkInbox, checkIndex)
 		return
 	}
 	defer sys.Close()

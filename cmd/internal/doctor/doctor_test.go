@@ -119,14 +119,17 @@ func TestFindings(t *testing.T) {
 		answers [][]logState
 		want    []string // beginnings of the findings, in order
 	}{
-		"healthy":               {},
-		"clock behind":          {change: func(c *doctor.Config) { c.Now = late }, want: []string{"clock: the clock of server eventful-ward is 1h0m0", "clock: the clock of this machine is 59m"}},
-		"clock ahead":           {change: func(c *doctor.Config) { c.Now = early }, want: []string{"clock: the clock of server eventful-ward is "}},
-		"less than 1 GiB":       {change: disk(usage(1<<30-1, 1<<31, nil)), want: []string{"disk: the disk of the data folder has 1024.0 MiB free of 2.0 GiB, and 1.0 GiB must stay free"}},
-		"less than 5 %":         {change: disk(usage(4<<30, 100<<30, nil)), want: []string{"disk: the disk of the data folder has 4.0 GiB free of 100.0 GiB, and 5.0 GiB must stay free"}},
-		"read-only":             {change: disk(usage(1<<40, 1<<41, syscall.EROFS)), want: []string{"disk: the data folder cannot be written: read-only file system"}},
-		"guard is off":          {change: func(c *doctor.Config) { c.Status = statusOf(`"disks":[{"folder":"logs","limit":0}]`) }, want: []string{"disk: the guard is off"}},
-		"writes are refused":    {change: func(c *doctor.Config) { c.Status = statusOf(`"refusing":"the disk of the logs is full"`) }, want: []string{"disk: the writer refuses writes: the disk of the logs is full"}},
+		"healthy":            {},
+		"clock behind":       {change: func(c *doctor.Config) { c.Now = late }, want: []string{"clock: the clock of server eventful-ward is 1h0m0", "clock: the clock of this machine is 59m"}},
+		"clock ahead":        {change: func(c *doctor.Config) { c.Now = early }, want: []string{"clock: the clock of server eventful-ward is "}},
+		"less than 1 GiB":    {change: disk(usage(1<<30-1, 1<<31, nil)), want: []string{"disk: the disk of the data folder has 1024.0 MiB free of 2.0 GiB, and 1.0 GiB must stay free"}},
+		"less than 5 %":      {change: disk(usage(4<<30, 100<<30, nil)), want: []string{"disk: the disk of the data folder has 4.0 GiB free of 100.0 GiB, and 5.0 GiB must stay free"}},
+		"read-only":          {change: disk(usage(1<<40, 1<<41, syscall.EROFS)), want: []string{"disk: the data folder cannot be written: read-only file system"}},
+		"guard is off":       {change: func(c *doctor.Config) { c.Status = statusOf(`"disks":[{"folder":"logs","limit":0}]`) }, want: []string{"disk: the guard is off"}},
+		"writes are refused": {change: func(c *doctor.Config) { c.Status = statusOf(`"refusing":"the disk of the logs is full"`) }, want: []string{"disk: the writer refuses writes: the disk of the logs is full"}},
+		"the inbox waits": {change: func(c *doctor.Config) {
+			c.Status = statusOf(`"inbox":"commands of the inbox are not delivered: no store"`)
+		}, want: []string{"inbox: commands of the inbox are not delivered: no store"}},
 		"another version":       {change: func(c *doctor.Config) { c.Version = "1.0.1" }, want: []string{"versions: the server is eventful 1.0.0, and this is eventful 1.0.1"}},
 		"in the clear":          {change: func(c *doctor.Config) { c.Host = "0.0.0.0" }, want: []string{"tls: the server listens on 0.0.0.0 without TLS"}},
 		"no certificate":        {change: func(c *doctor.Config) { c.Certificate = filepath.Join(c.DataDir, run.KeyFile) }, want: []string{"tls: read certificate: "}},

@@ -24,6 +24,7 @@ const (
 type status struct {
 	Logs     []logStatus    `json:"logs"`
 	Writers  *site          `json:"writers"`  // nil: no writer answered, or one that does not tell
+	Inbox    string         `json:"inbox"`    // why commands of the durable inbox are not delivered; empty: they are
 	Refusing string         `json:"refusing"` // why writes are refused; empty: they are not
 	Disks    []space.Volume `json:"disks"`    // of the writer's process
 }
@@ -46,6 +47,7 @@ func (x *examination) engines(ctx context.Context) {
 		return
 	}
 	x.writers(first)
+	x.inbox(first)
 	x.refusing(first)
 	if !here {
 		x.notChecked("it is in another process: `eventful_projector_lag_events` of the projector says how far it is")(checkIndex)
@@ -69,7 +71,17 @@ func (x *examination) silent(err error) {
 	} else {
 		x.found(checkWriter, "start the writer; `eventful logs`, or what it wrote to standard error, says why it is not there", "no writer answered: %v", err)
 	}
-	x.notChecked("no writer answered")(checkIndex, checkStores)
+	x.notChecked("no writer answered")(checkInbox, checkIndex, checkStores)
+}
+
+// inbox is emptied by the process that writes the system log, which is the one that answers.
+func (x *examination) inbox(s status) {
+	if s.Inbox == "" {
+		x.ok(checkInbox, "nothing keeps its commands from being delivered")
+		return
+	}
+	x.found(checkInbox, "`eventful logs`, or what the writer wrote to standard error, has each attempt. If the row of the streams is a finding, mend that first; then restart the nats-servers, "+
+		"and the writers. The commands wait in stream CMD_INBOX until then: do not delete it", "%s", s.Inbox)
 }
 
 // refusing says what the writer's guard sees on its machine, where that is not this one.

@@ -68,7 +68,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		}
 	}
 	app := e.account(c.sys, &api)
-	api.Status = func(ctx context.Context) any { return statusOf(ctx, e.Site, api.Writer, api.Projector, guard) }
+	api.Status = func(ctx context.Context) any { return statusOf(ctx, api, guard) }
 	doors, err := natsapi.New(api)
 	if err != nil {
 		return nil, nil, err
@@ -78,6 +78,9 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		engines = append(engines, e.ofWriter(c, api, app, m)...)
 	}
 	if api.Inbox != nil {
+		if e.Kept != nil {
+			e.Kept(api.Inbox)
+		}
 		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
 	}
 	return engines, end, nil

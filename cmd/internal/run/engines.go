@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/lease"
@@ -37,6 +38,7 @@ type Engines struct {
 	Fault           func() error         // why the logs cannot be written though there is room; nil: unknown here
 	Guarded         func(*space.Watcher) // default none: gets the guard of the writer before anything is started
 	Written         func(*writer.Writer) // default none: gets the writer before anything is started
+	Kept            func(*inbox.Inbox)   // default none: gets the inbox before anything is started
 	Log             zerolog.Logger
 	Metrics         prometheus.Registerer
 }

@@ -18,11 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
-// health is the HTTP port: /livez (the process runs), /readyz (commands are accepted) and /metrics (Prometheus).
+// health is the HTTP port: /livez (the process runs), /readyz (commands are accepted, and those of the inbox delivered) and /metrics (Prometheus).
 type health struct {
 	server   *http.Server
 	listener net.Listener
@@ -30,9 +31,10 @@ type health struct {
 	ready    atomic.Bool
 	guard    atomic.Pointer[space.Watcher] // of the writer; nil: none here
 	writer   atomic.Pointer[writer.Writer] // nil: none here
+	inbox    atomic.Pointer[inbox.Inbox]   // nil: none here
 }
 
-// accepts reports whether commands are accepted, and else why not.
+// accepts reports whether commands are accepted by every way, and else why not.
 func (h *health) accepts() (bool, string) {
 	if !h.ready.Load() {
 		return false, "not ready"
@@ -47,6 +49,11 @@ func (h *health) accepts() (bool, string) {
 			return false, Lapsed + err.Error()
 		}
 	}
+	if i := h.inbox.Load(); i != nil {
+		if err := i.Fault(); err != nil {
+			return false, Undelivered + err.Error()
+		}
+	}
 	return true, "ok"
 }
 
@@ -55,6 +62,9 @@ const Refusing = "writes are refused: "
 
 // Lapsed is how /readyz begins while the writer cannot reach the leases under which it writes; the reason stands behind it.
 const Lapsed = "not ready: "
+
+// Undelivered is how /readyz begins while everything is up but commands of the durable inbox are not delivered; the reason stands behind it.
+const Undelivered = "not all ready: "
 
 // newRegistry is a metrics registry of our own, so that nothing an imported package registers globally shows up.
 func newRegistry() *prometheus.Registry {
@@ -83,7 +93,7 @@ func listenHTTP(host string, port int, protection *tls.Config, registry *prometh
 		h.listener, h.scheme = tls.NewListener(listener, protection), "https://"
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "eventful_ready", Help: "1 while commands are accepted.",
+		Name: "eventful_ready", Help: "1 while commands are accepted, and those of the durable inbox are delivered.",
 	}, func() float64 {
 		if ok, _ := h.accepts(); ok {
 			return 1

@@ -135,7 +135,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 	return Engines{
 		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.ConnAs, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
 		Writer: true, Projector: true, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
-		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: health.guard.Store, Written: health.writer.Store, Log: s.Log, Metrics: registry,
+		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: health.guard.Store, Written: health.writer.Store, Kept: health.inbox.Store, Log: s.Log, Metrics: registry,
 	}.Run(ctx, up)
 }
 

@@ -153,7 +153,7 @@ func withHealth(ctx context.Context, address string, protection TLS, engines Eng
 			return err
 		}
 		up = func() error { health.ready.Store(true); return nil }
-		engines.Guarded, engines.Written = health.guard.Store, health.writer.Store
+		engines.Guarded, engines.Written, engines.Kept = health.guard.Store, health.writer.Store, health.inbox.Store
 		go func() { defer cancel(); web <- health.serve(ctx) }()
 	}
 	paced := make(chan struct{})

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
@@ -22,6 +23,7 @@ type engineStatus struct {
 
 	Writers *writer.Site `json:"writers,omitempty"` // which process writes which log, and who follows it
 
+	Inbox    string         `json:"inbox,omitempty"`    // why commands of the durable inbox are not delivered now
 	Refusing string         `json:"refusing,omitempty"` // why writes are refused now
 	Disks    []space.Volume `json:"disks"`
 }
@@ -38,10 +40,16 @@ type logStatus struct {
 	Error     string `json:"error,omitempty"`
 }
 
-func statusOf(ctx context.Context, site string, w *writer.Writer, p *projector.Projector, guard *space.Watcher) engineStatus {
+func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) engineStatus {
+	site, w, p := api.Site, api.Writer, api.Projector
 	s := engineStatus{Site: site, Version: Version(), Logs: []logStatus{}, Disks: guard.Volumes()}
 	if p := guard.Check(); p != nil {
 		s.Refusing = p.Detail
+	}
+	if api.Inbox != nil {
+		if err := api.Inbox.Fault(); err != nil {
+			s.Inbox = err.Error()
+		}
 	}
 	indexed := make(map[string]projector.LogStatus)
 	if p != nil {
