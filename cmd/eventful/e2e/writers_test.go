@@ -497,14 +497,15 @@ func TestSeveralLogsTwoWriters(t *testing.T) {
 	types := names(9)
 	w := newWriters(t, 2, types...)
 	w.actsReachEveryWriter(types[:6])
-	w.spendsExactly(types[6:])
 	w.resignsLate(types[0])
+	w.spendsExactly(types[6:]) // it kills one of them
 	w.verify()
 }
 
 // resignsLate: who does not wait for a hand-over is told what may have become of it.
 func (w *writers) resignsLate(log string) {
 	w.t.Helper()
+	until(w.t, "the other writer follows each log", func() bool { return w.sharing().followed(2, 10) })
 	o := w.run("writer:resign", log, "--timeout=1ms", "--account="+w.account)
 	if o.status != 6 || !strings.Contains(o.stderr, "no answer in time: log "+log) || !strings.Contains(o.stderr, "hint: `eventful writer:list`") {
 		w.t.Errorf("got exit status %d, want 6 and what may have happened\n%s", o.status, o.stderr)
