@@ -150,6 +150,18 @@ func (o *office) add(k token.Key) *problem.Problem {
 	return p
 }
 
+// failRecord has the next block with a commit fail; those without one are the writer's own.
+func (o *office) failRecord(fault eventlog.Fault) {
+	failed := false
+	o.memory.SetFault(func(_ string, _ uint64, data []byte) eventlog.Fault {
+		if block, err := event.DecodeHeader(data); err != nil || len(block.Records) == 0 || failed {
+			return eventlog.None
+		}
+		failed = true
+		return fault
+	})
+}
+
 func (o *office) knows(k token.Key) bool {
 	return slices.ContainsFunc(o.w.Keys(), func(known token.Key) bool { return known.ID == k.ID })
 }
@@ -171,15 +183,7 @@ func TestAKeyFailsEachWay(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := newOffice(t)
-
-			first := true
-			o.memory.SetFault(func(_ string, _ uint64, data []byte) eventlog.Fault {
-				if block, err := event.DecodeHeader(data); err != nil || len(block.Records) == 0 || !first {
-					return eventlog.None // a block without a commit is the writer's own
-				}
-				first = false
-				return test.fault
-			})
+			o.failRecord(test.fault)
 			o.accounts.fails(test.before, test.after)
 			k := o.newKey()
 			switch p := o.add(k); {

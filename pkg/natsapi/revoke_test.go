@@ -92,14 +92,7 @@ func TestARevocationFailsEachWay(t *testing.T) {
 			m := o.issuer()
 			text, c := m.token()
 			o.token = m.admin()
-			first := true
-			o.memory.SetFault(func(string, uint64, []byte) eventlog.Fault {
-				if first {
-					first = false
-					return test.fault
-				}
-				return eventlog.None
-			})
+			o.failRecord(test.fault)
 			o.accounts.fails(test.before, test.after)
 			body := fmt.Sprintf(`{"token":%q}`, text)
 			if _, p := o.ask("adm.token.revoke", body, nil); test.told && p != nil || !test.told && (p == nil || p.Code != problem.Unavailable) {
