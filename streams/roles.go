@@ -108,7 +108,7 @@ func (s Installation) reading() Permissions {
 			{api + "CONSUMER.MSG.NEXT.*.*", "following a log"},
 			{api + "CONSUMER.DELETE.*.*", "a reader removes what it followed with"},
 		},
-		Deny: s.notForReaders("STREAM.MSG.GET", "DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.MSG.NEXT", "CONSUMER.DELETE"),
+		Deny: s.notForReaders(readingVerbs()...),
 	}
 }
 
@@ -119,12 +119,26 @@ func (s Installation) private() []string {
 
 func (s Installation) notForReaders(verbs ...string) (all []Permission) {
 	for _, stream := range s.private() {
-		for _, verb := range verbs {
-			const reason = "leases, staged and refused commands are the writer's"
-			all = append(all, Permission{api + verb + "." + stream, reason}, Permission{api + verb + "." + stream + ".>", reason})
-		}
+		all = append(all, denied(stream, "leases, staged and refused commands are the writer's", verbs...)...)
 	}
 	return all
+}
+
+// withoutKeys are verbs that are denied to who reads the logs and not the keys of encrypted fields.
+func (s Installation) withoutKeys(verbs ...string) []Permission {
+	return denied("KV_KEYS_"+s.Site, "keys of encrypted fields are for who decides and who answers", verbs...)
+}
+
+func denied(stream, reason string, verbs ...string) (all []Permission) {
+	for _, verb := range verbs {
+		all = append(all, Permission{api + verb + "." + stream, reason}, Permission{api + verb + "." + stream + ".>", reason})
+	}
+	return all
+}
+
+// readingVerbs are those calls of reading that name a stream and give its content.
+func readingVerbs() []string {
+	return []string{"STREAM.MSG.GET", "DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.MSG.NEXT", "CONSUMER.DELETE"}
 }
 
 func (s Installation) inLog(role Role) Permissions {
@@ -149,10 +163,15 @@ func (s Installation) inLog(role Role) Permissions {
 				{AdvisoryAPI, "who changes, purges or deletes a stream is recorded"},
 			},
 		}
-	case RoleProjector, RoleRunner:
+	case RoleProjector:
 		return s.reading()
+	case RoleRunner:
+		p := s.reading()
+		p.Deny = append(p.Deny, s.withoutKeys(readingVerbs()...)...)
+		return p
 	case RoleArchiver:
 		p := s.reading()
+		p.Deny = append(p.Deny, s.withoutKeys(readingVerbs()...)...)
 		p.Publish = append(p.Publish, Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"})
 		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site) {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
@@ -164,7 +183,7 @@ func (s Installation) inLog(role Role) Permissions {
 			{api + "STREAM.INFO.*", "settings and bounds of streams"},
 			{api + "STREAM.MSG.GET.*", "the newest block of a log: its time and format"},
 			{api + "DIRECT.GET.*", "the same from any replica"},
-		}, Deny: s.notForReaders("STREAM.MSG.GET", "DIRECT.GET")}
+		}, Deny: append(s.notForReaders("STREAM.MSG.GET", "DIRECT.GET"), s.withoutKeys("STREAM.MSG.GET", "DIRECT.GET")...)}
 	case RoleBreakGlass:
 		return Permissions{Publish: []Permission{{">", "repairs that nothing else can make"}}, Subscribe: []Permission{{">", "as publishing"}}}
 	}
