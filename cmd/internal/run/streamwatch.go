@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -64,8 +66,8 @@ func (e Engines) watchStreams(ctx context.Context, nc *nats.Conn, w *writer.Writ
 
 // changeOf reads a call that changed a stream.
 func changeOf(data []byte, known map[string]string) (c writer.StreamChange, ok bool) {
-	if !bytes.Contains(data, []byte(`.API.STREAM.`)) { // the others are many, and some hold whole messages
-		return c, false
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(known)), func(verb string) bool { return bytes.Contains(data, []byte(".API.STREAM."+verb+".")) }) {
+		return c, false // the others are many, and some hold whole messages, which take long to decode
 	}
 	var call apiCall
 	if json.Unmarshal(data, &call) != nil {
