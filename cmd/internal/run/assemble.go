@@ -103,7 +103,7 @@ func (e Engines) reach(ctx context.Context, c *connections) (err error) {
 	if err := c.open(e); err != nil {
 		return err
 	}
-	if err := e.checkSync(ctx, c.sys); err != nil {
+	if err := e.firstSync(ctx, c.sys); err != nil {
 		return err
 	}
 	c.keys, err = e.fieldKeys(ctx, c)
@@ -197,6 +197,26 @@ func (c *connections) close() {
 	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.inbox, c.app, c.sys} {
 		if nc != nil {
 			nc.Close()
+		}
+	}
+}
+
+// syncPatience is how long servers that do not all answer yet are asked again at the start: one of them may be starting too.
+const syncPatience = 15 * time.Second
+
+// firstSync is checkSync at the start.
+func (e Engines) firstSync(ctx context.Context, sys *nats.Conn) error {
+	again := time.NewTicker(500 * time.Millisecond)
+	defer again.Stop()
+	for began := time.Now(); ; {
+		err := e.checkSync(ctx, sys)
+		if err == nil || errors.Is(err, &problem.Problem{Code: problem.Unavailable}) || time.Since(began) > syncPatience {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
 		}
 	}
 }
