@@ -3,6 +3,7 @@ package writer
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -14,6 +15,10 @@ const (
 	// gatherFor is how long changes are collected before they are written: heads that change again, the newest command ids and the position are then written
 	// once. Nobody waits for it: what is not written yet is in the overlay, and what a crash leaves out is replayed.
 	gatherFor = time.Second
+	// takeAfter is how long blocks wait to be collected, unless takeAt commits do: a goroutine that is woken for each block takes a processor from the client that
+	// is being answered.
+	takeAfter = 25 * time.Millisecond
+	takeAt    = 1 << 10
 	// maxWaiting is how many commits may wait to be collected; more come only while the store is written, or cannot be.
 	maxWaiting = 1 << 13
 )
@@ -22,29 +27,58 @@ const (
 type applier struct {
 	st       *state
 	budgeted bool
-	queue    chan *openBlock
 	applied  *atomic.Uint64 // sequence of the newest block that the stored state has
-	waiting  atomic.Int64   // commits, and one for each block, in the queue
+	waiting  atomic.Int64   // commits, and one for each block, that are not collected yet
+	work     chan struct{}  // a value when queue is empty no more
+	enough   chan struct{}  // a value when takeAt is reached
 	moved    chan struct{}  // a value when there is room again
 	failed   chan struct{}  // closed after err was set
 	err      error
+	ending   chan struct{} // closed when nothing more is added
 	done     chan struct{}
 	hurry    chan struct{} // closed when it must not wait for room any more
+
+	mu    sync.Mutex // guards queue
+	queue []*openBlock
 }
 
 func startApplier(st *state, budgeted bool, applied *atomic.Uint64) *applier {
 	a := &applier{
-		st: st, budgeted: budgeted, applied: applied, moved: make(chan struct{}, 1), failed: make(chan struct{}), done: make(chan struct{}), hurry: make(chan struct{}),
-		// Nothing is decided once maxWaiting is reached; the open block and those in flight may still come on top.
-		queue: make(chan *openBlock, maxWaiting+2*maxInFlight),
+		st: st, budgeted: budgeted, applied: applied, work: make(chan struct{}, 1), enough: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		failed: make(chan struct{}), ending: make(chan struct{}), done: make(chan struct{}), hurry: make(chan struct{}),
 	}
 	go a.run()
 	return a
 }
 
 func (a *applier) add(b *openBlock) {
-	a.waiting.Add(weight(b))
-	a.queue <- b
+	a.mu.Lock()
+	a.queue = append(a.queue, b)
+	first := len(a.queue) == 1
+	a.mu.Unlock()
+	w := weight(b)
+	if now := a.waiting.Add(w); now >= takeAt && now-w < takeAt {
+		poke(a.enough)
+	}
+	if first {
+		poke(a.work)
+	}
+}
+
+// take gives what waits.
+func (a *applier) take() []*openBlock {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	blocks := a.queue
+	a.queue = nil
+	return blocks
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func weight(b *openBlock) int64 { return int64(len(b.items)) + 1 }
@@ -54,7 +88,7 @@ func (a *applier) full() bool { return a.waiting.Load() >= maxWaiting }
 
 // close writes what was added and ends the goroutine. Where there is no room it waits for some until ctx ends.
 func (a *applier) close(ctx context.Context) error {
-	close(a.queue)
+	close(a.ending)
 	select {
 	case <-a.done:
 	case <-ctx.Done():
@@ -66,48 +100,71 @@ func (a *applier) close(ctx context.Context) error {
 
 func (a *applier) run() {
 	defer close(a.done)
-	enough := time.NewTimer(gatherFor)
-	defer enough.Stop()
+	due := time.NewTimer(gatherFor)
+	defer due.Stop()
 	for more := true; more; {
-		enough.Reset(gatherFor)
-		if err := a.batch(enough.C, &more); err != nil && a.err == nil {
+		due.Stop() // not before there is something
+		if err := a.batch(due, &more); err != nil && a.err == nil {
 			a.err = err
 			close(a.failed)
 		}
 	}
 }
 
-// batch collects blocks from the first that comes until there is enough or the time is up, and writes them.
-func (a *applier) batch(enough <-chan time.Time, more *bool) error {
+// batch collects blocks from the first that comes until the time is up, and writes them; whenever there is enough it writes too.
+func (a *applier) batch(due *time.Timer, more *bool) error {
 	c := a.st.changes()
-	var due <-chan time.Time // not before there is something
-	for !c.full() {
-		select {
-		case b, ok := <-a.queue:
-			if *more = ok; !ok {
-				return a.write(c)
-			}
-			if due == nil {
-				due = enough
+	for {
+		var write bool
+		write, *more = a.await(due.C)
+		for _, b := range a.take() {
+			if c.meta.chain == a.st.meta.chain {
+				due.Reset(gatherFor)
 			}
 			if err := a.collect(c, b); err != nil {
 				return err
 			}
-		case <-due:
+			if c.full() {
+				if err := a.write(c); err != nil {
+					return err
+				}
+				c = a.st.changes()
+			}
+		}
+		if write {
 			return a.write(c)
 		}
 	}
-	return a.write(c)
+}
+
+// await waits until blocks are to be taken. write: what was collected is to be written then. more: others may come.
+func (a *applier) await(due <-chan time.Time) (write, more bool) {
+	select {
+	case <-a.work:
+	case <-due:
+		return true, true
+	case <-a.ending:
+		return true, false
+	}
+	if a.waiting.Load() >= takeAt {
+		return false, true
+	}
+	soon := time.NewTimer(takeAfter)
+	defer soon.Stop()
+	select {
+	case <-soon.C:
+	case <-a.enough:
+	case <-a.ending:
+		return true, false
+	}
+	return false, true
 }
 
 // collect takes one block. After a failure the blocks are only passed over: the engine starts anew behind the stored position.
 func (a *applier) collect(c *changes, b *openBlock) error {
 	w := weight(b)
 	if left := a.waiting.Add(-w); left < maxWaiting && left+w >= maxWaiting {
-		select {
-		case a.moved <- struct{}{}:
-		default:
-		}
+		poke(a.moved)
 	}
 	if a.err != nil {
 		return nil
