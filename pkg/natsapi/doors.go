@@ -26,6 +26,10 @@ const (
 // doorPatience bounds how long it takes until the server knows subscriptions.
 const doorPatience = 5 * time.Second
 
+// doorGrace is how long a door stays open behind the one that takes its place: a nats-server that has just looked up who listens delivers to nobody else, and
+// tells the sender that nobody does if that subscription is gone by then.
+const doorGrace = 50 * time.Millisecond
+
 // doors are the subscriptions through which commands and acts come. Set is for one goroutine at a time.
 type doors struct {
 	mu   sync.Mutex // guards open
@@ -124,6 +128,10 @@ func (a *API) closeDoors(ctx context.Context, keep map[place]bool) {
 	a.doors.mu.Unlock()
 	if len(closing) == 0 {
 		return
+	}
+	select {
+	case <-time.After(doorGrace):
+	case <-ctx.Done():
 	}
 	for _, d := range closing {
 		if err := d.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
