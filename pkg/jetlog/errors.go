@@ -10,4 +10,6 @@ var (
 	ErrNewer = errors.New("stream has a newer topology")
 	// ErrNotSynced: a JetStream server acknowledges messages before they are on disk.
 	ErrNotSynced = errors.New("server does not sync every write")
+	// ErrSilent: a majority of the cluster's servers answered, and not all.
+	ErrSilent = errors.New("not every server of the cluster answered")
 )

@@ -59,12 +59,12 @@ type serverReport struct {
 	answered time.Time
 }
 
-// Servers asks every server, over a connection in the system account, and gives them in the order of their names. now is the caller's clock. An error
-// means that the servers could not be asked, or not all of a cluster answered.
+// Servers asks every server, over a connection in the system account, and gives them in the order of their names. now is the caller's clock. With ErrSilent
+// it gives those that answered, a majority of the cluster; another error means that the servers could not be asked, or fewer answered.
 func Servers(ctx context.Context, sys *nats.Conn, now func() time.Time) ([]Server, error) {
 	asked := now()
 	reports, err := askServers(ctx, sys, now)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrSilent) {
 		return nil, err
 	}
 	servers := make([]Server, 0, len(reports))
@@ -76,15 +76,16 @@ func Servers(ctx context.Context, sys *nats.Conn, now func() time.Time) ([]Serve
 		})
 	}
 	slices.SortFunc(servers, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
-	return servers, nil
+	return servers, err
 }
 
 // CheckSync asks every server, over a connection in the system account, whether JetStream syncs every write (sync_interval: always). ErrNotSynced
-// names the servers that do not. An error of another kind means that the servers could not be asked, or not all of a cluster answered.
+// names the servers that do not. ErrSilent: a majority answered, and each of them does. An error of another kind means that the servers could not be asked, or
+// fewer answered.
 func CheckSync(ctx context.Context, sys *nats.Conn) error {
-	servers, err := Servers(ctx, sys, time.Now)
-	if err != nil {
-		return fmt.Errorf("ask servers for their sync interval: %w", err)
+	servers, silent := Servers(ctx, sys, time.Now)
+	if silent != nil && !errors.Is(silent, ErrSilent) {
+		return fmt.Errorf("ask servers for their sync interval: %w", silent)
 	}
 	var wrong []error
 	enabled := 0
@@ -103,10 +104,14 @@ func CheckSync(ctx context.Context, sys *nats.Conn) error {
 	if enabled == 0 {
 		return errors.New("ask servers for their sync interval: no server has JetStream")
 	}
+	if silent != nil {
+		return fmt.Errorf("ask servers for their sync interval: %w", silent)
+	}
 	return nil
 }
 
-// askServers collects the reports of all servers. How many there are is known only for a cluster, from the size of its meta group.
+// askServers collects the reports of all servers; with ErrSilent those of a majority. How many there are is known only for a cluster, from the size of its meta
+// group.
 func askServers(ctx context.Context, sys *nats.Conn, now func() time.Time) (map[string]serverReport, error) {
 	ctx, cancel := context.WithTimeout(ctx, syncPatience)
 	defer cancel()
@@ -125,6 +130,8 @@ func askServers(ctx context.Context, sys *nats.Conn, now func() time.Time) (map[
 		switch {
 		case err != nil && complete(reports):
 			return reports, nil // quiet
+		case errors.Is(err, context.DeadlineExceeded) && 2*enabled(reports) > expected(reports):
+			return reports, fmt.Errorf("%d of %d did: %w", enabled(reports), expected(reports), ErrSilent)
 		case err != nil:
 			return nil, fmt.Errorf("%d servers answered of %d: %w", len(reports), expected(reports), err)
 		}
@@ -163,12 +170,14 @@ func expected(reports map[string]serverReport) int {
 	return n
 }
 
-func complete(reports map[string]serverReport) bool {
-	enabled := 0
+func complete(reports map[string]serverReport) bool { return enabled(reports) >= expected(reports) }
+
+// enabled is how many of the servers that answered have JetStream.
+func enabled(reports map[string]serverReport) (n int) {
 	for _, r := range reports {
 		if !r.Data.Disabled {
-			enabled++
+			n++
 		}
 	}
-	return enabled >= expected(reports)
+	return n
 }

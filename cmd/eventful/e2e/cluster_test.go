@@ -184,6 +184,39 @@ func (c *cluster) verify() {
 	}
 }
 
+// TestAWriterStartsWhileAServerIsDown: two servers of three are enough for a writer to start; when the third answers and does not flush each write, the writer ends and says so.
+func TestAWriterStartsWhileAServerIsDown(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	w := c.engine("writer", "writer", "--replicas=3")
+	c.engine("projector", "projector")
+	c.put("schema.yaml", "aggregate: patient\nevents: {seen: {}}\n")
+	c.introduce("schema.yaml")
+	w.stop()
+	c.nats.Kill(2)
+	w.start()
+	token := c.mint(token.Claims{IdentifierType: "user", IdentifierID: "anna", Aggregates: []string{"patient"}, Actions: []token.Action{token.ActionWrite, token.ActionVerify}, Limit: 10})
+	c.must("event:add", "patient/seen", "--id=A", "--token="+token)
+	c.verify()
+	conf := filepath.Join(c.nats.Dir(2), "nats.conf")
+	text, err := os.ReadFile(conf)
+	if err == nil {
+		err = os.WriteFile(conf, []byte(strings.Replace(string(text), "sync_interval: always", "sync_interval: 1m", 1)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.nats.Start(2)
+	select {
+	case <-w.ended:
+	case <-time.After(time.Minute):
+		t.Fatalf("the writer goes on:\n%s", w.output())
+	}
+	if text := w.output(); !strings.Contains(text, "server n3 syncs every") {
+		t.Errorf("the writer ended without naming the server:\n%s", text)
+	}
+}
+
 // TestImportWhileServersAreKilled imports the log of examples/sepsis into replicated logs while one nats-server after the other is killed, the leader of the patients' log every second
 // time. Every row is there once, in order.
 func TestImportWhileServersAreKilled(t *testing.T) {

@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -16,7 +15,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
-	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/streams"
@@ -103,7 +101,7 @@ func (e Engines) reach(ctx context.Context, c *connections) (err error) {
 	if err := c.open(e); err != nil {
 		return err
 	}
-	if err := e.firstSync(ctx, c.sys); err != nil {
+	if err := e.firstSync(ctx, c); err != nil {
 		return err
 	}
 	c.keys, err = e.fieldKeys(ctx, c)
@@ -197,65 +195,6 @@ func (c *connections) close() {
 	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.inbox, c.app, c.sys} {
 		if nc != nil {
 			nc.Close()
-		}
-	}
-}
-
-// syncPatience is how long servers that do not all answer yet are asked again at the start: one of them may be starting too.
-const syncPatience = 15 * time.Second
-
-// firstSync is checkSync at the start.
-func (e Engines) firstSync(ctx context.Context, sys *nats.Conn) error {
-	again := time.NewTicker(500 * time.Millisecond)
-	defer again.Stop()
-	for began := time.Now(); ; {
-		err := e.checkSync(ctx, sys)
-		if err == nil || errors.Is(err, &problem.Problem{Code: problem.Unavailable}) || time.Since(began) > syncPatience {
-			return err
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return err
-		}
-	}
-}
-
-// checkSync refuses servers that acknowledge what is not on disk.
-func (e Engines) checkSync(ctx context.Context, sys *nats.Conn) error {
-	if e.UnsafeNoSync {
-		e.Log.Warn().Msg("DANGER: acknowledged events can be lost: servers are not asked to flush each write")
-		return nil
-	}
-	err := jetlog.CheckSync(ctx, sys)
-	if errors.Is(err, jetlog.ErrNotSynced) {
-		return problem.New(problem.Unavailable, "%v", err).WithHint("set `sync_interval: always` in the jetstream block of every nats-server")
-	}
-	return err
-}
-
-func (c *connections) reconnected(*nats.Conn) {
-	select {
-	case c.again <- struct{}{}:
-	default:
-	}
-}
-
-// guardSync checks the servers again whenever the connection came back: who answers now may have other settings. A server that cannot be asked is asked again.
-func (e Engines) guardSync(ctx context.Context, c *connections) error {
-	for {
-		select {
-		case <-c.again:
-		case <-ctx.Done():
-			return nil
-		}
-		err := e.checkSync(ctx, c.sys)
-		if errors.Is(err, &problem.Problem{Code: problem.Unavailable}) {
-			return err
-		}
-		if err != nil && ctx.Err() == nil {
-			e.Log.Warn().Err(err).Msg("servers could not be asked whether they flush each write")
-			time.AfterFunc(time.Second, func() { c.reconnected(nil) })
 		}
 	}
 }
