@@ -212,7 +212,7 @@ func (s Installation) inApp(role Role) Permissions {
 				{api + "CONSUMER.MSG.NEXT." + InboxStream + ".*", "a delivery"},
 				{"$JS.ACK." + InboxStream + ".>", "what was stored, or noted as refused, leaves the inbox"},
 			},
-			Subscribe: []Permission{{"cmd.>", "commands"}, {"adm.>", "administrative acts"}, control},
+			Subscribe: []Permission{{"cmd.>", "commands"}, {"adm.>", "administrative acts"}, control, {AdvisoryAPI, "who changes or deletes the inbox is recorded"}},
 		}
 	case RoleProjector:
 		return Permissions{Publish: []Permission{answers}, Subscribe: []Permission{{"qry.>", "queries"}, control}}

@@ -12,8 +12,8 @@ import (
 	"github.com/eventfuldb/eventful/pkg/client"
 )
 
-const auditHelp = `List administrative acts, oldest first: what was done with schemas, auth keys, tokens and imports, by whom and when. Each is an event of the system
-log, and has a hash: ` + "`eventful event:get HASH`" + ` shows it, aggregate:verify proves it.
+const auditHelp = `List administrative acts, oldest first: what was done with schemas, auth keys, tokens, imports and the configuration, by whom and when. Each is an event of the
+system log, and has a hash: ` + "`eventful event:get HASH`" + ` shows it, aggregate:verify proves it.
 
 With an auth key that administers every type, everything is shown. Without an auth key the access token is asked: it sees the types that it names with the
 action read, for example --aggregates=eventful-schema,eventful-key,eventful-token; an auth key that names these types makes it (docs/using.md).

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -119,8 +120,17 @@ func (a *app) configureFirst(path string, generate bool) (configured, error) {
 		return configured{}, err
 	}
 	answer.DEKFile = a.keepDEK(dek)
-	_, _, err = keyring.Create(path, answer.Site, master, dek)
+	_, _, err = newKeys(answer.Site, master, dek, given).Create(path)
 	return answer, run.KeyProblem(err)
+}
+
+// newKeys is the key file of a site with these settings.
+func newKeys(site string, master, dek []byte, given map[string]any) keyring.New {
+	n := keyring.New{Site: site, MasterKey: master, DEK: dek, Cost: keyring.DefaultCost, By: run.Me(), Settings: map[string]string{}}
+	for name, value := range given {
+		n.Settings[name] = fmt.Sprint(value)
+	}
+	return n
 }
 
 // reconfigure changes what is given. Secrets that are given must be the present ones; new ones are named as such.
@@ -134,6 +144,7 @@ func (a *app) reconfigure(path string, f configFlags) error {
 	if err != nil {
 		return run.KeyProblem(err)
 	}
+	keys.LeaveOut(run.EnteredActs(a.settings.DataDir))
 	change, err := a.keyChange()
 	if err != nil {
 		return err
@@ -158,7 +169,7 @@ func (a *app) reconfigure(path string, f configFlags) error {
 
 // change makes the changes that were found to be right. Generated secrets are shown before they count, anything else afterwards.
 func (a *app) change(r *rotation, c keyChange, given map[string]any, answer configured) error {
-	if err := a.settings.Save(given); err != nil {
+	if err := a.changeSettings(r, given); err != nil {
 		return err
 	}
 	answer.Changed = append(r.names(), slices.Sorted(maps.Keys(given))...)
@@ -186,9 +197,43 @@ func (a *app) change(r *rotation, c keyChange, given map[string]any, answer conf
 	return a.showConfigured(answer)
 }
 
+// changeSettings writes settings. Side effects in order, and what a crash behind each leaves (docs/adr/0005-config-acts.md): (1) the key file notes what is about to be
+// changed: config.toml is the old one, and the note does not count. (2) config.toml: all is done. (3) the key file's note is no longer pending.
+func (a *app) changeSettings(r *rotation, given map[string]any) error {
+	for _, s := range a.settingSteps(r, given) {
+		if err := s.do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) settingSteps(r *rotation, given map[string]any) []step {
+	settle := step{"settle", func() error {
+		return run.KeyProblem(r.keys.SettleSettings(func(s map[string]string) bool { return settings.InForce(a.settings.DataDir, s) }))
+	}}
+	return []step{
+		settle, // what an earlier run left
+		{"note", func() error {
+			changing, err := a.settings.Changing(given)
+			if changing == nil || err != nil {
+				return err
+			}
+			dek := r.dek.Old
+			if dek == nil {
+				kept, _ := run.DEK(a.settings) // without one it is not proved
+				dek = kept.Bytes
+			}
+			return run.KeyProblem(r.keys.NoteSettings(run.Me(), changing, r.master.Old, dek))
+		}},
+		{"save", func() error { return a.settings.Save(given) }},
+		settle,
+	}
+}
+
 // changeSite makes the keys anew for another site.
 func (a *app) changeSite(change keyChange, path, site string, given map[string]any) error {
-	if err := change.site(a.settings.DataDir, path, site); err != nil {
+	if err := change.site(a.settings.DataDir, path, site, given); err != nil {
 		return err
 	}
 	if err := a.settings.Save(given); err != nil {

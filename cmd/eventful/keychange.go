@@ -55,7 +55,7 @@ func (c keyChange) check(r *rotation) error {
 
 // site makes the keys anew for another site, which only works before the first start: until then nothing was signed or encrypted with them.
 // A crash leaves the old key file or the new one.
-func (c keyChange) site(dir, path, site string) error {
+func (c keyChange) site(dir, path, site string, given map[string]any) error {
 	if run.Started(dir) {
 		return problem.New(problem.Conflict, "the site is fixed: a server has run on %s", dir).
 			WithHint("a site stands in every event; another one needs another data folder")
@@ -82,7 +82,7 @@ func (c keyChange) site(dir, path, site string) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("make new keys: %w", err)
 	}
-	if _, _, err := keyring.Create(fresh, site, c.master, c.dek); err != nil {
+	if _, _, err := newKeys(site, c.master, c.dek, given).Create(fresh); err != nil {
 		return run.KeyProblem(err)
 	}
 	if err := os.Rename(fresh, path); err != nil {

@@ -77,7 +77,7 @@ func (r *rotation) seal() error {
 	if changes(r.dek) {
 		dek = r.dek
 	}
-	return run.KeyProblem(r.keys.Renew(master, dek))
+	return run.KeyProblem(r.keys.Renew(master, dek, run.Me()))
 }
 
 // changes reports whether the key file is not sealed under the new secret yet.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/keyring"
@@ -84,6 +86,7 @@ func TestRotationIsCutShort(t *testing.T) {
 					t.Fatal(err)
 				}
 				mustBeRotated(t, a, again)
+				mustBeNoted(t, a, again)
 			})
 		}
 	}
@@ -128,6 +131,81 @@ func mustBeRotated(t *testing.T, a *app, r *rotation) {
 	if staged, err := a.settings.StagedDEK(); staged != nil || err != nil {
 		t.Errorf("a DEK is staged still (%v)", err)
 	}
+}
+
+// mustBeNoted: each secret that was replaced is noted once, whatever was cut short before.
+func mustBeNoted(t *testing.T, a *app, r *rotation) {
+	t.Helper()
+	acts, err := loadKeys(t, a).Acts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, act := range acts {
+		got[act.Event+" "+act.Proved]++
+	}
+	want := map[string]int{}
+	if r.master.New != nil {
+		want["master-key-replaced master-key"] = 1
+	}
+	if r.dek.New != nil {
+		want["dek-replaced dek"] = 1
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("acts (-want +got):\n%s", diff)
+	}
+}
+
+// TestSettingsAreCutShort ends a change of settings before each of its steps, and behind the last. What a writer would enter then is what was done; the same command
+// brings it to its end, and it stands there once.
+func TestSettingsAreCutShort(t *testing.T) {
+	given := map[string]any{"port": 1234, "insecure": true}
+	for done := range 5 {
+		a := rotationApp(t)
+		run := func(n int) {
+			r := &rotation{config: a.settings, keys: loadKeys(t, a), dek: keyring.Renewal{Old: oldDEK}}
+			for _, s := range a.settingSteps(r, given)[:n] {
+				if err := s.do(); err != nil {
+					t.Fatalf("%s: %v", s.name, err)
+				}
+			}
+		}
+		run(done)
+		saved := done >= 3
+		if got := settings.InForce(a.settings.DataDir, map[string]string{"port": "1234", "insecure": "true"}); got != saved {
+			t.Fatalf("%d steps: got the settings in force %v, want %v", done, got, saved)
+		}
+		if got := entering(t, a); got != saved {
+			t.Errorf("%d steps: got that a writer enters the act %v, want %v", done, got, saved)
+		}
+		run(4)
+		run(4) // it changes nothing any more
+		if !entering(t, a) {
+			t.Errorf("%d steps, and all of them: the act is not entered", done)
+		}
+	}
+}
+
+// entering reports whether a writer would enter that settings were changed; never twice.
+func entering(t *testing.T, a *app) bool {
+	t.Helper()
+	acts, err := loadKeys(t, a).Acts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, act := range acts {
+		if !act.Pending || settings.InForce(a.settings.DataDir, act.Settings) {
+			n++
+		}
+		if act.Event != keyring.ActSettings || act.Proved != keyring.ProvedDEK || len(act.Settings) != 2 {
+			t.Errorf("got %+v", act)
+		}
+	}
+	if n > 1 {
+		t.Errorf("got %d acts", n)
+	}
+	return n > 0
 }
 
 func TestRotationRefusals(t *testing.T) {

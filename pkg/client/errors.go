@@ -122,9 +122,14 @@ func connectFailure(url string, err error) error {
 	return problem.New(problem.Unavailable, "connect to %s: %v", url, err).WithHint("is the server running? `eventful status` shows it, `eventful start` starts it")
 }
 
-// checkURL refuses the address of the HTTP port, which nats.go would take for a NATS server that does not answer.
+// checkURL refuses the address of the HTTP port, which nats.go would take for a NATS server that does not answer, and one that holds a secret: addresses get into logs and
+// errors. Such a one is not repeated.
 func checkURL(urls string) error {
 	for _, url := range strings.Split(urls, ",") {
+		if strings.ContainsAny(url, "@?#") {
+			return problem.New(problem.Malformed, "the address of a NATS server holds more than host and port").
+				WithHint("give nats://host:port alone; a token goes into Options.Token, on the command line into EVENTFUL_TOKEN or EVENTFUL_TOKEN_FILE")
+		}
 		scheme, _, found := strings.Cut(strings.ToLower(strings.TrimSpace(url)), "://")
 		if found && (scheme == "http" || scheme == "https") {
 			return problem.New(problem.Malformed, "connect to %s: that is no address of a NATS server", url).

@@ -13,4 +13,6 @@ var (
 	ErrCorrupt = errors.New("key file is damaged")
 	// ErrWeakSecret: a master key or DEK that is not accepted.
 	ErrWeakSecret = errors.New("secret is not accepted")
+	// ErrFull: the file holds as many acts as it may.
+	ErrFull = errors.New("too many acts wait in the key file")
 )

@@ -13,7 +13,7 @@ import (
 // FuzzLoad holds that a key file is whole, newer or damaged, and that a whole one says whom a server trusts.
 func FuzzLoad(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "keys")
-	_, _, err := keyring.Create(path, "site", []byte("a master key that is long enough 1"), []byte("a data key that is long enough 22"))
+	_, _, err := keyring.New{Site: "site", MasterKey: []byte("a master key that is long enough 1"), DEK: []byte("a data key that is long enough 22"), Cost: keyring.DefaultCost}.Create(path)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -23,6 +23,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add(whole)
 	f.Add(bytes.Replace(whole, []byte(`"version": 1`), []byte(`"version": 99`), 1))
+	f.Add(bytes.Replace(whole, []byte(`"act": "ey`), []byte(`"pending": true, "act": "`), 1))
 	f.Add(bytes.Replace(whole, []byte(`"accounts"`), []byte(`"account"`), 1))
 	for _, seed := range []string{"", "null", "{}", `{"version":1}`, `{"version":2}`, `{"version":1,"accounts":{"APP":null}}`, `{"version":"1"}`} {
 		f.Add([]byte(seed))
@@ -38,6 +39,12 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("got %v, want ErrCorrupt or ErrNewer", err)
 			}
 			return
+		}
+		acts, err := k.Acts()
+		for _, a := range acts {
+			if a.ID == "" || a.Event == "" || a.Issuer == "" {
+				t.Errorf("got an act %+v (%v)", a, err)
+			}
 		}
 		if k.Site() == "" || len(k.OperatorKeys()) == 0 || k.AccountID(keyring.APP) == "" {
 			t.Errorf("got site %q, operator keys %q, account %q", k.Site(), k.OperatorKeys(), k.AccountID(keyring.APP))

@@ -56,6 +56,7 @@ type file struct {
 	Accounts map[Account]accountInfo `json:"accounts"`
 	Master   seal                    `json:"master"` // the operator's seed, under the master key
 	DEK      seal                    `json:"dek"`    // all other secrets, under the DEK
+	Acts     []noted                 `json:"acts,omitempty"`
 }
 
 type accountInfo struct {
@@ -68,31 +69,54 @@ type seal struct {
 	Sealed []byte `json:"sealed"`
 }
 
-// Create makes operator, accounts and all keys of a site, and writes them to path, which must not exist. The cost of Argon2id is DefaultCost.
-func Create(path, site string, masterKey, dek []byte) (*Keyring, *Secrets, error) {
-	return CreateWithCost(path, site, masterKey, dek, DefaultCost)
+// New is a key file that is to be made.
+type New struct {
+	Site           string
+	MasterKey, DEK []byte
+	Cost           Cost              // of Argon2id, which the file remembers; below DefaultCost guessing a secret gets cheaper
+	By             By                // who configures the site
+	Settings       map[string]string // with these, which are noted
 }
 
-// CreateWithCost is Create with another cost of Argon2id, which the file remembers. Below DefaultCost guessing a secret gets cheaper.
-func CreateWithCost(path, site string, masterKey, dek []byte, cost Cost) (*Keyring, *Secrets, error) {
-	if err := errors.Join(event.CheckSite(site), checkNewSecrets(masterKey, dek), cost.check()); err != nil {
-		return nil, nil, err
-	}
-	if _, err := os.Lstat(path); err == nil {
-		return nil, nil, fmt.Errorf("create key file %s: %w", path, os.ErrExist)
-	}
-	k := &Keyring{path: path, file: file{Version: version, Site: site}}
-	operatorSeed, secrets, err := k.generate()
+// Create makes operator, accounts and all keys of a site, and writes them to path, which must not exist, with the note of it.
+func (n New) Create(path string) (*Keyring, *Secrets, error) {
+	k, operatorSeed, secrets, err := n.make(path)
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := k.note(operatorSeed, noteOf{event: ActConfigured, by: n.By, settings: n.Settings}); err != nil {
+		return nil, nil, err
+	}
+	return k, secrets, k.write()
+}
+
+// CreateWithCost makes a key file that notes nobody: for tests of what does not look at acts.
+func CreateWithCost(path, site string, masterKey, dek []byte, cost Cost) (*Keyring, *Secrets, error) {
+	k, _, secrets, err := New{Site: site, MasterKey: masterKey, DEK: dek, Cost: cost}.make(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return k, secrets, k.write()
+}
+
+func (n New) make(path string) (k *Keyring, operatorSeed []byte, secrets *Secrets, err error) {
+	if err := errors.Join(event.CheckSite(n.Site), checkNewSecrets(n.MasterKey, n.DEK), n.Cost.check()); err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return nil, nil, nil, fmt.Errorf("create key file %s: %w", path, os.ErrExist)
+	}
+	k = &Keyring{path: path, file: file{Version: version, Site: n.Site}}
+	if operatorSeed, secrets, err = k.generate(); err != nil {
+		return nil, nil, nil, err
 	}
 	plain, err := secrets.encode()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	k.file.Master = k.seal(masterKey, cost, sealOperator, operatorSeed)
-	k.file.DEK = k.seal(dek, cost, sealSecrets, plain)
-	return k, secrets, k.write()
+	k.file.Master = k.seal(n.MasterKey, n.Cost, sealOperator, operatorSeed)
+	k.file.DEK = k.seal(n.DEK, n.Cost, sealSecrets, plain)
+	return k, operatorSeed, secrets, nil
 }
 
 // Load reads a key file without opening it. It refuses a file of a newer version (ErrNewer), one that others can read or write (ErrExposed), and
@@ -144,35 +168,39 @@ type Renewal struct {
 	Old, New []byte
 }
 
-// Renew seals the operator's seed under another master key, everything else under another DEK, or both, and writes the file once: a crash leaves the old
-// file or the new one. An old secret that does not open its seal gives ErrWrongKey, and nothing is written. Copies of the old file still open with
-// the old secrets.
-func (k *Keyring) Renew(master, dek Renewal) error {
-	before := k.file
-	for _, one := range []struct {
-		Renewal
-		seal *seal
-		name string
-	}{{master, &k.file.Master, sealOperator}, {dek, &k.file.DEK, sealSecrets}} {
-		if one.New == nil {
-			continue
+// Renew seals the operator's seed under another master key, everything else under another DEK, or both, notes it, and writes the file once: a crash leaves the old
+// file or the new one. An old secret that does not open its seal gives ErrWrongKey, and nothing is written; ErrFull: too many acts wait. Copies of the old file still open
+// with the old secrets.
+func (k *Keyring) Renew(master, dek Renewal, by By) error {
+	return k.rewrite(func() error {
+		if master.New != nil {
+			seed, err := k.reseal(&k.file.Master, sealOperator, master)
+			if err == nil {
+				err = k.note(seed, noteOf{event: ActMasterKey, by: by})
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err := k.reseal(one.seal, one.name, one.Renewal); err != nil {
-			k.file = before
+		if dek.New == nil {
+			return nil
+		}
+		plain, err := k.reseal(&k.file.DEK, sealSecrets, dek)
+		if err != nil {
 			return err
 		}
-	}
-	if err := k.write(); err != nil {
-		k.file = before
-		return err
-	}
-	return nil
+		secrets, err := decodeSecrets(plain)
+		if err != nil {
+			return err
+		}
+		return k.note(secrets.OperatorSigningSeed, noteOf{event: ActDEK, by: by})
+	})
 }
 
 // CopyWithNewKeys writes a key file for the same site to path, which must not exist: the same operator, accounts and SessionKey, sealed under the same master
 // key and DEK, and fresh keys for what they alone encrypt, the JetStream store, writer states and index. SessionKey stays: names and values that derive from
-// it lie in streams and cannot all be made anew.
-func (k *Keyring) CopyWithNewKeys(path string, dek []byte) error {
+// it lie in streams and cannot all be made anew. The copy notes that it was made.
+func (k *Keyring) CopyWithNewKeys(path string, dek []byte, by By) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("create key file %s: %w", path, os.ErrExist)
 	}
@@ -188,19 +216,23 @@ func (k *Keyring) CopyWithNewKeys(path string, dek []byte) error {
 	}
 	c := &Keyring{path: path, file: k.file}
 	c.file.DEK = c.seal(dek, k.file.DEK.KDF.cost(), sealSecrets, plain)
+	if err := c.note(secrets.OperatorSigningSeed, noteOf{event: ActReencrypted, by: by}); err != nil {
+		return err
+	}
 	return c.write()
 }
 
-func (k *Keyring) reseal(s *seal, name string, r Renewal) error {
+// reseal gives what is sealed.
+func (k *Keyring) reseal(s *seal, name string, r Renewal) ([]byte, error) {
 	if err := CheckSecret(r.New); err != nil {
-		return err
+		return nil, err
 	}
 	plain, err := k.open(*s, r.Old, name)
 	if err != nil {
-		return fmt.Errorf("open %s of %s: %w", name, k.path, err)
+		return nil, fmt.Errorf("open %s of %s: %w", name, k.path, err)
 	}
 	*s = k.seal(r.New, s.KDF.cost(), name, plain)
-	return nil
+	return plain, nil
 }
 
 // Site is the name of the site.

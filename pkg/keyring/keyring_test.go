@@ -281,13 +281,13 @@ func TestChangedFiles(t *testing.T) {
 func TestChangeKeys(t *testing.T) {
 	path, k, want := create(t)
 	fresh, freshMaster := []byte("a fresh DEK for the ward"), []byte("a fresh master key, too")
-	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: master, New: fresh}); !errors.Is(err, keyring.ErrWrongKey) {
+	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: master, New: fresh}, keyring.By{}); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("got %v with the wrong old DEK, want ErrWrongKey", err)
 	}
-	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: dek, New: []byte("short")}); !errors.Is(err, keyring.ErrWeakSecret) {
+	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: dek, New: []byte("short")}, keyring.By{}); !errors.Is(err, keyring.ErrWeakSecret) {
 		t.Errorf("got %v with a short DEK, want ErrWeakSecret", err)
 	}
-	if err := k.Renew(keyring.Renewal{Old: master, New: freshMaster}, keyring.Renewal{Old: dek, New: fresh}); err != nil {
+	if err := k.Renew(keyring.Renewal{Old: master, New: freshMaster}, keyring.Renewal{Old: dek, New: fresh}, keyring.By{}); err != nil {
 		t.Fatal(err)
 	}
 	k = load(t, path)
@@ -329,7 +329,8 @@ func TestDefaultCostIsAccepted(t *testing.T) {
 		t.Skip("takes 64 MiB and some tenths of a second")
 	}
 	path := filepath.Join(t.TempDir(), "keys.json")
-	if _, _, err := keyring.Create(path, "ward", master, dek); err != nil {
+	fresh := keyring.New{Site: "ward", MasterKey: master, DEK: dek, Cost: keyring.DefaultCost}
+	if _, _, err := fresh.Create(path); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := load(t, path).Open(dek); err != nil {
@@ -344,7 +345,7 @@ func TestDerivedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: dek, New: []byte("another data key of this test")}); err != nil {
+	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: dek, New: []byte("another data key of this test")}, keyring.By{}); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := keyring.Load(path)
@@ -404,13 +405,13 @@ func TestRightsUser(t *testing.T) {
 func TestCopyWithNewKeys(t *testing.T) {
 	path, k, s := create(t)
 	other := filepath.Join(filepath.Dir(path), "other.json")
-	if err := k.CopyWithNewKeys(other, master); !errors.Is(err, keyring.ErrWrongKey) {
+	if err := k.CopyWithNewKeys(other, master, keyring.By{}); !errors.Is(err, keyring.ErrWrongKey) {
 		t.Errorf("with another DEK: got %v, want %v", err, keyring.ErrWrongKey)
 	}
-	if err := k.CopyWithNewKeys(other, dek); err != nil {
+	if err := k.CopyWithNewKeys(other, dek, keyring.By{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.CopyWithNewKeys(other, dek); !errors.Is(err, os.ErrExist) {
+	if err := k.CopyWithNewKeys(other, dek, keyring.By{}); !errors.Is(err, os.ErrExist) {
 		t.Errorf("over a file: got %v, want %v", err, os.ErrExist)
 	}
 	copied := load(t, other)

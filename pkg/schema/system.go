@@ -15,6 +15,7 @@ const (
 	SystemImport     = "eventful-import"     // id: file digest
 	SystemCredential = "eventful-credential" // id: public key of a NATS user
 	SystemStream     = "eventful-stream"     // id: name of a JetStream stream
+	SystemConfig     = "eventful-config"     // id: act id
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 
@@ -30,8 +31,8 @@ func ForgottenID(a event.AggregateID) string {
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-certificate (in the
-// system log), eventful-budget, eventful-freeze or eventful-forgotten (in each log): version 1. It is nil for every other type.
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-config, eventful-certificate
+// (in the system log), eventful-budget, eventful-freeze or eventful-forgotten (in each log): version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
 func compileSystem() map[string]*Schema {
@@ -79,6 +80,13 @@ func systemDefinitions() []Definition {
 		}},
 		{Aggregate: SystemStream, Events: map[string]Event{
 			"stream-changed": required("action", "user").with("role", "host", "client", "request"),
+		}},
+		{Aggregate: SystemConfig, Events: map[string]Event{
+			"site-configured":     required("user", "proved", "proof", "settings").with("host"),
+			"dek-replaced":        required("user", "proved", "proof").with("host"),
+			"master-key-replaced": required("user", "proved", "proof").with("host"),
+			"settings-changed":    required("user", "proved", "proof", "settings").with("host"),
+			"store-reencrypted":   required("user", "proved", "proof").with("host"),
 		}},
 		{Aggregate: SystemForgotten, Events: map[string]Event{
 			"data-forgotten": required("type", "id", "commitment"),

@@ -62,6 +62,7 @@ func effects() []effect {
 		{name: "block of a barrier", arrange: (*affected).mark, fails: appendOf("patient", 1), act: (*affected).confirmKey, there: twoEpochs("patient"), indirect: true, again: (*affected).confirmKey, after: func(e *affected) error { return wanted(e.keyIsKnown(), "the key") }},
 		{name: "key-added", fails: appendOf("eventful", 1), act: (*affected).addKey, there: (*affected).keyIsKnown, again: (*affected).addAnyKey, after: func(e *affected) error { return wanted(e.keyIsKnown(), "the key") }},
 		{name: "token-issued", fails: appendOf("eventful", 1), act: (*affected).recordToken, there: happened("eventful", "token-issued")},
+		{name: "act of config", fails: appendOf("eventful", 1), act: (*affected).enterConfig, there: happened("eventful", "dek-replaced"), indirect: true, after: (*affected).enteredOnce},
 		{name: "token-revoked", fails: appendOf("eventful", 1), act: (*affected).revokeToken, there: happened("eventful", "token-revoked"), after: (*affected).refusesToken},
 		{name: "key-revoked", arrange: (*affected).addsKey, fails: appendOf("eventful", 1), act: (*affected).revokeKey, there: happened("eventful", "key-revoked")},
 		{name: "key-updated", arrange: (*affected).addsKey, fails: appendOf("eventful", 1), act: (*affected).updateKey, there: happened("eventful", "key-updated")},

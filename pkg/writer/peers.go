@@ -34,6 +34,7 @@ const (
 	verbCheck    = "check"     // … and look for values that would stand twice
 	verbThaw     = "thaw"      // the migration will not be stored
 	verbBarrier  = "barrier"   // decide under the system log as of a sequence
+	verbConfig   = "config"    // of the system log: enter what `config` did
 	verbForget   = "forget"    // seal nothing under a key any more
 	verbResign   = "resign"    // hand the log over
 	verbCondemn  = "condemn"   // of CallAll: a log is damaged
@@ -56,6 +57,7 @@ type call struct {
 	Unique   map[string][]string `json:"unique,omitempty"`
 	Found    string              `json:"found,omitempty"`
 	Forget   *forgetCall         `json:"forget,omitempty"`
+	Config   *ConfigAct          `json:"config,omitempty"`
 }
 
 // result is the answer to a call.
@@ -177,6 +179,8 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 		r.Units, r.Problem = w.handBack(ctx, e, c.Token)
 	case verb == verbUsage && !e.isSystem():
 		r.Spent, r.Problem = w.spentHere(ctx, e, c.Tokens)
+	case verb == verbConfig && c.Config != nil && e.isSystem():
+		r.Problem = w.enterConfig(ctx, *c.Config)
 	case verb == verbFreeze && c.Token != nil && c.Freeze != nil && !e.isSystem():
 		if err := w.sys.await(ctx, c.Sequence); err != nil {
 			return result{Again: true}

@@ -376,9 +376,49 @@ func TestBreakGlass(t *testing.T) {
 		list := c.must("audit:list", "--actor=nats-user:"+user, "--account="+c.account, "EVENTFUL_TOKEN=")
 		return strings.Contains(list, "action=update") && strings.Contains(list, "eventful-stream/EVT_"+c.name()+"_patient")
 	})
-	if list := c.must("audit:list", "--aggregate=eventful-stream", "--account="+c.account, "EVENTFUL_TOKEN="); strings.Count(list, "stream-changed") != 2 {
-		t.Errorf("got the changes\n%s\nwant one deletion and one update", list)
+	c.changesInbox(ctx)
+	if list := c.must("audit:list", "--aggregate=eventful-stream", "--account="+c.account, "EVENTFUL_TOKEN="); strings.Count(list, "stream-changed") != 3 {
+		t.Errorf("got the changes\n%s\nwant one deletion and two updates", list)
 	}
+}
+
+// changesInbox: who holds the site's keys can make a user of account APP with all rights. What he does to the inbox is recorded.
+func (c *cluster) changesInbox(ctx context.Context) {
+	c.t.Helper()
+	keys, err := keyring.Load(filepath.Join(c.dir, "keys.json"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	secrets, err := keys.Open([]byte(dataKey))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	text, seed, err := secrets.EngineUser(keyring.APP, "somebody")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	nc, err := nats.Connect(c.server, nats.UserJWTAndSeed(text, string(seed)), nats.RootCAs(c.ca()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	inbox, err := js.Stream(ctx, "CMD_INBOX")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	settings := inbox.CachedInfo().Config
+	settings.Description = "changed by hand"
+	if _, err := js.UpdateStream(ctx, settings); err != nil {
+		c.t.Fatal(err)
+	}
+	until(c.t, "the change of the inbox shows in the audit", func() bool {
+		list := c.must("audit:list", "--aggregate=eventful-stream/CMD_INBOX", "--account="+c.account, "EVENTFUL_TOKEN=")
+		return strings.Contains(list, "action=update") && strings.Contains(list, "role=somebody")
+	})
 }
 
 // strangers tries to have recorded what is no break-glass credential of the site.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
@@ -16,9 +17,15 @@ type bridge struct {
 	log    zerolog.Logger
 	broken func(why string) // told what says that the store cannot be written
 
-	mu    sync.Mutex // guards first
+	mu    sync.Mutex // guards what follows
 	first error
+	since time.Time // when the present second of messages began
+	lines int       // written in it
+	left  int       // left out, and not told yet
 }
+
+// maxLines is how many warnings and errors of the server are written a second. Anybody who reaches the port causes one with each wrong CONNECT.
+const maxLines = 20
 
 var _ server.Logger = (*bridge)(nil)
 
@@ -30,12 +37,35 @@ func newBridge(log zerolog.Logger, broken func(string)) *bridge {
 // nobody in another way: the publisher gets no answer.
 var storeErrors = []string{"critical write error", "resources, will be disabled", "disabling jetstream"}
 
-func (b *bridge) look(format string, v []any) {
+// tell writes a warning or an error, if there are not too many; those that say that the store is broken always.
+func (b *bridge) tell(level zerolog.Level, format string, v []any) {
 	message := fmt.Sprintf(format, v...)
 	lower := strings.ToLower(message)
-	if slices.ContainsFunc(storeErrors, func(words string) bool { return strings.Contains(lower, words) }) {
+	broken := slices.ContainsFunc(storeErrors, func(words string) bool { return strings.Contains(lower, words) })
+	if allowed, left := b.allow(time.Now()); allowed || broken {
+		if left > 0 {
+			b.log.Warn().Int("messages", left).Msg("messages of nats-server were left out")
+		}
+		b.log.WithLevel(level).Msg(message)
+	}
+	if broken {
 		b.broken(message)
 	}
+}
+
+// allow counts one message, and gives how many were left out since the last that was allowed.
+func (b *bridge) allow(now time.Time) (allowed bool, left int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.since) >= time.Second || now.Before(b.since) {
+		b.since, b.lines = now, 0
+	}
+	if b.lines++; b.lines > maxLines {
+		b.left++
+		return false, 0
+	}
+	left, b.left = b.left, 0
+	return true, left
 }
 
 // debug reports whether debug messages are wanted. Trace messages, which repeat the protocol with its tokens, never are.
@@ -52,14 +82,12 @@ func (b *bridge) Noticef(format string, v ...any) { b.log.Info().Msgf(format, v.
 
 // Warnf is part of server.Logger.
 func (b *bridge) Warnf(format string, v ...any) {
-	b.log.Warn().Msgf(format, v...)
-	b.look(format, v)
+	b.tell(zerolog.WarnLevel, format, v)
 }
 
 // Errorf is part of server.Logger.
 func (b *bridge) Errorf(format string, v ...any) {
-	b.log.Error().Msgf(format, v...)
-	b.look(format, v)
+	b.tell(zerolog.ErrorLevel, format, v)
 }
 
 // Debugf is part of server.Logger.

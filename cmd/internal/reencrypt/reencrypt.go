@@ -156,7 +156,7 @@ func (c Config) prepare() error {
 		if err != nil {
 			return run.KeyProblem(err)
 		}
-		if err := keys.CopyWithNewKeys(path, c.DEK); err != nil {
+		if err := keys.CopyWithNewKeys(path, c.DEK, run.Me()); err != nil {
 			return run.KeyProblem(err)
 		}
 	}

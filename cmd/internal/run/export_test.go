@@ -1,6 +1,25 @@
 package run
 
-import "github.com/rs/zerolog"
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+// ActEntry enters acts of a data folder.
+type ActEntry struct{ *actEntry }
+
+// NewActEntry enters them by a function.
+func NewActEntry(dir string, keys *keyring.Keyring, enter func(context.Context, writer.ConfigAct) *problem.Problem, log zerolog.Logger) ActEntry {
+	return ActEntry{&actEntry{dir: dir, app: keys.AccountID(keyring.APP), log: log, enter: enter, done: map[string]bool{}, refused: map[string]bool{}}}
+}
+
+// Look enters what is new.
+func (a ActEntry) Look(ctx context.Context) error { return a.look(ctx) }
 
 // ParseInfo reads what the lock file or run.json holds.
 func ParseInfo(text []byte) (*Info, error) { return parseInfo("run.json", text) }

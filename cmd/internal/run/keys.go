@@ -23,6 +23,9 @@ func KeyProblem(err error) error {
 		return problem.New(problem.Malformed, "%v", err).WithHint("`eventful config --generate` makes good ones")
 	case errors.Is(err, keyring.ErrWrongKey):
 		return problem.New(problem.Unauthenticated, "%v", err).WithHint("give the one that `eventful config` was given")
+	case errors.Is(err, keyring.ErrFull):
+		return problem.New(problem.Conflict, "%v", err).
+			WithHint("no writer has entered them into the system log: start one on this key file, or copy %s here from the data folder of one that did", enteredFile)
 	case errors.Is(err, fs.ErrPermission):
 		return problem.New(problem.Invalid, "%v", err).WithHint("run eventful as the user who owns the data folder")
 	}

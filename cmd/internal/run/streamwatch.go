@@ -41,7 +41,7 @@ type apiCall struct {
 	} `json:"client"`
 }
 
-// watchStreams records who changes the streams of the account of the logs beside EventfulDB. Every writer hears of it; the one that writes the system log records it.
+// watchStreams records who changes the streams of an account beside EventfulDB. Every writer hears of it; the one that writes the system log records it.
 func (e Engines) watchStreams(ctx context.Context, nc *nats.Conn, w *writer.Writer) error {
 	heard := make(chan *nats.Msg, 1024)
 	sub, err := nc.ChanSubscribe(streams.AdvisoryAPI, heard)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,6 +94,35 @@ func (c *Config) Save(given map[string]any) error {
 		return fmt.Errorf("write %s: %w", c.Path(), err)
 	}
 	return replace(c.Path(), text.Bytes())
+}
+
+// Changing gives what Save would change, as text; nil: nothing.
+func (c *Config) Changing(given map[string]any) (map[string]string, error) {
+	all := make(map[string]string, len(given))
+	for name, value := range given {
+		all[name] = fmt.Sprint(value)
+	}
+	err := differing(c.Path(), all)
+	if len(all) == 0 {
+		all = nil
+	}
+	return all, err
+}
+
+// InForce reports whether these settings stand in the config.toml of a data folder.
+func InForce(dir string, values map[string]string) bool {
+	rest := maps.Clone(values)
+	return differing(filepath.Join(dir, File), rest) == nil && len(rest) == 0
+}
+
+// differing takes out of values what stands in the file.
+func differing(path string, values map[string]string) error {
+	file, err := parseFile(path)
+	if err != nil || file == nil {
+		return err
+	}
+	maps.DeleteFunc(values, func(name, value string) bool { return file.IsSet(name) && file.GetString(name) == value })
+	return nil
 }
 
 // replace writes a file of 0600 so that a crash leaves the old one or the new one: temporary file, flush, rename, flush of the folder.

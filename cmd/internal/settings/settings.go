@@ -4,6 +4,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -68,7 +69,7 @@ type setting struct {
 func table() []setting {
 	return []setting{
 		{"data-dir", "./.eventful", false, false, nil},
-		{"server", "", true, false, nil},
+		{"server", "", true, false, checkAddress},
 		{"output", "table", true, false, oneOf("table", "json", "ndjson", "yaml")},
 		{"site", "", true, false, checkSite},
 		{"host", "127.0.0.1", true, false, checkHost},
@@ -82,7 +83,7 @@ func table() []setting {
 		{"log-level", "info", true, false, oneOf("trace", "debug", "info", "warn", "error")},
 		{"min-free", "1GiB", true, false, checkBytes},
 		{"min-free-percent", "5", true, false, between(0, 99)},
-		{"nats-url", "nats://127.0.0.1:4222", false, true, nil},
+		{"nats-url", "nats://127.0.0.1:4222", false, true, checkAddress},
 		{"log-creds", "", false, true, nil},
 		{"app-creds", "", false, true, nil},
 		{"sys-creds", "", false, true, nil},
@@ -290,6 +291,14 @@ func checkSite(s string) error {
 		return nil
 	}
 	return event.CheckSite(s)
+}
+
+// checkAddress refuses addresses of NATS servers with a user, password or token in them, without repeating them: they get into logs, errors and config.toml.
+func checkAddress(s string) error {
+	if strings.ContainsAny(s, "@?#") {
+		return errors.New("an address of a NATS server is host and port; a token goes into EVENTFUL_TOKEN or EVENTFUL_TOKEN_FILE")
+	}
+	return nil
 }
 
 func checkHost(s string) error {

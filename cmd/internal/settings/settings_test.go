@@ -28,6 +28,7 @@ func load(t *testing.T, dir, file string, args ...string) (*settings.Config, err
 	flags.String("output", "table", "")
 	flags.String("dek", "", "")
 	flags.String("dek-file", "", "")
+	flags.String("server", "", "")
 	if err := flags.Parse(append([]string{"--data-dir=" + dir}, args...)); err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +80,8 @@ func TestRefusals(t *testing.T) {
 		{"secret", "format = 1\ndek = \"0123456789abcdef\"\n", `"dek" is a secret`, nil, problem.Malformed},
 		{"list for a number", "format = 1\nport = [1]\n", "is no number", nil, problem.Malformed},
 		{"no port", "", "is no number", []string{"--port=65536"}, problem.Malformed},
+		{"a token in an address", "", "is host and port", []string{"--server=nats://0123456789abcdef@127.0.0.1:7070"}, problem.Malformed},
+		{"a token behind an address", "format = 1\nserver = \"nats://127.0.0.1:7070/?token=0123456789abcdef\"\n", "is host and port", nil, problem.Malformed},
 		{"no form", "", "is none of", []string{"--output=xml"}, problem.Malformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,6 +93,42 @@ func TestRefusals(t *testing.T) {
 				t.Error("got the secret in the error, want it left out")
 			}
 		})
+	}
+}
+
+// TestChanging: only what would be another value is told, and only what stands in the file is in force.
+func TestChanging(t *testing.T) {
+	dir := t.TempDir()
+	config, err := load(t, dir, "format = 1\nport = 1\ninsecure = true\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		given map[string]any
+		want  map[string]string
+	}{
+		{map[string]any{"port": 1, "insecure": true}, nil},
+		{map[string]any{"port": 2, "insecure": true, "nats-port": 7070}, map[string]string{"port": "2", "nats-port": "7070"}},
+		{nil, nil},
+	} {
+		got, err := config.Changing(c.given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", c.given, diff)
+		}
+	}
+	for _, c := range []struct {
+		values map[string]string
+		want   bool
+	}{{map[string]string{"port": "1"}, true}, {map[string]string{"port": "1", "insecure": "false"}, false}, {map[string]string{"nats-port": "7070"}, false}, {nil, true}} {
+		if got := settings.InForce(dir, c.values); got != c.want {
+			t.Errorf("%v in force: got %v, want %v", c.values, got, c.want)
+		}
+	}
+	if settings.InForce(t.TempDir(), map[string]string{"port": "1"}) {
+		t.Error("in force without a file")
 	}
 }
 
