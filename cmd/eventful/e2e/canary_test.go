@@ -109,7 +109,7 @@ func (c *canaries) tokens() {
 	if out, err := kept.CombinedOutput(); err != nil {
 		c.t.Fatalf("token:auth: %v\n%s", err, out)
 	}
-	c.say("aggregate:get", "patient/A", "EVENTFUL_TOKEN=")
+	c.must("aggregate:get", "patient/A", "EVENTFUL_TOKEN=") // shows the payload, as it is to
 	c.say("token:show", made.ID)
 	c.say("token:list")
 	c.say("token:revoke", "--token="+made.ID)
@@ -121,7 +121,7 @@ func (c *canaries) tokens() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	_, seed, _ := strings.Cut(string(text), "SEED------\n")
+	_, seed, _ := strings.Cut(string(text), "SEED-----\n")
 	c.secrets["seed of a user"], _, _ = strings.Cut(seed, "\n")
 	if err := os.Remove(creds); err != nil || len(c.secrets["seed of a user"]) < 50 {
 		c.t.Fatalf("the seed was not found: %v", err)
