@@ -38,6 +38,7 @@ type issued struct {
 	Issuer     string    `json:"issuer"`
 	Aggregates []string  `json:"aggregates"`
 	Actions    []string  `json:"actions"`
+	Only       []string  `json:"aggregate-ids,omitempty"`
 	Limit      uint64    `json:"limit"`
 	Expires    time.Time `json:"expires"`
 	Creds      string    `json:"creds,omitempty"`
@@ -235,18 +236,31 @@ func (a *app) generateToken(cmd *cobra.Command, f tokenFlags) error {
 	}
 	answer := issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates,
 		Actions: words(claims.Actions), Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), Creds: f.credsFile}
+	pairs := []string{"token", text, "id", answer.ID, "actor", answer.Actor, "expires", answer.Expires.Format(time.RFC3339),
+		"limit", strconv.FormatUint(answer.Limit, 10), "aggregates", strings.Join(answer.Aggregates, ", "),
+		"actions", strings.Join(answer.Actions, ", "), "issuer", answer.Issuer}
+	if answer.Only = trimmed(f.aggregateIDs); len(answer.Only) > 0 {
+		pairs = append(pairs, "only", strings.Join(answer.Only, ", "))
+	}
+	var unwritten error // the token counts: it is shown all the same
 	if f.credsFile != "" {
-		creds, err := jwt.FormatUserConfig(text, userSeed)
-		if err == nil {
-			err = putSecret(f.credsFile, creds)
-		}
-		if err != nil {
-			return fmt.Errorf("write the credentials: %w", err)
+		if unwritten = writeUser(f.credsFile, text, userSeed); unwritten != nil {
+			answer.Creds = ""
 		}
 	}
-	return a.show(answer, "token", text, "id", answer.ID, "actor", answer.Actor, "expires", answer.Expires.Format(time.RFC3339),
-		"limit", strconv.FormatUint(answer.Limit, 10), "aggregates", strings.Join(answer.Aggregates, ", "),
-		"actions", strings.Join(answer.Actions, ", "), "issuer", answer.Issuer)
+	return errors.Join(a.show(answer, pairs...), unwritten)
+}
+
+// writeUser writes a token and its user's seed for clients that answer the server's nonce.
+func writeUser(path, text string, userSeed []byte) error {
+	creds, err := jwt.FormatUserConfig(text, userSeed)
+	if err == nil {
+		err = putSecret(path, creds)
+	}
+	if err != nil {
+		return problem.New(problem.Invalid, "write the credentials: %v", err).WithHint("the token is made and recorded; revoke it where it is of no use without its file")
+	}
+	return nil
 }
 
 // claims are those that the flags ask for.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -44,16 +45,12 @@ func newTokenRefreshCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		var unwritten error // the old token has ended: the new one is shown all the same
 		if *creds != "" {
-			if err := m.writeCreds(*creds); err != nil {
-				return err
-			}
+			unwritten = writeUser(*creds, m.Token, m.userSeed)
 		}
-		if err := a.keepSuccessor(m); err != nil {
-			return err
-		}
-		return a.show(m, "token", m.Token, "id", m.ID, "actor", m.Actor, "expires", m.Expires.Format(time.RFC3339), "limit", strconv.FormatUint(m.Limit, 10),
-			"of these left", strconv.FormatUint(m.Left, 10), "refreshed from", m.Predecessor, "issuer", m.Issuer)
+		return errors.Join(unwritten, a.keepSuccessor(m), a.show(m, "token", m.Token, "id", m.ID, "actor", m.Actor, "expires", m.Expires.Format(time.RFC3339), "limit", strconv.FormatUint(m.Limit, 10),
+			"of these left", strconv.FormatUint(m.Left, 10), "refreshed from", m.Predecessor, "issuer", m.Issuer))
 	}
 	return cmd
 }
@@ -85,17 +82,6 @@ type successor struct {
 	Left        uint64 `json:"left"` // of the old budget; part of the limit
 
 	userSeed []byte
-}
-
-func (m *successor) writeCreds(path string) error {
-	creds, err := jwt.FormatUserConfig(m.Token, m.userSeed)
-	if err == nil {
-		err = putSecret(path, creds)
-	}
-	if err != nil {
-		return problem.New(problem.Invalid, "write the credentials: %v", err).WithHint("the token is made: `eventful token:refresh %s` makes another one in its place", m.ID)
-	}
-	return nil
 }
 
 // refresh has the old token ended, signs the new one, and records it; behind that the new one counts.
@@ -135,7 +121,7 @@ func (a *app) refresh(cmd *cobra.Command, seed []byte, r client.Refresh) (*succe
 		return nil, problem.New(problem.Internal, "the token cannot be read back: %v", err)
 	}
 	m.userSeed = userSeed
-	m.issued = issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates, Actions: words(claims.Actions),
+	m.issued = issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates, Actions: words(claims.Actions), Only: next.AggregateIDs,
 		Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC()}
 	return m, nil
 }

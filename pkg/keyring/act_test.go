@@ -161,8 +161,7 @@ func operatorSeed(t *testing.T, path string) []byte {
 
 // TestTooManyActs: nothing is done that could not be noted.
 func TestTooManyActs(t *testing.T) {
-	path, k := noting(t)
-	note := load(t, path)
+	path, note := noting(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +174,7 @@ func TestTooManyActs(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Replace(whole, []byte(`"acts": [`), append([]byte(`"acts": [`), many...), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k = load(t, path)
+	k := load(t, path)
 	if err := k.Renew(keyring.Renewal{}, keyring.Renewal{Old: dek, New: []byte("another data key of this test")}, by); !errors.Is(err, keyring.ErrFull) {
 		t.Errorf("got %v, want %v", err, keyring.ErrFull)
 	}

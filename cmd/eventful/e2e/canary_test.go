@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 )
@@ -117,6 +119,7 @@ func (c *canaries) tokens() {
 	creds := filepath.Join(c.root, "ben.creds")
 	c.ask(&made, append(generate, "--creds="+creds)...)
 	c.secrets["token of a file"] = made.Token
+	c.opens(creds, made.Token)
 	text, err := os.ReadFile(creds)
 	if err != nil {
 		c.t.Fatal(err)
@@ -125,6 +128,20 @@ func (c *canaries) tokens() {
 	c.secrets["seed of a user"], _, _ = strings.Cut(seed, "\n")
 	if err := os.Remove(creds); err != nil || len(c.secrets["seed of a user"]) < 50 {
 		c.t.Fatalf("the seed was not found: %v", err)
+	}
+}
+
+// opens holds that a stock client gets in with the file, and reads.
+func (c *canaries) opens(creds, text string) {
+	c.t.Helper()
+	nc, err := nats.Connect(c.info().NATS, nats.UserCredentials(creds), nats.CustomInboxPrefix("_INBOX."+subject(text)))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer nc.Close()
+	answer, err := nc.RequestMsg(&nats.Msg{Subject: "qry.patient.A.get", Header: nats.Header{"Eventful-Token": {text}}}, patience)
+	if err != nil || !bytes.Contains(answer.Data, []byte("canary-stored")) {
+		c.t.Errorf("a stock client with a file of credentials: got %v, %v", answer, err)
 	}
 }
 
