@@ -78,38 +78,95 @@ func (a *app) creds(cmd *cobra.Command, role streams.Role, f credsFlags) error {
 	if err := os.MkdirAll(f.out, 0o700); err != nil {
 		return problem.New(problem.Invalid, "the folder of the credentials cannot be made: %v", err).WithHint("name another one with --out")
 	}
+	users, err := credsUsers(keys, secrets, role, expires)
+	if err != nil {
+		return err
+	}
 	answer := madeCreds{Role: string(role), Files: []string{}}
 	pairs := []string{"role", answer.Role}
+	for _, u := range users {
+		path := filepath.Join(f.out, string(role)+"-"+strings.ToLower(string(u.account))+".creds")
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			return problem.New(problem.Conflict, "%s is there already", path).WithHint("remove it, or name another folder with --out")
+		}
+		answer.Files = append(answer.Files, path)
+		pairs = append(pairs, "account "+string(u.account), path)
+	}
+	if !expires.IsZero() {
+		answer.Expires = &expires
+		pairs = append(pairs, "expires", expires.Format(time.RFC3339))
+	}
+	if err := a.recordCreds(cmd, secrets, role, users, f.unrecorded); err != nil {
+		return err
+	}
+	for i, u := range users {
+		if err := putCreds(answer.Files[i], u.jwt, u.seed); err != nil {
+			return err
+		}
+	}
+	return a.show(answer, pairs...)
+}
+
+// credsUser is a user of one account.
+type credsUser struct {
+	account keyring.Account
+	id, jwt string
+	seed    []byte
+}
+
+// credsUsers signs a user for each account in which the role has business.
+func credsUsers(keys *keyring.Keyring, secrets *keyring.Secrets, role streams.Role, expires time.Time) (users []credsUser, err error) {
 	in := streams.Installation{Site: keys.Site(), LOG: keys.AccountID(keyring.LOG), APP: keys.AccountID(keyring.APP)}
 	for _, account := range []keyring.Account{keyring.LOG, keyring.APP, keyring.SYS} {
 		p, err := streams.RolePermissions(in, string(account), role)
 		if err != nil {
-			return usageError("eventful creds --help lists the roles", "%v", err)
+			return nil, usageError("eventful creds --help lists the roles", "%v", err)
 		}
 		if p.Empty() {
 			continue
 		}
 		text, seed, err := node.RoleUser(keys.Site(), secrets, account, string(role), expires, role)
 		if err != nil {
+			return nil, err
+		}
+		claims, err := jwt.DecodeUserClaims(text)
+		if err != nil {
+			return nil, problem.New(problem.Internal, "the credential cannot be read back: %v", err)
+		}
+		users = append(users, credsUser{account, claims.Subject, text, seed})
+	}
+	return users, nil
+}
+
+// recordCreds sees to it that the credentials are on record before anybody has them: those of break-glass in the system log, if a writer answers, others in the key file,
+// from where a writer takes them. A crash behind that leaves a record of some that nobody holds.
+func (a *app) recordCreds(cmd *cobra.Command, secrets *keyring.Secrets, role streams.Role, users []credsUser, unrecorded bool) error {
+	if role == streams.RoleBreakGlass {
+		done, err := a.record(cmd, users[0].jwt, unrecorded)
+		if err != nil || done {
 			return err
 		}
-		if role == streams.RoleBreakGlass {
-			if err := a.record(cmd, text, f.unrecorded); err != nil {
-				return err
-			}
-		}
-		path := filepath.Join(f.out, string(role)+"-"+strings.ToLower(string(account))+".creds")
-		if err := putCreds(path, text, seed); err != nil {
-			return err
-		}
-		answer.Files = append(answer.Files, path)
-		pairs = append(pairs, "account "+string(account), path)
 	}
-	if !expires.IsZero() {
-		answer.Expires = &expires
-		pairs = append(pairs, "expires", expires.Format(time.RFC3339))
+	release, err := holdKeys(a.settings.DataDir)
+	if err != nil {
+		return err
 	}
-	return a.show(answer, pairs...)
+	defer release()
+	keys, err := a.loadKeys()
+	if err != nil {
+		return err
+	}
+	keys.LeaveOut(run.EnteredActs(a.settings.DataDir))
+	made := map[string]string{"role": string(role)}
+	var ids []string
+	for _, u := range users {
+		ids = append(ids, u.id)
+	}
+	made["users"] = strings.Join(ids, " ")
+	if claims, err := jwt.DecodeUserClaims(users[0].jwt); err == nil && claims.Expires > 0 {
+		made["expires"] = time.Unix(claims.Expires, 0).UTC().Format(time.RFC3339)
+	}
+	return run.KeyProblem(keys.NoteCredentials(run.Me(), secrets, made))
 }
 
 // expires is when credentials end; the zero time: never.
@@ -128,18 +185,18 @@ func (f credsFlags) expires(role streams.Role) (time.Time, error) {
 	return time.Now().Add(lives).UTC().Truncate(time.Second), nil
 }
 
-// record puts the credential into the system log before anybody has it. A crash behind that leaves a record of one that nobody holds.
-func (a *app) record(cmd *cobra.Command, userJWT string, unrecorded bool) error {
-	err := a.recordCredential(cmd, userJWT)
+// record puts the credential into the system log; false: no writer answered, and it was told to go on without.
+func (a *app) record(cmd *cobra.Command, userJWT string, unrecorded bool) (done bool, err error) {
+	err = a.recordCredential(cmd, userJWT)
 	if err == nil {
-		return nil
+		return true, nil
 	}
 	if p := problem.From(err); !unrecorded {
-		return problem.New(p.Code, "the credential cannot be recorded: %s", p.Detail).
+		return false, problem.New(p.Code, "the credential cannot be recorded: %s", p.Detail).
 			WithHint("a writer must record it first; --unrecorded goes on without, for when none can run")
 	}
-	a.warn("the credential is not recorded: %v", err)
-	return nil
+	a.warn("the credential is not recorded yet: %v. It is noted in the key file, and a writer enters it when it runs", err)
+	return false, nil
 }
 
 func (a *app) recordCredential(cmd *cobra.Command, userJWT string) error {
@@ -155,14 +212,11 @@ func (a *app) recordCredential(cmd *cobra.Command, userJWT string) error {
 	return c.CredentialRecord(cmd.Context(), userJWT)
 }
 
-// putCreds writes a credentials file that is not there yet.
+// putCreds writes a credentials file.
 func putCreds(path, userJWT string, seed []byte) error {
 	text, err := jwt.FormatUserConfig(userJWT, seed)
 	if err != nil {
 		return fmt.Errorf("write credentials: %w", err)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		return problem.New(problem.Conflict, "%s is there already", path).WithHint("remove it, or name another folder with --out")
 	}
 	return putSecret(path, text)
 }

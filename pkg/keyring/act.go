@@ -12,13 +12,14 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// What `config` and store:reencrypt do, as events of the system log (docs/adr/0005-config-acts.md).
+// What `config`, `creds` and store:reencrypt do, as events of the system log (docs/adr/0005-config-acts.md).
 const (
 	ActConfigured  = "site-configured"
 	ActDEK         = "dek-replaced"
 	ActMasterKey   = "master-key-replaced"
 	ActSettings    = "settings-changed"
 	ActReencrypted = "store-reencrypted"
+	ActCredentials = "credentials-made"
 )
 
 // What who did an act proved to have.
@@ -45,14 +46,14 @@ type By struct{ User, Host string }
 // Act is something that was done to the key file or the settings of a site. It waits in the key file until a writer has entered it into the system log.
 type Act struct {
 	By
-	At       time.Time // to the second
-	ID       string    // 26 characters; an act is entered once under it
-	Event    string    // one of the constants
-	Settings map[string]string
-	Proved   string // one of the constants
-	Issuer   string // public key that signed it
-	Proof    string // JWT that says all of it
-	Pending  bool   // the settings were perhaps not written
+	At       time.Time         // to the second
+	ID       string            // 26 characters; an act is entered once under it
+	Event    string            // one of the constants
+	Settings map[string]string // or what else there is to say
+	Proved   string            // one of the constants
+	Issuer   string            // public key that signed it
+	Proof    string            // JWT that says all of it
+	Pending  bool              // the settings were perhaps not written
 }
 
 // noted is an act as it stands in the key file.
@@ -92,6 +93,13 @@ func (k *Keyring) NoteSettings(by By, settings map[string]string, masterKey, dek
 		return err
 	}
 	return k.rewrite(func() error { return k.note(seed, noteOf{ActSettings, by, settings, true}) })
+}
+
+// NoteCredentials writes that users were signed with the site's keys. ErrFull: too many acts wait.
+func (k *Keyring) NoteCredentials(by By, s *Secrets, made map[string]string) error {
+	return k.rewrite(func() error {
+		return k.note(s.OperatorSigningSeed, noteOf{event: ActCredentials, by: by, settings: made})
+	})
 }
 
 // SettleSettings clears the mark of pending acts whose settings are in force, drops the others, and writes the file if that changed anything.
@@ -194,7 +202,7 @@ func (k *Keyring) readAct(n noted) (Act, error) {
 	if err == nil {
 		err = json.Unmarshal(raw, &t)
 	}
-	switch known := []string{ActConfigured, ActDEK, ActMasterKey, ActSettings, ActReencrypted}; {
+	switch known := []string{ActConfigured, ActDEK, ActMasterKey, ActSettings, ActReencrypted, ActCredentials}; {
 	case err != nil, t.Format == actFormat && (len(t.ID) != actID || !slices.Contains(known, t.Event)):
 		return Act{}, fmt.Errorf("%w: it is none", ErrCorrupt)
 	case t.Format != actFormat:

@@ -87,6 +87,7 @@ func systemDefinitions() []Definition {
 			"master-key-replaced": required("user", "proved", "proof").with("host"),
 			"settings-changed":    required("user", "proved", "proof", "settings").with("host"),
 			"store-reencrypted":   required("user", "proved", "proof").with("host"),
+			"credentials-made":    required("user", "proved", "proof", "settings").with("host"),
 		}},
 		{Aggregate: SystemForgotten, Events: map[string]Event{
 			"data-forgotten": required("type", "id", "commitment"),

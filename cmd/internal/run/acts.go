@@ -76,12 +76,15 @@ func (e Engines) enterActs(ctx context.Context, w *writer.Writer) error {
 		return nil
 	}
 	a := &actEntry{dir: e.Dir, app: e.Secrets.Accounts[keyring.APP].ID, log: e.Log, enter: w.EnterConfig, done: map[string]bool{}, refused: map[string]bool{}}
-	for {
-		wait := actLook
+	for said := ""; ; {
+		wait, why := actLook, ""
 		if err := a.look(ctx); err != nil && ctx.Err() == nil {
-			e.Log.Warn().Err(err).Msg("acts of config could not be entered into the system log yet")
-			wait = actRetry
+			wait, why = actRetry, err.Error()
 		}
+		if why != said && why != "" { // not again while it lasts
+			e.Log.Warn().Str(zerolog.ErrorFieldName, why).Msg("acts of config could not be entered into the system log yet")
+		}
+		said = why
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
