@@ -120,6 +120,20 @@ func (k *Keyring) SettleSettings(inForce func(map[string]string) bool) error {
 	})
 }
 
+// CarryActs takes over the acts that another key file of the site has got since this one was copied from it, and writes the file if there are any.
+func (k *Keyring) CarryActs(from *Keyring) error {
+	missing := slices.DeleteFunc(slices.Clone(from.file.Acts), func(n noted) bool {
+		return slices.ContainsFunc(k.file.Acts, func(own noted) bool { return own.Act == n.Act })
+	})
+	if len(missing) == 0 {
+		return nil
+	}
+	return k.rewrite(func() error {
+		k.file.Acts = append(slices.Clone(k.file.Acts), missing...)
+		return nil
+	})
+}
+
 // LeaveOut takes acts that were entered out of the file when it is next written.
 func (k *Keyring) LeaveOut(ids []string) {
 	k.file.Acts = slices.DeleteFunc(slices.Clone(k.file.Acts), func(n noted) bool {

@@ -66,6 +66,18 @@ func TestActsAreNotedWithWhatTheyDo(t *testing.T) {
 	want := []string{"site-configured master-key", "master-key-replaced master-key", "dek-replaced dek"}
 	acts := mustHold(t, path, want...)
 	mustHold(t, other, append(want, "store-reencrypted dek")...)
+	if err := k.NoteSettings(by, map[string]string{"port": "1"}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := load(t, other).CarryActs(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustHold(t, other, append(want, "store-reencrypted dek", "settings-changed nothing pending")...)
+	if err := k.SettleSettings(func(map[string]string) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
 	if got := acts[0].Settings["site"]; got != "ward" {
 		t.Errorf("got site %q, want ward", got)
 	}

@@ -62,6 +62,8 @@ func matrix(site string) []cell {
 		{"qry.patient.verify", "", "-yyxy----"},
 		{"qry.eventful-schema.patient.get", "", "----xy---"},
 		{"qry.eventful-key.X.get", "", "----x----"},
+		{"cmd.eventful-config.X.dek-replaced", "{}", "----x----"},
+		{"qry.eventful-config.X.get", "", "----x----"},
 		{"qry._.list", "", "-y-xyyy--"},
 		{"qry._.verify", "", "-xxxyxx--"}, // everything, or not at all
 		{"qry._.event", `{"hash":"abcd"}`, "-y-yyyy--"},

@@ -148,17 +148,27 @@ func (c Config) room() error {
 	return nil
 }
 
+// prepareKeys makes the new key file, or brings to one that is there what `config` did to the old one since.
+func (c Config) prepareKeys(path string) error {
+	keys, err := keyring.Load(filepath.Join(c.From, run.KeyFile))
+	if err != nil {
+		return err
+	}
+	if !exists(path) {
+		return keys.CopyWithNewKeys(path, c.DEK, run.Me())
+	}
+	made, err := keyring.Load(path)
+	if err != nil {
+		return err
+	}
+	return made.CarryActs(keys)
+}
+
 // prepare makes the new key file and copies what the new server must know of accounts. Both are there already if a run was cut short.
 func (c Config) prepare() error {
 	path := filepath.Join(c.To, copyingKeys)
-	if !exists(path) {
-		keys, err := keyring.Load(filepath.Join(c.From, run.KeyFile))
-		if err != nil {
-			return run.KeyProblem(err)
-		}
-		if err := keys.CopyWithNewKeys(path, c.DEK, run.Me()); err != nil {
-			return run.KeyProblem(err)
-		}
+	if err := c.prepareKeys(path); err != nil {
+		return run.KeyProblem(err)
 	}
 	from, to := run.AccountsDir(c.From), run.AccountsDir(c.To)
 	if err := os.MkdirAll(to, 0o700); err != nil {
