@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -217,7 +218,7 @@ func (k *Keyring) readAct(n noted) (Act, error) {
 		err = json.Unmarshal(raw, &t)
 	}
 	switch known := []string{ActConfigured, ActDEK, ActMasterKey, ActSettings, ActReencrypted, ActCredentials}; {
-	case err != nil, t.Format == actFormat && (len(t.ID) != actID || !slices.Contains(known, t.Event)):
+	case err != nil, t.Format == actFormat && (!isActID(t.ID) || !slices.Contains(known, t.Event)):
 		return Act{}, fmt.Errorf("%w: it is none", ErrCorrupt)
 	case t.Format != actFormat:
 		return Act{}, fmt.Errorf("%w: it has version %.20q, this program knows %s", ErrNewer, t.Format, actFormat)
@@ -228,6 +229,11 @@ func (k *Keyring) readAct(n noted) (Act, error) {
 		By: By{User: t.User, Host: t.Host}, At: time.Unix(c.IssuedAt, 0).UTC(), ID: t.ID, Event: t.Event, Settings: t.Settings,
 		Proved: k.provedBy(c.Issuer), Issuer: c.Issuer, Proof: n.Act, Pending: n.Pending,
 	}, nil
+}
+
+// isActID reports whether s is what note makes of randomness.
+func isActID(s string) bool {
+	return len(s) == actID && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", r) })
 }
 
 func (k *Keyring) provedBy(issuer string) string {
