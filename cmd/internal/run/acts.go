@@ -21,6 +21,7 @@ import (
 const (
 	actLook     = time.Second      // between two looks at the key file
 	actRetry    = 5 * time.Second  // until acts that could not be entered are sent again
+	actReturn   = 10 * time.Minute // until an act that was refused is sent again: the writer of the system log may have been of an older version
 	actPatience = 30 * time.Second // for one act: whoever writes the system log may be changing
 )
 
@@ -65,7 +66,7 @@ type actEntry struct {
 
 	seen    [2]os.FileInfo  // key file and config.toml as they were read
 	done    map[string]bool // ids that were entered
-	refused map[string]bool // ids that never will be
+	refused map[string]bool // ids that were refused
 	noted   []string        // ids in the note; nil: not read yet
 }
 
@@ -76,6 +77,8 @@ func (e Engines) enterActs(ctx context.Context, w *writer.Writer) error {
 		return nil
 	}
 	a := &actEntry{dir: e.Dir, app: e.Secrets.Accounts[keyring.APP].ID, log: e.Log, enter: w.EnterConfig, done: map[string]bool{}, refused: map[string]bool{}}
+	again := time.NewTicker(actReturn)
+	defer again.Stop()
 	for said := ""; ; {
 		wait, why := actLook, ""
 		if err := a.look(ctx); err != nil && ctx.Err() == nil {
@@ -87,6 +90,8 @@ func (e Engines) enterActs(ctx context.Context, w *writer.Writer) error {
 		said = why
 		select {
 		case <-time.After(wait):
+		case <-again.C:
+			a.sendAgain()
 		case <-ctx.Done():
 			return nil
 		}
@@ -96,7 +101,7 @@ func (e Engines) enterActs(ctx context.Context, w *writer.Writer) error {
 // look enters what is new in the key file. An error: something is left to do.
 func (a *actEntry) look(ctx context.Context) error {
 	path := filepath.Join(a.dir, KeyFile)
-	now := [2]os.FileInfo{look(path), look(filepath.Join(a.dir, settings.File))}
+	now := [2]os.FileInfo{infoOf(path), infoOf(filepath.Join(a.dir, settings.File))}
 	if a.seen[0] != nil && same(a.seen[0], now[0]) && same(a.seen[1], now[1]) {
 		return nil
 	}
@@ -118,8 +123,16 @@ func (a *actEntry) look(ctx context.Context) error {
 	return nil
 }
 
-// look is a file as it is now; nil: there is none.
-func look(path string) os.FileInfo {
+// sendAgain has acts that were refused sent again at the next look.
+func (a *actEntry) sendAgain() {
+	if len(a.refused) > 0 {
+		clear(a.refused)
+		a.seen = [2]os.FileInfo{}
+	}
+}
+
+// infoOf is a file as it is now; nil: there is none.
+func infoOf(path string) os.FileInfo {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil
@@ -154,7 +167,7 @@ func (a *actEntry) enterAll(ctx context.Context, acts []keyring.Act) error {
 	return nil
 }
 
-// enterOne enters one act; what is refused for good is logged, and not sent again by this process.
+// enterOne enters one act; what is refused is logged, and holds up no others.
 func (a *actEntry) enterOne(ctx context.Context, act keyring.Act) error {
 	ctx, cancel := context.WithTimeout(ctx, actPatience)
 	defer cancel()

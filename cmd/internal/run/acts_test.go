@@ -165,6 +165,16 @@ func TestActsThatCannotBeEntered(t *testing.T) {
 	if got, want := run.EnteredActs(dir), []string{acts[1].ID, acts[2].ID}; !slices.Equal(got, want) || !bytes.Contains(out.Bytes(), []byte("was refused by the system log")) {
 		t.Errorf("got %q noted, want %q; log:\n%s", got, want, &out)
 	}
+	l.fails = nil
+	for range 2 {
+		e.SendAgain()
+		if err := e.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(run.EnteredActs(dir)) != 3 || len(l.sent) != 4 {
+		t.Errorf("got %q noted, sent %q: want what was refused sent once more, and entered", run.EnteredActs(dir), l.sent)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "acts-entered"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,9 @@ func NewActEntry(dir string, keys *keyring.Keyring, enter func(context.Context, 
 	return ActEntry{&actEntry{dir: dir, app: keys.AccountID(keyring.APP), log: log, enter: enter, done: map[string]bool{}, refused: map[string]bool{}}}
 }
 
+// SendAgain has what was refused sent again.
+func (a ActEntry) SendAgain() { a.sendAgain() }
+
 // Look enters what is new.
 func (a ActEntry) Look(ctx context.Context) error { return a.look(ctx) }
 
