@@ -94,6 +94,9 @@ func (a *app) showState(s *client.State) error {
 	if s.Deleted {
 		pairs = append(pairs, "deleted", "yes: its newest event ended it")
 	}
+	if s.RolledBack != "" {
+		pairs = append(pairs, "rolled back", "by rollback "+s.RolledBack)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Fields)) {
 		pairs = append(pairs, "  "+name, s.Fields[name])
 	}

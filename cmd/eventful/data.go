@@ -19,6 +19,8 @@ func dataCommands(a *app) []*cobra.Command {
 		newDataImportCommand(a),
 		newAuditListCommand(a),
 		newDataForgetCommand(a),
+		newDataRollbackCommand(a),
+		newAggregateRollbackCommand(a),
 		newInboxStatusCommand(a),
 		newInboxRefusedCommand(a),
 		newInboxRetryCommand(a),

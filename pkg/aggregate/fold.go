@@ -12,6 +12,9 @@ type State struct {
 	Fields  map[string]string
 	Deleted bool // the newest event ended the aggregate; Fields are those it ended with
 
+	// RolledBack says that the newest event brought the aggregate back to an earlier state.
+	RolledBack bool
+
 	// Sealed are those of Fields whose value is a sealed one, with the version of the event that set it. Nil: none.
 	Sealed map[string]event.Version
 }
@@ -20,7 +23,7 @@ type State struct {
 // schema lets its type end the aggregate; an event behind such a one starts from empty fields. Fold never fails (a payload that does not
 // decode cannot be in a decoded commit; it counts as one without fields) and leaves s as it was. Fields of the result is never nil.
 func Fold(s State, e event.Event, deletes bool) State {
-	next := State{Version: s.Version + 1, Fields: s.Fields, Deleted: deletes, Sealed: s.Sealed}
+	next := State{Version: s.Version + 1, Fields: s.Fields, Deleted: deletes, RolledBack: IsRollback(&e), Sealed: s.Sealed}
 	if s.Deleted || s.Fields == nil {
 		next.Fields, next.Sealed = map[string]string{}, nil
 	}

@@ -117,13 +117,17 @@ type typeBody struct {
 
 // act sends an administrative act; it is a command of the system log, so it has a command id. into may be nil.
 func (c *Client) act(ctx context.Context, noun, verb string, body, into any) error {
+	return c.actAs(ctx, rand.Text(), noun, verb, body, into)
+}
+
+// actAs is act under a command id.
+func (c *Client) actAs(ctx context.Context, id, noun, verb string, body, into any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return problem.New(problem.Malformed, "write the request as JSON: %v", err)
 	}
-	id := rand.Text()
 	req := request{subject: streams.AdminSubject(noun, verb), header: nats.Header{streams.HeaderCommandID: {id}}, data: data}
-	req.long = verb == "migrate" || verb == "forget"
+	req.long = verb == "migrate" || verb == "forget" || verb == "rollback"
 	switch verb {
 	case "list", "show", "account", "state", "status":
 	default:

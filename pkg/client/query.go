@@ -29,7 +29,8 @@ type State struct {
 	OccurredAt *time.Time        `json:"occurred-at,omitempty"` // nil: the command gave none
 	Actor      string            `json:"actor"`
 
-	Shredded []string `json:"shredded,omitempty"` // fields that have a value whose key is gone; they are not in Fields
+	RolledBack string   `json:"rolled-back,omitempty"` // id of the rollback that made this state; empty: none did
+	Shredded   []string `json:"shredded,omitempty"`    // fields that have a value whose key is gone; they are not in Fields
 }
 
 // Recorded is one event as it stands in the log. A field whose value is nil was unset by it. Type and ID stand only in the answer to Event.

@@ -43,6 +43,7 @@ var acts = map[string]act{
 	streams.AdminSubject("staged", "commit"):     (*API).stagedCommit,
 	streams.AdminSubject("staged", "discard"):    (*API).stagedDiscard,
 	streams.AdminSubject("data", "forget"):       (*API).dataForget,
+	streams.AdminSubject("data", "rollback"):     (*API).dataRollback,
 	streams.AdminSubject("inbox", "status"):      inboxAct(inboxStatus),
 	streams.AdminSubject("inbox", "list"):        inboxAct(inboxList),
 	streams.AdminSubject("inbox", "show"):        inboxAct(inboxShow),

@@ -18,6 +18,9 @@ type State struct {
 	OccurredAt string            `json:"occurred-at,omitempty"`
 	Actor      string            `json:"actor"` // who wrote that event
 
+	// RolledBack is the id of the rollback whose event is the one at Version; empty: another event made the state.
+	RolledBack string `json:"rolled-back,omitempty"`
+
 	// Shredded are fields that have a value whose key is gone, in ascending order; they are not in Fields.
 	Shredded []string `json:"shredded,omitempty"`
 }

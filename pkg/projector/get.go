@@ -71,6 +71,9 @@ func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, 
 	i := int(version - last.First)
 	out := State{Type: a.Type, ID: a.ID, Version: uint64(version), Fields: state.Fields, Deleted: state.Deleted, Root: root.String(), Hash: last.leaves[i].String(),
 		Time: timeText(last.Time), OccurredAt: optionalTimeText(last.Events[i].OccurredAt), Actor: last.Actor}
+	if state.RolledBack {
+		out.RolledBack = last.Correlation
+	}
 	if len(state.Sealed) == 0 {
 		return out, nil, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -36,6 +37,9 @@ func newSchemas() *schemas {
 
 // deleting reports whether an event ended its aggregate, by the schema it was checked against. An event without a schema does not.
 func (s *schemas) deleting(aggregateType, eventType string, digest event.Hash) (bool, error) {
+	if digest == schema.RolledBackDigest {
+		return eventType == aggregate.EventRolledBackEnded, nil
+	}
 	if event.IsReserved(aggregateType) {
 		built := schema.System(aggregateType)
 		return built != nil && built.Deletes(eventType), nil

@@ -21,7 +21,14 @@ const (
 
 	SystemForgotten   = "eventful-forgotten"   // id: digest of an aggregate; in the log of that
 	SystemCertificate = "eventful-certificate" // id: as before
+
+	SystemRollback    = "eventful-rollback"     // id: the rollback
+	SystemRollbackLog = "eventful-rollback-log" // id: the rollback, "/", log; in the log that it names
+	SystemRolledBack  = "eventful-rolled-back"  // no aggregates: the schema of events by which aggregates of any type are brought back
 )
+
+// RolledBackDigest is the schema digest of events by which an aggregate is brought back to an earlier state.
+var RolledBackDigest = Digest([]byte(SystemRolledBack))
 
 // ForgottenID is the id under which records of forgetting are about an aggregate: its type and id would be too long for one.
 func ForgottenID(a event.AggregateID) string {
@@ -31,8 +38,9 @@ func ForgottenID(a event.AggregateID) string {
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-config, eventful-certificate
-// (in the system log), eventful-budget, eventful-freeze or eventful-forgotten (in each log): version 1. It is nil for every other type.
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-config,
+// eventful-certificate, eventful-rollback (in the system log), eventful-budget, eventful-freeze, eventful-forgotten or eventful-rollback-log (in each log): version 1. It is
+// nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
 func compileSystem() map[string]*Schema {
@@ -94,6 +102,14 @@ func systemDefinitions() []Definition {
 		}},
 		{Aggregate: SystemCertificate, Fields: map[string]Field{"staged": whole, "refused": whole, "letters": whole}, Events: map[string]Event{
 			"forget-done": required("type", "id", "commitment", "position", "hash", "staged", "refused", "letters"),
+		}},
+		{Aggregate: SystemRollback, Fields: map[string]Field{"to": whole, "aggregates": whole, "events": whole}, Events: map[string]Event{
+			"rollback-asked": Event{}.with("type", "id", "before", "to", "cuts"),
+			"rollback-done":  required("aggregates", "events").with("type", "id", "refused", "logs"),
+		}},
+		{Aggregate: SystemRollbackLog, Fields: map[string]Field{"to": whole, "aggregates": whole, "events": whole}, Events: map[string]Event{
+			"rollback-begin": Event{}.with("type", "id", "before", "to", "cut"),
+			"rollback-end":   required("aggregates", "events"),
 		}},
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
 			"rows-done": required("aggregate", "ranges", "rows"),

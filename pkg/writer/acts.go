@@ -198,6 +198,9 @@ func (w *Writer) storeMigration(ctx context.Context, c *token.Claims, name, log 
 		if epoch > 0 && w.system.chain.Epoch != epoch {
 			return nil, problem.New(problem.Unavailable, "the system log was taken over while %q was checked; nothing was stored", name).WithHint("migrate again")
 		}
+		if p := w.sys.now.Load().noRollback("a migration"); p != nil {
+			return nil, p
+		}
 		t := w.sys.now.Load().schemas[name]
 		now, err := t.draft()
 		if err != nil || string(now.Canonical()) != string(d.Canonical()) {

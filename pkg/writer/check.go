@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -110,6 +111,9 @@ func (m *Migration) read(ctx context.Context, log eventlog.Log, next *schema.Sch
 
 func (m *Migration) commit(c *event.Commit, next *schema.Schema) {
 	for i := range c.Events {
+		if aggregate.IsRollback(&c.Events[i]) {
+			continue // of values that were checked when they were stored
+		}
 		m.Checked++
 		fields, err := event.DecodePayload(c.Events[i].Payload)
 		if err != nil {

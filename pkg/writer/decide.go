@@ -16,6 +16,7 @@ type planned struct {
 	events []event.Event
 	before head
 	key    *fieldkey.Key     // that encrypted fields of the events are sealed under; nil: there are none
+	back   *restoring        // the change is a rollback's; nil: it is not
 	held   map[string]string // values of unique fields behind the change
 	claims []claim
 }
@@ -60,6 +61,10 @@ func (e *engine) decide(s *submission) {
 	if e.repeated(s) {
 		return
 	}
+	if r := e.under.rolling(s); r != nil && s.act == nil {
+		e.refuse(s, underRollback(r))
+		return
+	}
 	if list := e.parked[s.claims.ID]; len(list) > 0 && s.act == nil {
 		e.parked[s.claims.ID] = append(list, s) // what it expects may be what one of those leads to
 		return
@@ -90,16 +95,19 @@ func (e *engine) stillAllowed(s *submission) *problem.Problem {
 // decideAct has an act say what it changes; false: it was answered, as it changes nothing.
 func decideAct(s *submission) bool {
 	changes, p := s.act(s)
-	if p != nil || len(changes) == 0 {
+	if p != nil || len(changes) == 0 && s.restores == nil {
 		s.reply(nil, p)
 		return false
 	}
-	s.command.Changes = changes
+	s.actor = s.claims.Actor()
+	if s.command.Changes = changes; s.restores != nil {
+		s.digest = restoredDigest(s)
+		return true
+	}
 	if problems := s.command.Check(); len(problems) > 0 {
 		s.reply(nil, problem.Join(problems))
 		return false
 	}
-	s.actor = s.claims.Actor()
 	s.digest = s.command.Digest(s.actor)
 	return true
 }
@@ -113,6 +121,9 @@ func (e *engine) doubt(s *submission, err error) {
 
 // plan runs every check of every change, so that all failing ones are told at once. What it gives is valid until it is called again.
 func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
+	if s.restores != nil {
+		return e.planRestores(s)
+	}
 	s.conflicts = nil
 	clear(e.plans) // holds nothing longer than it has to
 	plan := e.plans[:0]
@@ -281,6 +292,9 @@ func (e *engine) placeCommit(b *openBlock, s *submission, p *planned, tx event.T
 	if p.key != nil {
 		commitment := p.key.Commitment()
 		c.KeyCommitment = commitment[:]
+	}
+	if p.back != nil {
+		c.Causation, c.KeyCommitment = p.back.causation, p.back.commitment
 	}
 	for i := range c.Events {
 		c.Events[i].Salt = e.random.next()

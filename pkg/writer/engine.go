@@ -97,6 +97,7 @@ type submission struct {
 	digest     event.Hash
 	rights     uint64                                                   // of the view that it was authorised under
 	act        func(*submission) ([]aggregate.Change, *problem.Problem) // an act of EventfulDB itself: decides the changes when nothing is in flight
+	restores   []restoring                                              // an act that brings aggregates back: what it stores instead of changes
 	barrier    *barrier                                                 // instead of a command
 	refusal    *problem.Problem                                         // what the command comes to, whatever the log holds; told while the log is led here
 	reply      reply

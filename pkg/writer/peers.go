@@ -36,6 +36,7 @@ const (
 	verbBarrier  = "barrier"   // decide under the system log as of a sequence
 	verbConfig   = "config"    // of the system log: enter what `config` did
 	verbForget   = "forget"    // seal nothing under a key any more
+	verbRollback = "rollback"  // a step of a rollback
 	verbResign   = "resign"    // hand the log over
 	verbCondemn  = "condemn"   // of CallAll: a log is damaged
 	verbStanding = "standing"  // of CallAll: how far each log is
@@ -58,6 +59,7 @@ type call struct {
 	Found    string              `json:"found,omitempty"`
 	Forget   *forgetCall         `json:"forget,omitempty"`
 	Config   *ConfigAct          `json:"config,omitempty"`
+	Roll     *rollCall           `json:"roll,omitempty"`
 }
 
 // result is the answer to a call.
@@ -73,6 +75,7 @@ type result struct {
 	Logs     []LogStatus        `json:"logs,omitempty"`
 
 	Forgotten *forgottenKeyRecord `json:"forgotten,omitempty"`
+	Rolled    *rolled             `json:"rolled,omitempty"`
 }
 
 // attemptPatience is how long one attempt of a call may take; the answering side says Again before that.
@@ -195,6 +198,11 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 			return result{Again: true}
 		}
 		r.Forgotten, r.Problem = w.forgetHere(ctx, e, c.Token, *c.Forget)
+	case verb == verbRollback && c.Token != nil && c.Roll != nil && !e.isSystem():
+		if err := w.sys.await(ctx, c.Sequence); err != nil {
+			return result{Again: true}
+		}
+		return w.rollStep(ctx, e, c)
 	default:
 		r.Problem = problem.New(problem.Malformed, "call %.40q of log %s cannot be read", verb, e.name)
 	}

@@ -13,7 +13,7 @@ import (
 
 // apply takes in a block of the system log and gives the keys and values that keep it in the state.
 func (s *system) apply(b stored) (map[string][]byte, error) {
-	v := &view{position: event.SystemPosition{Sequence: b.sequence, Block: b.header.ID}, epoch: b.header.Epoch, schemas: s.tip.schemas, keys: s.tip.keys, rights: s.tip.rights}
+	v := &view{position: event.SystemPosition{Sequence: b.sequence, Block: b.header.ID}, epoch: b.header.Epoch, schemas: s.tip.schemas, keys: s.tip.keys, rollbacks: s.tip.rollbacks, rights: s.tip.rights}
 	kept := make(map[string][]byte)
 	for i := range b.items {
 		commit := b.items[i].commit
@@ -26,7 +26,11 @@ func (s *system) apply(b stored) (map[string][]byte, error) {
 				err = s.applyIssued(kept, commit, fields, placeOf(b.sequence, i))
 			}
 			key, value := keySystem+commit.Aggregate.Type+"/"+commit.Aggregate.ID, []byte(nil)
-			if err == nil {
+			switch {
+			case err != nil:
+			case commit.Aggregate.Type == typeRollback:
+				value, err = s.applyRollback(v, commit, commit.Events[j].Type, fields)
+			default:
 				value, err = s.applyEvent(v, commit.Aggregate, commit.Events[j].Type, fields)
 			}
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/schema"
@@ -63,12 +64,13 @@ type system struct {
 
 // view is immutable.
 type view struct {
-	position event.SystemPosition
-	epoch    uint64 // of the writer of its newest block
-	schemas  map[string]*typeState
-	keys     map[string]token.Key
-	rekeyed  bool   // its keys may differ from those of the view before
-	rights   uint64 // changes whenever an auth key or an ended token was taken in: what was authorised under another count is checked again
+	position  event.SystemPosition
+	epoch     uint64 // of the writer of its newest block
+	schemas   map[string]*typeState
+	keys      map[string]token.Key
+	rekeyed   bool       // its keys may differ from those of the view before
+	rollbacks []*rolling // not done, in the order in which they were asked for
+	rights    uint64     // changes whenever an auth key or an ended token was taken in: what was authorised under another count is checked again
 }
 
 // typeState is a type's schema history. Versions[i] is version i+1; a draft waits for its migration.
@@ -262,6 +264,8 @@ func (s *system) loadOne(v *view, kind, id string, value []byte, now time.Time) 
 		}
 	case keyEnded:
 		err = s.loadEnded(id, value, now)
+	case typeRollback:
+		err = loadRollback(v, value)
 	case typeImport:
 		r := &imported{}
 		err = json.Unmarshal(value, r)
@@ -344,6 +348,9 @@ func (s *system) schemaOf(aggregateType string) *schema.Schema {
 
 // deletes reports whether an event type ended its aggregate under the schema version that an event names.
 func (s *system) deletes(aggregateType string, e *event.Event) bool {
+	if aggregate.IsRollback(e) {
+		return aggregate.EndsByRollback(e)
+	}
 	t := s.now.Load().schemas[aggregateType]
 	if t == nil || e.SchemaVersion == 0 || e.SchemaVersion > uint64(len(t.compiled)) {
 		return false

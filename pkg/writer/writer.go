@@ -44,8 +44,9 @@ type Writer struct {
 	aside   func(func(context.Context)) // runs beside the engines; nil before Run and behind it
 	failed  chan error
 
-	checking sync.Mutex           // guards checks
+	checking sync.Mutex           // guards what follows
 	checks   map[string]*checking // by log
+	rolls    map[string]*rollJob  // steps of rollbacks, by log, rollback and step
 }
 
 const tokenCache = 4096 // checked tokens kept; each about 2 KiB
@@ -58,7 +59,7 @@ func New(cfg Config) (*Writer, error) {
 	}
 	w := &Writer{
 		cfg: cfg, sys: newSystem(), ready: make(chan struct{}), metrics: newMetrics(cfg.Metrics), doors: newDoorkeeper(), owners: make(chan struct{}, 1),
-		logs: make(map[string]*engine), checks: make(map[string]*checking), failed: make(chan error, 1),
+		logs: make(map[string]*engine), checks: make(map[string]*checking), rolls: make(map[string]*rollJob), failed: make(chan error, 1),
 	}
 	w.sys.keys = cfg.Keys
 	w.sealer = newSealer(w)
@@ -97,6 +98,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		return err
 	}
 	close(w.ready)
+	running.Go(func() { w.driveRollbacks(working) })
 	if w.keeper != nil {
 		running.Go(func() { w.watchLogs(working) })
 	}
