@@ -112,10 +112,30 @@ func (w *ActsWanted) wants(c located) bool {
 	switch {
 	case of == event.AggregateID{}:
 		return true
+	case c.Aggregate.Type == schema.SystemRollback && of.Type != schema.SystemRollback:
+		return rollsBack(c, of)
 	case of.ID == "":
 		return c.Aggregate.Type == of.Type || c.Aggregate.ID == of.Type
 	}
 	return c.Aggregate == of || c.Aggregate.ID == of.String() || c.Aggregate.Type == schema.SystemCertificate && c.Aggregate.ID == schema.ForgottenID(of)
+}
+
+// rollsBack reports whether a record of a rollback is about a type, or an aggregate.
+func rollsBack(c located, of event.AggregateID) bool {
+	fields, err := event.DecodePayload(c.Events[0].Payload)
+	if err != nil {
+		return false
+	}
+	var about event.AggregateID
+	for _, f := range fields {
+		switch f.Name {
+		case "type":
+			about.Type = f.Value
+		case "id":
+			about.ID = f.Value
+		}
+	}
+	return (about.Type == "" || about.Type == of.Type) && (about.ID == "" || of.ID == "" || about.ID == of.ID)
 }
 
 // actKey orders the commits of the system log by time, which rises from block to block, and their place in the block.

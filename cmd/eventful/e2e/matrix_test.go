@@ -88,6 +88,8 @@ func matrix(site string) []cell {
 		{"adm.token.revoke", `{"id":"X"}`, "--------y"},
 		{"adm.credential.record", "{}", "--------y"},
 		{"adm.data.forget", `{"type":"patient","id":"none"}`, "--------y"},
+		{"adm.data.rollback", `{"type":"patient","id":"none","to":1}`, "--------y"},
+		{"adm.data.rollback", `{"before":"1999-01-01T00:00:00Z","dry-run":true}`, "--------y"},
 		{"adm.audit.list", "", "--------y"},
 		{"adm.writer.list", "", "--------y"},
 		{"adm.writer.resign", `{"log":"patient"}`, "--------y"},
