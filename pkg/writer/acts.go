@@ -150,6 +150,9 @@ func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType str
 	if p := w.cfg.Room(); p != nil { // before a log is made
 		return nil, p
 	}
+	if p := w.sys.now.Load().noRollback("a migration"); p != nil { // before a log is frozen for it
+		return nil, p
+	}
 	drafts, p := w.drafts(aggregateType)
 	if p != nil {
 		return nil, p
