@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,11 @@ func KeysBucket(site string) (string, error) {
 	return "KEYS_" + site, event.CheckSite(site)
 }
 
+// SnapshotBucket is the name of the bucket of snapshots.
+func SnapshotBucket(site string) (string, error) {
+	return "SNAP_" + site, event.CheckSite(site)
+}
+
 // RefusedStream is the stream of commands from the inbox that were refused, and its one subject.
 func RefusedStream(site string) (stream, subject string, err error) {
 	return "REFUSED_" + site, "refused." + site, event.CheckSite(site)
@@ -74,6 +80,26 @@ func KeysSettings(site string, replicas int) ([]Setting, error) {
 		Setting{Name: "deny_purge", Value: true, Reason: "a purge takes keys back without overwriting them, and takes all of them"},
 		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that nobody reads a key that was destroyed, or misses one that was made"},
 	)), nil
+}
+
+// SnapshotSettings are the settings of the stream behind the bucket of snapshots. Replicas is 1, 3 or 5; 0 means 1.
+func SnapshotSettings(site string, replicas int) ([]Setting, error) {
+	bucket, err := SnapshotBucket(site)
+	if err != nil {
+		return nil, err
+	}
+	settings := withRules(settingsOf("KV_"+bucket, "$KV."+bucket+".>", replicas,
+		Setting{Name: "max_msgs_per_subject", Value: int64(1), Reason: "the newest; older states are in the log"},
+		Setting{Name: "allow_rollup_hdrs", Value: false, Reason: "a rollup message takes snapshots back without overwriting them"},
+		Setting{Name: "deny_delete", Value: false, Reason: "snapshots of an aggregate that is forgotten are deleted, overwritten on every replica"},
+		Setting{Name: "deny_purge", Value: true, Reason: "a purge takes snapshots back without overwriting them"},
+		Setting{Name: "allow_direct", Value: true, Reason: "one that is a little old does no harm: the log says what came since"},
+	))
+	mode := Setting{Name: "persist_mode", Value: nil, Reason: "replicated streams have no async (nats-server 2.15.2); they are flushed once a raft entry", Free: true}
+	if replicas <= 1 {
+		mode.Value, mode.Reason = "async", "snapshots can be rebuilt, so they cost no flush"
+	}
+	return append(slices.DeleteFunc(settings, func(s Setting) bool { return s.Name == mode.Name }), mode), nil
 }
 
 // InboxSettings are the settings of the durable inbox, which lies in the account of its senders. Replicas is 1, 3 or 5; 0 means 1.

@@ -124,9 +124,10 @@ func (s Installation) notForReaders(verbs ...string) (all []Permission) {
 	return all
 }
 
-// withoutKeys are verbs that are denied to who reads the logs and not the keys of encrypted fields.
+// withoutKeys are verbs that are denied to who reads the logs and neither the keys of encrypted fields nor snapshots.
 func (s Installation) withoutKeys(verbs ...string) []Permission {
-	return denied("KV_KEYS_"+s.Site, "keys of encrypted fields are for who decides and who answers", verbs...)
+	return append(denied("KV_KEYS_"+s.Site, "keys of encrypted fields are for who decides and who answers", verbs...),
+		denied("KV_SNAP_"+s.Site, "snapshots are for who answers", verbs...)...)
 }
 
 func denied(stream, reason string, verbs ...string) (all []Permission) {
@@ -153,6 +154,7 @@ func (s Installation) inLog(role Role) Permissions {
 				{"$KV.STAGED_" + s.Site + ".>", "staged commits"},
 				{"$KV.KEYS_" + s.Site + ".>", "wrapped keys of encrypted fields"},
 				{api + "STREAM.MSG.DELETE.KV_KEYS_" + s.Site, "a key that is forgotten is overwritten"},
+				{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "snapshots of an aggregate that is forgotten are overwritten"},
 				{"refused." + s.Site, "what the inbox refused is noted"},
 				{api + "STREAM.MSG.DELETE.REFUSED_" + s.Site, "and removed when a person has dealt with it"},
 				{"eng." + s.Site + ".>", "calls between writers"},
@@ -164,7 +166,10 @@ func (s Installation) inLog(role Role) Permissions {
 			},
 		}
 	case RoleProjector:
-		return s.reading()
+		p := s.reading()
+		p.Publish = append(p.Publish, Permission{"$KV.SNAP_" + s.Site + ".>", "snapshots"},
+			Permission{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "of the snapshots that somebody asked for the oldest gives way"})
+		return p
 	case RoleRunner:
 		p := s.reading()
 		p.Deny = append(p.Deny, s.withoutKeys(readingVerbs()...)...)
@@ -173,7 +178,7 @@ func (s Installation) inLog(role Role) Permissions {
 		p := s.reading()
 		p.Deny = append(p.Deny, s.withoutKeys(readingVerbs()...)...)
 		p.Publish = append(p.Publish, Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"})
-		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site) {
+		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site) {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
 		}
 		return p

@@ -84,7 +84,7 @@ func (r *ReadBucket) open(ctx context.Context) (*Bucket, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the bucket of field keys: %w", err)
+		return nil, fmt.Errorf("open the bucket %s: %w", r.name, err)
 	}
 	r.bucket = b
 	return b, nil
@@ -161,14 +161,21 @@ func (b *Bucket) Delete(ctx context.Context, key string, revision uint64) error 
 }
 
 // Keys lists the keys that have, or had, a value. Errors are as of Get.
-func (b *Bucket) Keys(ctx context.Context) (keys []string, err error) {
+func (b *Bucket) Keys(ctx context.Context) (keys []string, err error) { return b.list(ctx, "") }
+
+// Below lists those of Keys that begin with a prefix and a dot.
+func (b *Bucket) Below(ctx context.Context, prefix string) ([]string, error) {
+	return b.list(ctx, prefix+".")
+}
+
+func (b *Bucket) list(ctx context.Context, below string) (keys []string, err error) {
 	prefix := "$KV." + b.name + "."
 	err = b.store.try(ctx, func(ctx context.Context) error {
 		stream, err := b.store.read.Stream(ctx, "KV_"+b.name)
 		if err != nil {
 			return err
 		}
-		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(prefix+">"))
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(prefix+below+">"))
 		if err != nil {
 			return err
 		}

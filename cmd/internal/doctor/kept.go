@@ -19,11 +19,12 @@ func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*
 	refused, err2 := streams.RefusedSettings(x.Keys.Site(), 0)
 	inbox, err3 := streams.InboxSettings(0)
 	keys, err4 := streams.KeysSettings(x.Keys.Site(), 0)
-	if err := errors.Join(err, err2, err3, err4); err != nil {
+	snapshots, err5 := streams.SnapshotSettings(x.Keys.Site(), 0)
+	if err := errors.Join(err, err2, err3, err4, err5); err != nil {
 		x.found(checkStreams, "", "%v", err)
 		return
 	}
-	for account, all := range map[keyring.Account][][]streams.Setting{keyring.LOG: {staged, keys, refused}, keyring.APP: {inbox}} {
+	for account, all := range map[keyring.Account][][]streams.Setting{keyring.LOG: {staged, keys, refused, snapshots}, keyring.APP: {inbox}} {
 		nc, err := connect(account)
 		if err != nil {
 			x.found(checkStreams, "are the servers up, and do they trust this site's operator?", "connect to %s in account %s: %v", x.URL, account, err)
