@@ -93,7 +93,7 @@ func SnapshotSettings(site string, replicas int) ([]Setting, error) {
 		Setting{Name: "allow_rollup_hdrs", Value: false, Reason: "a rollup message takes snapshots back without overwriting them"},
 		Setting{Name: "deny_delete", Value: false, Reason: "snapshots of an aggregate that is forgotten are deleted, overwritten on every replica"},
 		Setting{Name: "deny_purge", Value: true, Reason: "a purge takes snapshots back without overwriting them"},
-		Setting{Name: "allow_direct", Value: true, Reason: "one that is a little old does no harm: the log says what came since"},
+		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that what was removed is not read any more"},
 	))
 	mode := Setting{Name: "persist_mode", Value: nil, Reason: "replicated streams have no async (nats-server 2.15.2); they are flushed once a raft entry", Free: true}
 	if replicas <= 1 {

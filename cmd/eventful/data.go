@@ -10,6 +10,8 @@ func dataCommands(a *app) []*cobra.Command {
 		newAggregateGetCommand(a),
 		newAggregateHistoryCommand(a),
 		newAggregateListCommand(a),
+		newAggregateSnapshotCommand(a),
+		newAggregateSnapshotsCommand(a),
 		newAggregateApplyCommand(a),
 		newAggregateStagedCommand(a),
 		newAggregateCommitCommand(a),

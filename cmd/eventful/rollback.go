@@ -76,7 +76,7 @@ func newAggregateRollbackCommand(a *app) *cobra.Command {
 func versionOf(text string) (event.Version, error) {
 	var n uint64
 	if _, err := fmt.Sscanf(text, "%d", &n); err != nil || fmt.Sprint(n) != text || n == 0 || n > event.MaxVersion {
-		return 0, usageError("versions are 1, 2, 3 …", "--to=%.80s is no version", text)
+		return 0, usageError("versions are 1, 2, 3 …", "%.80q is no version", text)
 	}
 	return event.Version(n), nil
 }

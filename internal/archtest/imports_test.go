@@ -62,6 +62,7 @@ var mayImport = map[string][]string{
 	"pkg/keyring":               {"pkg/event", "pkg/problem", "pkg/token", jwt, nkeys, crypto},
 	"pkg/fieldkey":              {"pkg/event", "pkg/eventlog", "pkg/keyring", compress},
 	"pkg/fieldkey/fieldkeytest": {"pkg/eventlog", "pkg/fieldkey"},
+	"pkg/snapshot":              {"pkg/event", "pkg/eventlog", "pkg/keyring"},
 	"pkg/jetlog":                {"pkg/event", "pkg/eventlog", "pkg/lease", "streams", natsGo},
 	"internal/natstest":         {natsServer},
 	"internal/disktest":         {sys},
@@ -76,10 +77,10 @@ var mayImport = map[string][]string{
 	"pkg/staging":             {"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/keyring", "pkg/problem", "pkg/token", "pkg/writer"},
 	"pkg/staging/stagingtest": {"pkg/eventlog", "pkg/staging"},
 	"pkg/projector": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/indexstore", "pkg/problem", "pkg/schema", "pkg/token", zerolog, prometheus,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/indexstore", "pkg/problem", "pkg/schema", "pkg/snapshot", "pkg/token", zerolog, prometheus,
 	},
 	"pkg/natsapi": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
 		"streams", natsGo, zerolog,
 	},
 

@@ -54,6 +54,15 @@ func (a *API) remove(ctx context.Context, about event.AggregateID, dry bool) (n 
 			return n, p
 		}
 	}
+	if a.cfg.Snapshots != nil && !dry {
+		info, p := a.cfg.Writer.Schema(about.Type)
+		if p != nil {
+			return n, p
+		}
+		if _, err := a.cfg.Snapshots.Remove(ctx, info.Log, about); err != nil {
+			return n, problem.New(problem.Unavailable, "snapshots of %s could not be removed: %v", about, err).WithHint("run the same command again: it goes on where it was")
+		}
+	}
 	if a.cfg.Inbox != nil {
 		n.Refused, n.Letters, p = a.cfg.Inbox.Forget(ctx, about, dry)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/snapshot"
 	"github.com/eventfuldb/eventful/pkg/staging"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
@@ -35,6 +36,7 @@ type Config struct {
 	Store       eventlog.Store       // the logs themselves, which verify reads; needed with a Projector
 	Staging     *staging.Staging     // answers adm.staged.>; nil: not here
 	Inbox       *inbox.Inbox         // answers adm.inbox.>; nil: not here
+	Snapshots   *snapshot.Snapshots  // those of an aggregate go when it is forgotten; nil: there are none here
 	Site        string
 	Version     string                                // of the program, semantic; shown by $SRV.INFO
 	Account     func(context.Context) (string, error) // the present JWT of APP; nil: auth keys are neither added nor ended here, nor tokens ended

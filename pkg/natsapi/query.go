@@ -33,6 +33,7 @@ var (
 	ofAggregate = map[string]query{
 		"get": {token.ActionRead, (*API).get}, "history": {token.ActionRead, (*API).history},
 		"export": {token.ActionRead, (*API).export}, "verify": {token.ActionVerify, (*API).verifyOne},
+		"snapshot": {token.ActionRead, (*API).takeSnapshot}, "snapshots": {token.ActionRead, (*API).snapshots},
 	}
 	ofType = map[string]query{"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs}}
 	ofAll  = map[string]query{

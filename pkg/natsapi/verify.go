@@ -51,6 +51,11 @@ func (a *API) verifyOne(ctx context.Context, k asked) (any, *problem.Problem) {
 		}
 		result.Detail = shredded(result.Keys, forgotten)
 	}
+	if result.Verdict == verify.OK {
+		if p := a.withSnapshots(ctx, k.about, &result); p != nil {
+			return nil, p
+		}
+	}
 	return result, nil
 }
 

@@ -97,6 +97,17 @@ type Export struct {
 	Cursor  string           `json:"cursor"`
 }
 
+// SnapshotInfo is a stored snapshot.
+type SnapshotInfo struct {
+	Version   uint64 `json:"version"`        // 0: not known, of one that cannot be read
+	Hash      string `json:"hash,omitempty"` // leaf hash of the event at Version
+	Taken     string `json:"taken,omitempty"`
+	Requested bool   `json:"requested"` // somebody asked for it; else it was taken by number
+	Comment   string `json:"comment,omitempty"`
+	Actor     string `json:"actor,omitempty"` // who asked
+	Error     string `json:"error,omitempty"` // why it cannot be read
+}
+
 // LogStatus is how far the index of one log has come.
 type LogStatus struct {
 	Log       string `json:"log"`

@@ -185,6 +185,7 @@ func (f *follower) take(ctx context.Context, source eventlog.Log, found *eventlo
 		at.counted = found.Sequence
 		for _, c := range found.Commits {
 			events += len(c.Events)
+			f.p.taker.passed(c.Aggregate, c.First, c.Last(), f.every(c.Aggregate.Type))
 		}
 		f.x.add(found)
 		if f.x.name == event.Reserved {
@@ -203,6 +204,14 @@ func (f *follower) take(ctx context.Context, source eventlog.Log, found *eventlo
 		return f.flush(ctx)
 	}
 	return nil
+}
+
+// every is after how many events of a type a snapshot is taken; 0: none is.
+func (f *follower) every(aggregateType string) uint64 {
+	if f.p.taker.keep == nil {
+		return 0
+	}
+	return f.p.schemas.every(aggregateType)
 }
 
 // roomPause is the time between two tries to write to a disk that has no room.

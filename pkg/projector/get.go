@@ -3,7 +3,6 @@ package projector
 import (
 	"context"
 
-	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -40,29 +39,13 @@ func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, 
 	if version > newest.Last() {
 		return State{}, nil, problem.New(problem.NotFound, "aggregate %s has no version %d", a, version).WithHint("its newest version is %d", newest.Last())
 	}
-	var state aggregate.State
-	var last located
-	var sealed sealedState
-	err = r.commits(ctx, a, 1, func(c located) (bool, error) {
-		last = c
-		sealed.note(c)
-		for i := range c.Events {
-			if state.Version == version {
-				break
-			}
-			deletes, err := p.schemas.deleting(a.Type, c.Events[i].Type, c.Events[i].SchemaDigest)
-			if err != nil {
-				return false, err
-			}
-			state = aggregate.Fold(state, c.Events[i], deletes)
-		}
-		return state.Version < version, nil
-	})
+	f, err := p.fold(ctx, r, a, version)
 	if err != nil {
 		return State{}, nil, err
 	}
-	if last.Commit == nil || state.Version != version || last.First > version {
-		return State{}, nil, gap(a, version)
+	state, last := f.state, f.last
+	if version == newest.Last() && version >= longAggregate { // the snapshot that this read did not find
+		p.taker.passed(a, version-f.folded+1, version, p.schemas.every(a.Type))
 	}
 	root, err := rootAt(ctx, r, a, version, last.Commit)
 	if err != nil {
@@ -77,9 +60,9 @@ func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, 
 	if len(state.Sealed) == 0 {
 		return out, nil, nil
 	}
-	sealed.fields = state.Sealed
-	sealed.forgotten, err = r.forgotten(ctx, a)
-	return out, &sealed, err
+	f.sealed.fields = state.Sealed
+	f.sealed.forgotten, err = r.forgotten(ctx, a)
+	return out, &f.sealed, err
 }
 
 // gap is what a query says when the log that counts does not hold all versions of an aggregate.

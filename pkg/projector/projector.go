@@ -28,6 +28,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/snapshot"
 )
 
 // pollEvery is the longest time after which a new log, or the loss of a log's tail, is noticed.
@@ -47,6 +48,8 @@ type Config struct {
 	MemoryThreshold int
 	// Keys open sealed values of encrypted fields for those who may read; nil: queries that meet one are refused.
 	Keys *fieldkey.Keys
+	// Snapshots are where snapshots of long aggregates are kept; nil: none are.
+	Snapshots *snapshot.Snapshots
 	// Room is asked before an index grows on disk: an error that wraps syscall.ENOSPC lets its log wait until there is room. What is new waits in
 	// memory then, some MiB of it, and queries go on. It must not block; nil: there always is.
 	Room func() error
@@ -87,6 +90,7 @@ type Projector struct {
 	held    *held
 	schemas *schemas
 	rights  rights
+	taker   *taker
 	notify  chan struct{}
 	ready   chan struct{}
 
@@ -114,7 +118,7 @@ func New(c Config) (*Projector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure projector: %w", err)
 	}
-	return &Projector{config: c, metrics: m, held: newHeld(c.MemoryThreshold), schemas: newSchemas(), notify: make(chan struct{}, 1),
+	return &Projector{config: c, metrics: m, held: newHeld(c.MemoryThreshold), schemas: newSchemas(), taker: newTaker(c.Snapshots), notify: make(chan struct{}, 1),
 		ready: make(chan struct{}), indexes: map[string]*index{}, grown: make(chan struct{})}, nil
 }
 
@@ -137,6 +141,9 @@ func (p *Projector) Run(ctx context.Context) error {
 	}
 	var followers sync.WaitGroup
 	defer followers.Wait()
+	if p.taker.keep != nil {
+		followers.Go(func() { p.takeSnapshots(ctx) })
+	}
 	for {
 		p.discover(ctx, &followers)
 		select {

@@ -29,10 +29,12 @@ type schemas struct {
 	mu      sync.RWMutex                   // guards what follows
 	deletes map[event.Hash]map[string]bool // by schema digest: event types that end the aggregate
 	logs    map[string]string              // aggregate type -> log
+
+	thresholds map[string]uint64 // by aggregate type: events between two snapshots, by the newest schema
 }
 
 func newSchemas() *schemas {
-	return &schemas{deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}}
+	return &schemas{deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}, thresholds: map[string]uint64{}}
 }
 
 // deleting reports whether an event ended its aggregate, by the schema it was checked against. An event without a schema does not.
@@ -109,6 +111,7 @@ func (s *schemas) learnEvent(c *event.Commit, i int) error {
 	defer s.mu.Unlock()
 	s.deletes[schema.Digest(definition)] = types
 	s.logs[c.Aggregate.ID] = values["log"]
+	s.thresholds[c.Aggregate.ID] = uint64(max(d.SnapshotThreshold, 0))
 	return nil
 }
 

@@ -214,8 +214,12 @@ func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Pro
 	if err != nil {
 		return nil, nil, err
 	}
+	snapshots, err := e.snapshots(store)
+	if err != nil {
+		return nil, nil, err
+	}
 	p, err := projector.New(projector.Config{
-		Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site, Keys: c.keys,
+		Snapshots: snapshots, Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site, Keys: c.keys,
 		Room: func() error { return roomForIndex(guard) }, MemoryThreshold: e.MemoryThreshold, Log: e.Log, Metrics: e.Metrics,
 	})
 	return p, store, err

@@ -9,6 +9,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
+	"github.com/eventfuldb/eventful/pkg/snapshot"
 	"github.com/eventfuldb/eventful/pkg/staging"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
@@ -22,6 +23,8 @@ const (
 	wrapKeys    = "field keys"
 	nameKeys    = "names of field keys"
 	uniqueKeys  = "unique encrypted fields"
+	sealSnaps   = "snapshots"
+	nameSnaps   = "names of snapshots"
 )
 
 // fieldKeys opens the keys of encrypted fields. A process that writes makes their bucket; one that only reads waits for it.
@@ -59,11 +62,33 @@ func (e Engines) keeps(ctx context.Context, c *connections, api *natsapi.Config)
 	if err != nil {
 		return err
 	}
+	if err := store.MakeSnapshots(ctx); err != nil {
+		return err
+	}
+	if api.Snapshots, err = e.snapshots(store); err != nil {
+		return err
+	}
 	if api.Staging, err = e.staging(ctx, store, natsapi.Relay{App: c.app}); err != nil {
 		return err
 	}
 	api.Inbox, err = e.inbox(ctx, store, c, api.Writer)
 	return err
+}
+
+// snapshots are those in a bucket that a writer makes.
+func (e Engines) snapshots(store *jetlog.Store) (*snapshot.Snapshots, error) {
+	bucket, err := store.Snapshots()
+	if err != nil {
+		return nil, err
+	}
+	cfg := snapshot.Config{Site: e.Site, Bucket: bucket}
+	if cfg.Wrap, err = e.Secrets.Derived(sealSnaps); err != nil {
+		return nil, err
+	}
+	if cfg.Name, err = e.Secrets.Derived(nameSnaps); err != nil {
+		return nil, err
+	}
+	return snapshot.New(cfg)
 }
 
 func (e Engines) staging(ctx context.Context, store *jetlog.Store, relay natsapi.Relay) (*staging.Staging, error) {

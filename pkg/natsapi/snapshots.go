@@ -1,0 +1,65 @@
+package natsapi
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/snapshot"
+	"github.com/eventfuldb/eventful/pkg/verify"
+)
+
+// takeSnapshot stores a snapshot with a comment (docs/spec/commands.md, section 14).
+func (a *API) takeSnapshot(ctx context.Context, k asked) (any, *problem.Problem) {
+	var body struct {
+		Version *event.Version `json:"version"`
+		Comment string         `json:"comment"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	var version event.Version // 0: the newest
+	if body.Version != nil {
+		if version = *body.Version; version == 0 {
+			return nil, problem.New(problem.Malformed, "the body: version is 0, and the first one is 1").WithHint("leave version out for the newest")
+		}
+	}
+	if !utf8.ValidString(body.Comment) || len(body.Comment) > snapshot.MaxCommentLen || strings.IndexFunc(body.Comment, unicode.IsControl) >= 0 {
+		return nil, problem.New(problem.Malformed, "a comment has at most %d bytes of UTF-8 without control characters", snapshot.MaxCommentLen)
+	}
+	return answered(a.cfg.Projector.TakeSnapshot(ctx, k.about, version, body.Comment, k.claims.Actor()))
+}
+
+func (a *API) snapshots(ctx context.Context, k asked) (any, *problem.Problem) {
+	if p := k.body(&struct{}{}); p != nil {
+		return nil, p
+	}
+	all, err := a.cfg.Projector.Snapshots(ctx, k.about)
+	return answered(map[string]any{"snapshots": all}, err)
+}
+
+// withSnapshots holds the snapshots of an aggregate that was proven against it, and names the first that lies.
+func (a *API) withSnapshots(ctx context.Context, about event.AggregateID, r *verify.Result) *problem.Problem {
+	lies, err := a.cfg.Projector.CheckSnapshots(ctx, about, r.Version, r.Root)
+	if err != nil {
+		return problem.From(err)
+	}
+	if len(lies) == 0 {
+		return nil
+	}
+	var named []string
+	for _, l := range lies {
+		what := "the snapshot at version " + strconv.FormatUint(uint64(l.Version), 10)
+		if l.Version == 0 {
+			what = "the snapshot that was taken by number"
+		}
+		named = append(named, what+" lies: "+l.Detail)
+	}
+	r.Verdict, r.Version = verify.Tampered, lies[0].Version
+	r.Detail = strings.Join(named, "; ") + "; the events themselves are proven"
+	return nil
+}
