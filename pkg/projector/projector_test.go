@@ -13,6 +13,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/snapshot"
 	"github.com/eventfuldb/eventful/pkg/verify"
 	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
 )
@@ -40,6 +41,7 @@ type harness struct {
 	p     *projector.Projector
 	end   func()
 	keys  *fieldkey.Keys
+	snaps *snapshot.Snapshots
 }
 
 func newHarness(t testing.TB) *harness {
@@ -80,7 +82,7 @@ func (h *harness) log(name string) *verifytest.Builder {
 
 func (h *harness) start() *projector.Projector {
 	h.t.Helper()
-	p, err := projector.New(projector.Config{Store: h.from, Dir: h.dir, Key: key, Site: site, MemoryThreshold: h.limit, Ticks: h.ticks, Room: h.room, Keys: h.keys})
+	p, err := projector.New(projector.Config{Store: h.from, Dir: h.dir, Key: key, Site: site, MemoryThreshold: h.limit, Ticks: h.ticks, Room: h.room, Keys: h.keys, Snapshots: h.snaps})
 	if err != nil {
 		h.t.Fatal(err)
 	}

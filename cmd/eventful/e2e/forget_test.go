@@ -171,11 +171,17 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 	if len(refused) != 1 {
 		t.Fatalf("got %d refused commands, want 1", len(refused))
 	}
+	s.must("event:add", "patient/came", "--id=A", "--name=another", "--email=other@example.org")
+	s.must("aggregate:rollback", "patient/A", "--to=1") // which carries the values on, as they are sealed
+	if out := s.must("aggregate:get", "patient/A"); !strings.Contains(out, canaries["name"]) || !strings.Contains(out, "rolled back") {
+		t.Fatalf("got %s, want the values back", out)
+	}
+	s.must("aggregate:snapshot", "patient/A", "--comment=what is forgotten later")
 	export := s.must("aggregate:export", "patient/A")
 	s.nothingHolds("export", []byte(export), secrets)
 	s.put("export.json", export)
 	names := s.streamsHold(secrets) // sealed wherever it lies
-	for _, want := range []string{"KV_KEYS_" + s.info().Site, "KV_STAGED_" + s.info().Site, "REFUSED_" + s.info().Site, "EVT_" + s.info().Site + "_patient"} {
+	for _, want := range []string{"KV_KEYS_" + s.info().Site, "KV_STAGED_" + s.info().Site, "REFUSED_" + s.info().Site, "KV_SNAP_" + s.info().Site, "EVT_" + s.info().Site + "_patient"} {
 		if names[want] == 0 {
 			t.Errorf("stream %s holds nothing: got %v", want, names)
 		}
@@ -217,7 +223,9 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 			t.Errorf("%q is nowhere in\n%.3000s", want, said.String())
 		}
 	}
-	s.streamsHold(secrets)
+	if left := s.streamsHold(secrets)["KV_SNAP_"+s.info().Site]; left != 0 {
+		t.Errorf("got %d snapshots, want none", left)
+	}
 	if n := len(s.refusedCommands(c)); n != 0 {
 		t.Errorf("got %d refused commands, want none", n)
 	}
