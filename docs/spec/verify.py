@@ -814,7 +814,7 @@ def command_digest(actor, commits):
 # subjects.md.
 
 ESCAPED = re.compile(r"(?:[A-Za-z0-9_-]|=[0-9A-F]{2})*")
-AGGREGATE_VERBS = ("get", "history", "verify", "export")
+AGGREGATE_VERBS = ("get", "history", "verify", "export", "snapshot", "snapshots")
 TYPE_VERBS = ("list", "verify")
 ALL_VERBS = ("list", "verify", "event", "resolve")
 
@@ -1065,6 +1065,42 @@ def run_digest(v):
     equal(command_digest(v["actor"], commits).hex(), v["digest"], "digest")
 
 
+def restoring(events, to):
+    """The events that bring an aggregate back to a version (commands.md, section 13), worked out from the newest event backwards."""
+
+    def past(version):
+        fields = {}
+        for i in range(version, 0, -1):
+            e = events[i - 1]
+            if i < version and e["deletes"]:
+                break
+            for f in e["fields"]:
+                fields.setdefault(f["name"], f)
+        return {n: f for n, f in fields.items() if f["kind"]}, version == 0 or events[version - 1]["deletes"]
+
+    (now, ended_now), (then, ended_then) = past(len(events)), past(to)
+    if ended_now:
+        if ended_then:
+            return []
+        now = {}
+    unset = [{"name": n, "kind": 0, "value": ""} for n in now.keys() - then.keys()]
+    fields = sorted(unset + [f for n, f in then.items() if now.get(n) != f], key=lambda f: f["name"].encode("utf-8"))
+    if not fields and not ended_now and not ended_then:
+        return []
+    out = []
+    while fields or not out:
+        out.append({"event": "eventful-rolled-back", "deletes": False, "fields": fields[:1024]})
+        fields = fields[1024:]
+    if ended_then:
+        out[-1].update(event="eventful-rolled-back-ended", deletes=True)
+    return out
+
+
+def run_rollback(v):
+    equal(hashlib.sha256(b"eventful.schema.v1\0eventful-rolled-back").hexdigest(), v["schema_digest"], "schema digest")
+    equal(restoring(v["events"], int(v["to"])), v["stores"], "stores")
+
+
 def run_large(v):
     data = b"".join(bytes.fromhex(run["hex"]) * run["times"] for run in v["runs"])
     equal(str(len(data)), v["length"], "length")
@@ -1127,6 +1163,7 @@ RUNNERS = {
     "digest.json": run_digest,
     "subjects.json": run_subject,
     "command.json": run_command,
+    "rollback.json": run_rollback,
     "large.json": run_large,
 }
 

@@ -63,6 +63,7 @@ var mayImport = map[string][]string{
 	"pkg/fieldkey":              {"pkg/event", "pkg/eventlog", "pkg/keyring", compress},
 	"pkg/fieldkey/fieldkeytest": {"pkg/eventlog", "pkg/fieldkey"},
 	"pkg/snapshot":              {"pkg/event", "pkg/eventlog", "pkg/keyring"},
+	"pkg/snapshot/snapshottest": {"pkg/eventlog"},
 	"pkg/jetlog":                {"pkg/event", "pkg/eventlog", "pkg/lease", "streams", natsGo},
 	"internal/natstest":         {natsServer},
 	"internal/disktest":         {sys},

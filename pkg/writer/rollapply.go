@@ -58,7 +58,7 @@ func (j *rollJob) restore(ctx context.Context, a *walked, seal bool) (*restored,
 	}
 	r := &restored{restoring: restoring{aggregate: a.aggregate, version: a.head.version, ends: kept.Ends}}
 	r.change = RollbackChange{Aggregate: a.aggregate.String(), Version: a.head.version, Becomes: a.then, Ends: kept.Ends, Lost: kept.Lost}
-	for i := range kept.Fields {
+	for i := range kept.Fields[:min(len(kept.Fields), maxNamed)] {
 		r.change.Fields = append(r.change.Fields, kept.Fields[i].Name)
 	}
 	if a.then > 0 {

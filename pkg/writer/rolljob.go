@@ -51,12 +51,13 @@ type RollbackChange struct {
 	Version   event.Version `json:"version"`          // now
 	Becomes   event.Version `json:"becomes"`          // the version whose state comes back; 0: it did not exist
 	Ends      bool          `json:"ends"`             // it had ended by then, or did not exist
-	Fields    []string      `json:"fields,omitempty"` // that change
+	Fields    []string      `json:"fields,omitempty"` // that change, at most 20
 	Lost      []string      `json:"lost,omitempty"`   // whose value cannot come back, as its key was forgotten
 }
 
 const (
 	maxChanges    = 200  // that a step names
+	maxNamed      = 20   // fields of each
 	maxLookedAt   = 1024 // aggregates that are looked at together
 	maxRestored   = 256  // aggregates in one block of a rollback …
 	restoredBytes = 64 << 10

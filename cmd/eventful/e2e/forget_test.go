@@ -78,7 +78,7 @@ func (s *site) connections() map[keyring.Account]*nats.Conn {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		nc, err := nats.Connect(s.info().NATS, nats.UserJWTAndSeed(text, string(seed)))
+		nc, err := nats.Connect(s.info().NATS, nats.UserJWTAndSeed(text, string(seed)), nats.ReconnectBufSize(-1))
 		if err != nil {
 			s.t.Fatal(err)
 		}

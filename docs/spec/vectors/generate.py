@@ -1925,6 +1925,79 @@ def bad_bodies(refuse):
     refuse("1025 fields", "{" + ",".join(f'"f{i}":1' for i in range(1025)) + "}", "more than 1,024 fields")
 
 
+# rollback.json: the events that bring an aggregate back (commands.md, section 13).
+
+
+def past_event(*fields, event="e", deletes=False):
+    return {"event": event, "deletes": deletes, "fields": sorted(fields)}
+
+
+def state_at(events, version):
+    """The fields at a version, and whether the aggregate had ended by then or not begun."""
+    fields, ended = {}, True
+    for e in events[:version]:
+        if ended:
+            fields = {}
+        for name, kind, value in e["fields"]:
+            if kind:
+                fields[name] = (kind, value)
+            else:
+                fields.pop(name, None)
+        ended = e["deletes"]
+    return fields, ended
+
+
+def restoring_events(events, to):
+    (now, has_ended), (then, had_ended) = state_at(events, len(events)), state_at(events, to)
+    if has_ended and had_ended:
+        return []
+    base = {} if has_ended else now
+    fields = [(n, *then[n]) for n in then if base.get(n) != then[n]] + [(n, 0, "") for n in base if n not in then]
+    if not fields and has_ended == had_ended:
+        return []
+    fields.sort(key=lambda f: f[0].encode())
+    out = [past_event(*fields[i : i + 1024], event="eventful-rolled-back") for i in range(0, max(len(fields), 1), 1024)]
+    if had_ended:
+        out[-1].update(event="eventful-rolled-back-ended", deletes=True)
+    return out
+
+
+def rollback_vectors():
+    digest = sha(b"eventful.schema.v1\0", b"eventful-rolled-back").hex()
+    out = []
+
+    def case(name, to, *events):
+        def told(all_events):
+            return [{**e, "fields": shown_fields(e["fields"])} for e in all_events]
+
+        stores = restoring_events(events, to)
+        out.append({"name": name, "schema_digest": digest, "events": told(events), "to": str(to), "stores": told(stores)})
+        return events + tuple(stores)
+
+    created = past_event(("a", 1, "1"), ("m", 1, "x"))
+    updated = past_event(("a", 1, "2"), ("b", 1, "3"))
+    deleted = past_event(event="gone", deletes=True)
+    back = case("to before the end", 2, created, updated, deleted)
+    again = case("a rollback of the rollback", 3, *back)
+    case("and of that", 4, *again)
+    case("to the first version", 1, *back)
+    case("to before the first version", 0, created, updated)
+    case("nothing differs", 1, created, past_event(("a", 1, "9")), past_event(("a", 1, "1")))
+    case("ended by then, ended now", 3, created, updated, deleted, created, deleted)
+    case("ended by then, alive now", 3, created, updated, deleted, past_event(("c", 1, "new")))
+    case("never begun, ended now", 0, created, deleted)
+    case("unset since", 1, created, past_event(("a", 0, ""), ("m", 0, "")))
+    case("set since", 1, past_event(("a", 1, "1")), past_event(("b", 1, ""), ("Z", 1, "2")))
+    case("an end without fields", 1, past_event(event="gone", deletes=True), created)
+    case("an event without fields", 1, past_event(), created, deleted)
+    case("the same value, sealed since", 1, created, past_event(("m", 2, "AQA" + "A" * 37)))
+    case("sealed then", 1, past_event(("m", 2, "AQA" + "A" * 37)), past_event(("m", 1, "x")))
+    many = [past_event(*[(f"f{i:04}", 1, "x") for i in range(k, k + 1024)]) for k in (0, 1024)]
+    case("2,048 fields", 2, *many, deleted)
+    case("2,048 fields that were not there", 1, past_event(), *many)
+    return out
+
+
 # large.json: inputs at the limits, as runs of repeated bytes.
 
 
@@ -1965,6 +2038,7 @@ SUBJECTS = {
     "digest": digest_vectors,
     "subjects": subject_vectors,
     "command": command_vectors,
+    "rollback": rollback_vectors,
     "large": large_vectors,
 }
 
