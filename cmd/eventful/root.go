@@ -94,6 +94,7 @@ func serverCommands(a *app) []*cobra.Command {
 		newLogsCommand(a),
 		newDoctorCommand(a),
 		newReencryptCommand(a),
+		newMendCommand(a),
 		newCredsCommand(a),
 		newDestroyCommand(a),
 		newVersionCommand(a),

@@ -2,16 +2,20 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/cmd/internal/reencrypt"
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
 // reencrypted is what `store:reencrypt` prints.
@@ -36,6 +40,34 @@ func newReencryptCommand(a *app) *cobra.Command {
 	cmd.Flags().Int("min-free-percent", 5, "the same as a part of the disk; the larger counts")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.reencrypt(cmd) }
 	return cmd
+}
+
+// mendedStore is what `store:mend` prints.
+type mendedStore struct {
+	Store   string   `json:"store"`
+	Removed []string `json:"removed"`
+}
+
+func newMendCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "store:mend STORE-DIR",
+		Short: "Remove what a killed nats-server had begun in its store, and would stumble over",
+		Long: "Remove empty blocks without a key and half made, empty streams from the store_dir of a nats-server that was killed. nats-server 2.15 takes them for damage, and\n" +
+			"removes the whole stream. Run it before each start of a nats-server of your own, never while that runs; `eventful start` does it by itself.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.mendStore(args[0]) },
+	}
+}
+
+func (a *app) mendStore(dir string) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return problem.New(problem.NotFound, "%s is no folder that can be read", dir).WithHint("name the store_dir of the nats-server")
+	}
+	removed, err := node.Mend(dir)
+	if err != nil {
+		return err
+	}
+	return a.show(mendedStore{Store: dir, Removed: append([]string{}, removed...)}, "store", dir, "removed", strconv.Itoa(len(removed)))
 }
 
 func (a *app) reencrypt(cmd *cobra.Command) error {

@@ -73,6 +73,9 @@ type Node struct {
 
 // Cluster is some servers. Its methods are for the test's goroutine, or for one other at a time.
 type Cluster struct {
+	// BeforeStart is called with a server's folder before that is started again; nil: nothing is.
+	BeforeStart func(dir string)
+
 	t     testing.TB
 	nodes []*Node
 	links map[[2]int]*link // from, to
@@ -126,6 +129,9 @@ func (n *Node) config() string { return filepath.Join(n.Dir, "nats.conf") }
 // Start starts a server that was killed, with the files that it left.
 func (c *Cluster) Start(i int) {
 	c.t.Helper()
+	if c.BeforeStart != nil {
+		c.BeforeStart(c.nodes[i].Dir)
+	}
 	if err := c.nodes[i].start(); err != nil {
 		c.t.Fatal(err)
 	}

@@ -46,6 +46,7 @@ func newCluster(t *testing.T, size int) *cluster {
 	}
 	keys := s.must("config", "show", "--nats")
 	c := &cluster{site: s, nats: natstest.Start(t, size, func(n natstest.Node) string { return nodeConfig(t, n, string(conf), keys) })}
+	c.nats.BeforeStart = func(dir string) { s.must("store:mend", dir) }
 	s.server = c.nats.URLs("", "")
 	s.env = append(s.env, "EVENTFUL_SERVER="+s.server)
 	return c

@@ -114,13 +114,44 @@ func (n *Node) start(ctx context.Context) (err error) {
 	n.set(s, accounts)
 	bridge := newBridge(n.config.Log, n.keeper.report)
 	s.SetLoggerV2(bridge, bridge.debug(), false, false)
-	if err := n.run(ctx, s, bridge); err != nil {
-		return err
-	}
-	if err := checkStreams(s, n.config.StoreDir); err != nil {
+	if err := n.openStore(ctx, s, bridge); err != nil {
 		return err
 	}
 	return n.SaveAccounts()
+}
+
+// openStore runs the server on its store. If a stream cannot be opened, or anything else fails, the store is behind it what it was before.
+func (n *Node) openStore(ctx context.Context, s *server.Server, bridge *bridge) error {
+	dir := n.config.StoreDir
+	if err := giveBack(dir); err != nil {
+		return err
+	}
+	removed, err := Mend(dir)
+	for _, path := range removed {
+		n.config.Log.Warn().Str("path", path).Msg("what a killed server had begun in its store was removed; it held no message")
+	}
+	if err != nil {
+		return err
+	}
+	streams, err := streamsOnDisk(dir)
+	if err != nil {
+		return err
+	}
+	switch err := hold(dir); {
+	case errors.Is(err, errNoLinks):
+		n.config.Log.Warn().Err(err).Msg("store is opened without a second name for its files: nats-server removes streams that it cannot open")
+	case err != nil:
+		return err
+	}
+	if err = n.run(ctx, s, bridge); err == nil {
+		err = checkStreams(s, streams)
+	}
+	if err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return errors.Join(err, giveBack(dir))
+	}
+	return release(dir)
 }
 
 func (n *Node) set(s *server.Server, a *accounts) {

@@ -64,12 +64,21 @@ func checkKey(dir, key string) error {
 	return nil
 }
 
-// checkStreams compares the streams on disk with those that the server serves: it leaves out, with a warning, what it cannot open.
-func checkStreams(s *server.Server, dir string) error {
-	onDisk, err := filepath.Glob(filepath.Join(dir, server.JetStreamStoreDir, "*", "streams", "*", metaName))
+// streamsOnDisk are the streams in a store: account and name, with a slash between them.
+func streamsOnDisk(dir string) (streams []string, err error) {
+	metas, err := filepath.Glob(filepath.Join(dir, server.JetStreamStoreDir, "*", "streams", "*", metaName))
 	if err != nil {
-		return fmt.Errorf("list streams on disk: %w", err)
+		return nil, fmt.Errorf("list streams on disk: %w", err)
 	}
+	for _, meta := range metas {
+		stream := filepath.Dir(meta)
+		streams = append(streams, filepath.Join(filepath.Base(filepath.Dir(filepath.Dir(stream))), filepath.Base(stream)))
+	}
+	return streams, nil
+}
+
+// checkStreams compares the streams that were on disk with those that the server serves: it removes, or leaves out with a warning, what it cannot open.
+func checkStreams(s *server.Server, streams []string) error {
 	info, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true, Limit: 1 << 20})
 	if err != nil {
 		return fmt.Errorf("ask for streams: %w", err)
@@ -80,12 +89,10 @@ func checkStreams(s *server.Server, dir string) error {
 			served[filepath.Join(account.Id, stream.Name)] = true
 		}
 	}
-	for _, meta := range onDisk {
-		stream := filepath.Dir(meta)
-		account := filepath.Dir(filepath.Dir(stream))
-		if !served[filepath.Join(filepath.Base(account), filepath.Base(stream))] {
+	for _, stream := range streams {
+		if !served[stream] {
 			return problem.New(problem.Damaged, "stream %s is in the store and cannot be opened", filepath.Base(stream)).
-				WithHint("the log names the reason; bring the store back from a backup")
+				WithHint("the log names the reason; the store is as it was: mend it, or bring it back from a backup")
 		}
 	}
 	return nil
