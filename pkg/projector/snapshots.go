@@ -99,7 +99,12 @@ func (p *Projector) take(ctx context.Context, a event.AggregateID, v event.Versi
 	var one snapshot.Snapshot
 	err = p.withSchemas(ctx, func() error {
 		return x.view(func(r *reading) error {
-			f, err := p.fold(ctx, r, a, v)
+			f, err := &folded{}, error(nil)
+			if asked != nil { // from the events alone: it may be asked for because another one lies
+				err = p.foldOn(ctx, r, a, v, f, "")
+			} else {
+				f, err = p.fold(ctx, r, a, v)
+			}
 			if err == nil {
 				one = f.snapshot(x.name, a)
 			}
@@ -115,7 +120,7 @@ func (p *Projector) take(ctx context.Context, a event.AggregateID, v event.Versi
 	}
 	requested := one
 	requested.Requested, requested.Comment, requested.Actor = true, asked.comment, asked.actor
-	return errors.Join(p.taker.keep.Put(ctx, requested), p.taker.keep.Put(ctx, one))
+	return errors.Join(p.taker.keep.Put(ctx, requested), p.taker.keep.Mend(ctx, one))
 }
 
 // folded is an aggregate folded up to a version.

@@ -198,9 +198,18 @@ func TestLyingSnapshots(t *testing.T) {
 		if got := h.lies(newest); len(got) != 1 || got[0] != c.detail {
 			t.Errorf("%s: got %q, want %q", name, got, c.detail)
 		}
-		if s, err := h.p.Get(h.current(), longOne, 0); err != nil || c.believed != (s.Fields["zz"] == "lie") {
+		if s, err := h.p.Get(h.current(), longOne, 1200); err != nil || c.believed != (s.Fields["zz"] == "lie") {
 			t.Errorf("%s: got %+v, %v; want it believed: %v", name, s, err, c.believed)
 		}
+	}
+	if _, err := h.p.TakeSnapshot(h.current(), longOne, 1200, "taken anew", "user:ada"); err != nil || len(h.lies(newest)) != 0 {
+		t.Errorf("taken anew: got %v, %q", err, h.lies(newest))
+	}
+	if _, err := h.snaps.Remove(t.Context(), patient, longOne); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.snaps.Put(t.Context(), *honest); err != nil {
+		t.Fatal(err)
 	}
 	m.Edit(m.Keys()[0], func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
 	if got := h.lies(newest); len(got) != 1 || !strings.Contains(got[0], "does not open") {

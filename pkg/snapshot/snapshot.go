@@ -123,8 +123,17 @@ func requestedKey(place string, v event.Version) string {
 	return place + "." + strconv.FormatUint(uint64(v), 10)
 }
 
-// Put stores a snapshot. One that was taken by number takes the place of an older one; a newer one stays. The error wraps ErrTooLarge, or is of the bucket.
+// Put stores a snapshot. One that was taken by number takes the place of an older one; one of the same or a newer version stays. The error wraps ErrTooLarge, or is of the bucket.
 func (s *Snapshots) Put(ctx context.Context, one Snapshot) error {
+	return s.put(ctx, one, func(before event.Version) bool { return before < one.Version })
+}
+
+// Mend is Put for one that was folded from the events alone: it takes the place of one of the same version too.
+func (s *Snapshots) Mend(ctx context.Context, one Snapshot) error {
+	return s.put(ctx, one, func(before event.Version) bool { return before <= one.Version })
+}
+
+func (s *Snapshots) put(ctx context.Context, one Snapshot, replaces func(before event.Version) bool) error {
 	one.Format = format
 	plain, err := json.Marshal(one)
 	if err != nil {
@@ -144,7 +153,7 @@ func (s *Snapshots) Put(ctx context.Context, one Snapshot) error {
 		if err != nil {
 			return err
 		}
-		if before := s.open(key, old); revision > 0 && before.Err == nil && !one.Requested && before.Snapshot.Version >= one.Version {
+		if before := s.open(key, old); revision > 0 && before.Err == nil && !one.Requested && !replaces(before.Snapshot.Version) {
 			return nil
 		}
 		if err = s.cfg.Bucket.Put(ctx, key, sealed, revision); !errors.Is(err, eventlog.ErrTaken) {
