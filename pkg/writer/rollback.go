@@ -61,8 +61,7 @@ const rollbackPoll = 20 * time.Millisecond
 func (w *Writer) Rollback(ctx context.Context, c *token.Claims, want RollbackWanted) (*Rollback, *problem.Problem) {
 	id := randomHex()
 	if want.Command != "" {
-		sum := sha256.Sum256([]byte(c.Actor() + "\x00" + want.Command))
-		id = hex.EncodeToString(sum[:16])
+		id = want.id(c.Actor())
 		if known, p := w.knownRollback(ctx, id); known || p != nil {
 			return w.awaitRollback(ctx, id, p)
 		}
@@ -71,12 +70,9 @@ func (w *Writer) Rollback(ctx context.Context, c *token.Claims, want RollbackWan
 	if want.Scope.Type != "" && w.sys.schemaOf(want.Scope.Type) == nil {
 		return nil, w.unknownType(want.Scope.Type)
 	}
-	if p := w.locate(ctx, c, r, want); p != nil {
-		return nil, p
-	}
-	out, p := w.checkRollback(ctx, c, r, randomHex())
-	if p != nil {
-		return nil, p
+	out, p := w.firstLook(ctx, c, r, want)
+	if p != nil || out == nil {
+		return &Rollback{Logs: []RollbackLog{}}, p
 	}
 	if out.DryRun = want.DryRun; want.DryRun || out.Aggregates == 0 {
 		out.Done = true
@@ -93,6 +89,34 @@ func (w *Writer) Rollback(ctx context.Context, c *token.Claims, want RollbackWan
 		return oneEvent(typeRollback, id, eventAsked, fields), nil
 	})
 	return w.awaitRollback(ctx, id, p)
+}
+
+// id is that of the rollback of a request: a repeat has the same, another request of the same command id has not.
+func (r *RollbackWanted) id(actor string) string {
+	var b []byte
+	for _, s := range []string{actor, r.Command, r.Scope.Type, r.Scope.ID, r.Asked, r.Hash, decimal(uint64(r.To)), r.Before.UTC().Format(time.RFC3339Nano), fmt.Sprint(r.DryRun)} {
+		b = appendText(b, s)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
+// lookPatience is how long a request waits until it is known what a rollback would change. The look goes on, and a repeat of the request waits for it again.
+const lookPatience = 15 * time.Second
+
+// firstLook finds the cuts and says what would change, before anything is stored; nil: it takes longer.
+func (w *Writer) firstLook(ctx context.Context, c *token.Claims, r *rolling, want RollbackWanted) (*Rollback, *problem.Problem) {
+	looking, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	p := w.locate(looking, c, r, want)
+	var out *Rollback
+	if p == nil {
+		out, p = w.checkRollback(looking, c, r, r.ID+"-first")
+	}
+	if p != nil && p.Code == problem.UnknownOutcome && looking.Err() != nil && ctx.Err() == nil {
+		return nil, nil
+	}
+	return out, p
 }
 
 // locate finds the cut of every log that the rollback is about. That of an event in one log cuts the others at the time of its block.
@@ -114,7 +138,7 @@ func (w *Writer) locate(ctx context.Context, c *token.Claims, r *rolling, want R
 		if log == of {
 			continue
 		}
-		found, p := w.rollStepOf(ctx, c, log, rollCall{ID: randomHex(), Step: rollLocate, Before: before})
+		found, p := w.rollStepOf(ctx, c, log, rollCall{ID: r.ID, Step: rollLocate, Before: before})
 		if p != nil {
 			return p
 		}
@@ -130,7 +154,7 @@ func (w *Writer) locate(ctx context.Context, c *token.Claims, r *rolling, want R
 
 // locateEvent finds the cut of the log that holds an event, and the time of its block.
 func (w *Writer) locateEvent(ctx context.Context, c *token.Claims, r *rolling, want RollbackWanted, logs []string) (log string, at event.Time, p *problem.Problem) {
-	step := rollCall{Step: rollLocate, Position: want.Position, Hash: want.Hash}
+	step := rollCall{ID: r.ID + "-event", Step: rollLocate, Position: want.Position, Hash: want.Hash}
 	if want.Position != "" {
 		position, err := event.ParsePosition(want.Position)
 		if err != nil {
@@ -139,7 +163,6 @@ func (w *Writer) locateEvent(ctx context.Context, c *token.Claims, r *rolling, w
 		logs = []string{position.Log}
 	}
 	for _, log := range logs {
-		step.ID = randomHex()
 		found, p := w.rollStepOf(ctx, c, log, step)
 		if p != nil {
 			return "", 0, p

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -497,5 +498,35 @@ func TestRollbackRefusals(t *testing.T) {
 	}
 	if len(s.recordsOf(schema.SystemRollback)) > 0 {
 		t.Error("a refused rollback was recorded")
+	}
+}
+
+// Aggregates whose values are too large to be held together are brought back some at a time, each in a block of its own.
+func TestRollbackOfLargeValues(t *testing.T) {
+	s := newSealing(t, eventlog.NewMemory(), fmt.Sprintf(personSchema, false, false, false))
+	const people = 20
+	var mark *event.Commit
+	for _, what := range []string{"good", "bad "} {
+		for i := range people {
+			s.must(change(s.jwt, "", person(fmt.Sprint(i), "ward", what+strings.Repeat("x", 1_000_000))))
+		}
+		if mark == nil {
+			s.must(change(s.jwt, "", person("later", "ward", "1")))
+			all := s.commits("person")
+			mark = all[len(all)-1]
+		}
+	}
+	r := s.mustRollBack(beforeEvent(mark))
+	if r.Aggregates != people+1 || r.Events != people+1 {
+		t.Errorf("got %+v, want %d aggregates", r, people+1)
+	}
+	now := lives(s.commits("person"))
+	for i := range people {
+		if got := now[personID(fmt.Sprint(i))]["ward"]; !strings.HasPrefix(got, "good") || len(got) != 1_000_004 {
+			t.Errorf("person %d: got %.10s with %d bytes", i, got, len(got))
+		}
+	}
+	if _, there := now[personID("later")]; there {
+		t.Error("who came later is still there")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -88,6 +89,7 @@ func (w *Writer) rollStep(ctx context.Context, e *engine, c call) result {
 			w.checking.Unlock()
 			return result{Again: true}
 		}
+		maps.DeleteFunc(w.rolls, func(_ string, old *rollJob) bool { return len(w.rolls) >= maxRolls && old.ended() })
 		w.rolls[key] = j
 	}
 	w.checking.Unlock()
@@ -110,6 +112,18 @@ func (w *Writer) rollStep(ctx context.Context, e *engine, c call) result {
 		return result{Problem: p}
 	}
 	return result{Rolled: &j.out}
+}
+
+// maxRolls is how many outcomes that nobody asked for any more are kept.
+const maxRolls = 64
+
+func (j *rollJob) ended() bool {
+	select {
+	case <-j.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (j *rollJob) run(ctx context.Context) *problem.Problem {
