@@ -80,6 +80,9 @@ type rollJob struct {
 
 // rollStep takes part in a step: it begins it, or waits for what was begun. Who asks, asks again.
 func (w *Writer) rollStep(ctx context.Context, e *engine, c call) result {
+	if c.Roll.Cut == nil && c.Roll.Step != rollLocate {
+		return result{Problem: problem.New(problem.Malformed, "step %.40q of a rollback has no cut", c.Roll.Step)}
+	}
 	key := e.name + "/" + c.Roll.ID + "/" + c.Roll.Step
 	w.checking.Lock()
 	j := w.rolls[key]
