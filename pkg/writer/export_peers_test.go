@@ -7,7 +7,7 @@ import (
 )
 
 // Verbs are those of calls between writers.
-var Verbs = []string{verbGrant, verbHandBack, verbUsage, verbFreeze, verbCheck, verbThaw, verbBarrier, verbConfig, verbResign, verbCondemn, verbStanding, "unheard-of"}
+var Verbs = []string{verbGrant, verbHandBack, verbUsage, verbFreeze, verbCheck, verbThaw, verbBarrier, verbConfig, verbResign, verbForget, verbRollback, verbCondemn, verbStanding, "unheard-of"}
 
 // RewriteCall and RewriteResult read what one writer sends another, and write it again.
 func RewriteCall(b []byte) ([]byte, error) {

@@ -16,6 +16,8 @@ func callSeeds(add func(body string)) {
 		`{"v":1,"log":"patient","token":{"ID":"t"},"have":5,"need":18446744073709551615,"sequence":1}`,
 		`{"v":1,"sequence":18446744073709551615,"freeze":{"epoch":1,"type":"patient","version":2},"token":{}}`,
 		`{"v":1,"log":"\u0000","found":"a hole"}`, `{"v":1,"config":{}}`, `{"v":1,"config":{"id":"x","event":"key-added","at":"2026-01-01T00:00:00Z","fields":{"name":""}}}`,
+		`{"v":1,"token":{"ID":"t"},"roll":{"id":"x","step":"apply"}}`, `{"v":1,"token":{"ID":"t"},"roll":{"id":"x","step":"check","to":3,"cut":{"sequence":9,"index":4}}}`,
+		`{"v":1,"token":{"ID":"t"},"roll":{"id":"y","step":"locate","hash":"00","position":"patient/1/0/00000000000000000000000000000001"}}`,
 		`{"v":1,"problem":{"code":"conflict","problems":[null]},"found":[null,{"code":"x"}],"logs":[{}]}`,
 	} {
 		add(body)
