@@ -219,3 +219,29 @@ func TestLyingSnapshots(t *testing.T) {
 		t.Errorf("edited (-want +got):\n%s", diff)
 	}
 }
+
+// BenchmarkGetLong reads the newest state of an aggregate of 1,300 events, with a snapshot at version 1200 and without.
+func BenchmarkGetLong(b *testing.B) {
+	for _, with := range []bool{false, true} {
+		b.Run(fmt.Sprint("snapshot ", with), func(b *testing.B) {
+			h := newHarness(b)
+			long(h)
+			if with {
+				h.snapshotsIn(snapshottest.NewMemory())
+			}
+			h.start()
+			ctx := h.current()
+			if _, err := h.p.Get(ctx, longOne, 0); err != nil {
+				b.Fatal(err)
+			}
+			if with {
+				h.taken(1200)
+			}
+			for b.Loop() {
+				if _, err := h.p.Get(ctx, longOne, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -2,7 +2,6 @@ package writer
 
 import (
 	"crypto/sha256"
-	"errors"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -73,6 +72,3 @@ func (e *engine) planRestores(s *submission) ([]planned, *problem.Problem, error
 func (e *engine) heldBehind(r *restoring, h head) (map[string]string, []claim) {
 	return e.unique.hold(e.sys.values(e.under), r.aggregate, h.held, r.asked, func(i int) bool { return aggregate.EndsByRollback(&r.events[i]) })
 }
-
-// errMoved: an aggregate changed between the look at it and the act; it is looked at again.
-var errMoved = errors.New("an aggregate changed while it was brought back")

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -455,8 +456,8 @@ func TestRollbackAcrossMembers(t *testing.T) {
 			c.keepAsking("person", change(s.jwt, "", changes...))
 		}
 	}
-	losing := 0
-	c.lines.setLose(func(_, _, verb string) bool { losing++; return verb == "rollback" && losing%3 != 0 })
+	var losing atomic.Int64
+	c.lines.setLose(func(_, _, verb string) bool { return losing.Add(1)%3 != 0 && verb == "rollback" })
 	want := beforeEvent(s.commits("person")[400])
 	want.Command = "moving"
 	moved := make(chan struct{})

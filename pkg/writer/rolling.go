@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -179,5 +178,3 @@ func (v *view) noRollback(what string) *problem.Problem {
 	return problem.New(problem.Conflict, "%s is being rolled back (rollback %s), %s has to wait", v.rollbacks[0].Scope, short(v.rollbacks[0].ID), what).
 		WithHint("try again when it is done: `eventful audit:list` shows rollback-done")
 }
-
-func timeOf(t event.Time) time.Time { return time.Unix(0, int64(t)).UTC() }
