@@ -14,7 +14,7 @@ func newAggregateSnapshotCommand(a *app) *cobra.Command {
 		Use:   "aggregate:snapshot [TYPE/]ID [VERSION]",
 		Short: "Keep the state of an aggregate, now or at a version, under a comment",
 		Long: "Keep the state of an aggregate, now or at a version, under a comment. Reads of long aggregates begin at a snapshot; the events stay what counts, and aggregate:verify names a\n" +
-			"snapshot that says something else. The sixteen newest of an aggregate are kept. Types with --snapshot-threshold have one taken by itself.",
+			"snapshot that says something else. Sixteen of an aggregate are kept; the lowest version gives way. Types with --snapshot-threshold have one taken by itself.",
 		Args: cobra.RangeArgs(1, 2),
 	}
 	comment := cmd.Flags().String("comment", "", "why it was taken")

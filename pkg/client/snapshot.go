@@ -17,7 +17,7 @@ type Snapshot struct {
 	Error     string        `json:"error,omitempty"` // why it cannot be read
 }
 
-// TakeSnapshot stores a snapshot of an aggregate, at its newest version or at that of AtVersion, with a comment of at most 1024 bytes. Of one aggregate the sixteen newest that
+// TakeSnapshot stores a snapshot of an aggregate, at its newest version or at that of AtVersion, with a comment of at most 1024 bytes. Of one aggregate sixteen that
 // were asked for are kept.
 func (c *Client) TakeSnapshot(ctx context.Context, a event.AggregateID, comment string, options ...ReadOption) (*Snapshot, error) {
 	r := readOf(options)

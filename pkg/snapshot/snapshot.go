@@ -28,7 +28,7 @@ import (
 
 // Limits.
 const (
-	MaxRequested  = 16      // snapshots of one aggregate that somebody asked for; the oldest gives way
+	MaxRequested  = 16      // snapshots of one aggregate that somebody asked for; the one with the lowest version gives way to another
 	MaxCommentLen = 1024    // bytes of a comment
 	maxSize       = 1 << 20 // bytes of a sealed snapshot; a larger state has none
 )
@@ -158,20 +158,21 @@ func (s *Snapshots) put(ctx context.Context, one Snapshot, replaces func(before 
 		}
 		if err = s.cfg.Bucket.Put(ctx, key, sealed, revision); !errors.Is(err, eventlog.ErrTaken) {
 			if err == nil && one.Requested {
-				err = s.makeRoom(ctx, place)
+				err = s.makeRoom(ctx, place, key)
 			}
 			return err
 		}
 	}
 }
 
-// makeRoom removes the oldest of the snapshots that somebody asked for.
-func (s *Snapshots) makeRoom(ctx context.Context, place string) error {
+// makeRoom removes those with the lowest versions of the snapshots that somebody asked for, but for the one that was just taken.
+func (s *Snapshots) makeRoom(ctx context.Context, place, taken string) error {
 	keys, err := s.requested(ctx, place)
 	if err != nil {
 		return err
 	}
-	for ; len(keys) > MaxRequested; keys = keys[1:] {
+	keys = slices.DeleteFunc(keys, func(key string) bool { return key == taken })
+	for ; len(keys) >= MaxRequested; keys = keys[1:] {
 		if err := s.erase(ctx, keys[0]); err != nil {
 			return err
 		}

@@ -96,6 +96,10 @@ func TestRequestedOnesAreKept(t *testing.T) {
 	if len(got) != snapshot.MaxRequested+1 || got[0] != "9 comment 4 false" || got[15] != "39 said again false" || got[16] != "1000  false" {
 		t.Errorf("got %q, want the sixteen newest and the one by number", got)
 	}
+	put(t, s, at(2, "an early one"))
+	if got := list(t, s); len(got) != snapshot.MaxRequested+1 || got[0] != "2 an early one false" || got[1] != "11 comment 5 false" {
+		t.Errorf("got %q, want the one that was just taken, and no version 9", got)
+	}
 	if n, err := s.Remove(t.Context(), "patient", event.AggregateID{Type: "patient", ID: "Bob"}); n != 0 || err != nil {
 		t.Errorf("of another one: got %d, %v", n, err)
 	}
