@@ -73,11 +73,22 @@ func giveBack(dir string) error {
 	if !exists(held) {
 		return release(dir)
 	}
-	err := filepath.WalkDir(held, func(path string, d fs.DirEntry, err error) error {
+	err := linkBack(held, filepath.Join(dir, server.JetStreamStoreDir))
+	for tries := 1; errors.Is(err, fs.ErrNotExist) && tries < 10; tries++ { // the server that ended may just be removing folders that it left empty
+		err = linkBack(held, filepath.Join(dir, server.JetStreamStoreDir))
+	}
+	if err != nil {
+		return fmt.Errorf("give the store %s back what was held of it: %w", dir, err)
+	}
+	return release(dir)
+}
+
+func linkBack(held, store string) error {
+	return filepath.WalkDir(held, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		to, err := moved(path, held, filepath.Join(dir, server.JetStreamStoreDir))
+		to, err := moved(path, held, store)
 		switch {
 		case err != nil:
 			return err
@@ -89,10 +100,6 @@ func giveBack(dir string) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("give the store %s back what was held of it: %w", dir, err)
-	}
-	return release(dir)
 }
 
 // moved is the path of a file when its folder lies elsewhere.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -108,6 +109,9 @@ func TestAStreamThatCannotBeOpenedStays(t *testing.T) {
 	for range 2 {
 		_, err := node.Start(t.Context(), s.config)
 		isProblem(t, err, problem.Damaged)
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want one error", err)
+		}
 		for _, name := range []string{"meta.inf", "meta.key", "meta.sum", "msgs/1.blk", "msgs/1.key", "msgs/2.blk"} {
 			if _, err := os.Stat(filepath.Join(stream, name)); err != nil {
 				t.Errorf("behind the start: %v", err)
