@@ -36,6 +36,7 @@ const (
 	rapid      = "pgregory.net/rapid"
 	goleak     = "go.uber.org/goleak"
 	compress   = "github.com/klauspost/compress"
+	minio      = "github.com/minio/minio-go/v7"
 	porcupine  = "github.com/anishathalye/porcupine"
 	testscript = "github.com/rogpeppe/go-internal"
 )
@@ -53,6 +54,8 @@ var mayImport = map[string][]string{
 
 	"pkg/eventlog":              {"pkg/event"},
 	"pkg/eventlog/eventlogtest": {"pkg/event", "pkg/eventlog", cmp},
+	"pkg/archive":               {"pkg/event", "pkg/eventlog", compress, minio},
+	"pkg/archive/archivetest":   {"pkg/archive", cmp, minio},
 	"pkg/verify":                {"pkg/event", "pkg/eventlog", merkle},
 	"pkg/verify/verifytest":     {"pkg/event", "pkg/eventlog", "pkg/verify"},
 	"pkg/lease":                 {"pkg/event", zerolog},
@@ -111,7 +114,7 @@ var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle,
 
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
-	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/writer", "pkg/projector",
+	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/archive", "pkg/writer", "pkg/projector",
 	"pkg/fieldkey", "pkg/staging", "streams",
 }
 

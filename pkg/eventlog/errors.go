@@ -1,6 +1,9 @@
 package eventlog
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Outcomes of a log's operations; implementations wrap them.
 var (
@@ -19,3 +22,17 @@ var (
 	// ErrUnavailable: the log cannot be reached now; reading can be tried again.
 	ErrUnavailable = errors.New("log is not available")
 )
+
+// UnreadableError is that messages of a log which are kept outside its stream cannot be read: they were changed there, or lost. A cursor that gave it goes on behind them.
+type UnreadableError struct {
+	From, To uint64 // sequences, both included
+	Err      error
+}
+
+// Error implements error.
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("messages %d to %d cannot be read: %v", e.From, e.To, e.Err)
+}
+
+// Unwrap implements errors.Is and errors.As.
+func (e *UnreadableError) Unwrap() error { return e.Err }

@@ -87,6 +87,18 @@ func (m *Memory) Tamper(log string, sequence uint64, data []byte) error {
 	return nil
 }
 
+// Purge removes the messages of a log up to a sequence, as an archiver does. A log that does not exist is left alone.
+func (m *Memory) Purge(log string, upTo uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.logs[log]
+	if l == nil || upTo < l.first {
+		return
+	}
+	upTo = min(upTo, l.last())
+	l.stored, l.first = l.stored[upTo+1-l.first:], upTo+1
+}
+
 // Open implements Store.
 func (m *Memory) Open(ctx context.Context, name string) (Log, error) {
 	if err := ctx.Err(); err != nil {

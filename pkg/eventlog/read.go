@@ -32,15 +32,21 @@ func Read(ctx context.Context, log Log, from event.Chain) (*Reader, error) {
 
 // Next waits for the next message and judges it. The error is that of the cursor, or wraps event.ErrNewerFormat: then the reader must stop.
 func (r *Reader) Next(ctx context.Context) (Found, error) {
+	_, f, err := r.NextRaw(ctx)
+	return f, err
+}
+
+// NextRaw is Next that gives the bytes of the message too, which must not be changed.
+func (r *Reader) NextRaw(ctx context.Context) ([]byte, Found, error) {
 	m, err := r.cursor.Next(ctx)
 	if err != nil {
-		return Found{}, fmt.Errorf("read log %s behind %d: %w", r.name, r.chain.Sequence, err)
+		return nil, Found{}, fmt.Errorf("read log %s behind %d: %w", r.name, r.chain.Sequence, err)
 	}
 	v := r.chain.Next(m.Sequence, m.Data)
 	if v.Standing == event.Newer {
-		return Found{}, fmt.Errorf("log %s, sequence %d: %w", r.name, m.Sequence, v.Err)
+		return nil, Found{}, fmt.Errorf("log %s, sequence %d: %w", r.name, m.Sequence, v.Err)
 	}
-	return Found{Sequence: m.Sequence, Verdict: v}, nil
+	return m.Data, Found{Sequence: m.Sequence, Verdict: v}, nil
 }
 
 // Chain is where the reader stands; saved, it lets another Read go on from here.

@@ -110,6 +110,10 @@ func (w *walk) read(sequence uint64) (*Result, error) {
 	if errors.Is(err, eventlog.ErrNotFound) {
 		return w.missing(at)
 	}
+	var u *eventlog.UnreadableError
+	if errors.As(err, &u) {
+		return w.fail(Unreadable, at, w.due(), "%v", u), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read message %d: %w", sequence, err)
 	}

@@ -78,6 +78,9 @@ func (s *scan) read(ctx context.Context, first, end uint64, progress func(done, 
 			s.newer(f.Sequence, end, f.err)
 			break
 		}
+		if s.unreadable(f.err) {
+			continue
+		}
 		if f.err != nil {
 			return f.err
 		}
@@ -95,7 +98,7 @@ func (s *scan) read(ctx context.Context, first, end uint64, progress func(done, 
 	return nil
 }
 
-// judged is what the reading goroutine hands on; err is the last.
+// judged is what the reading goroutine hands on; err is the last, unless it wraps *eventlog.UnreadableError.
 type judged struct {
 	eventlog.Found
 	err error
@@ -103,9 +106,14 @@ type judged struct {
 
 func pump(ctx context.Context, log eventlog.Log, end uint64, found chan<- judged) {
 	send := func(j judged) bool {
+		more := j.err == nil && j.Sequence < end
+		var u *eventlog.UnreadableError
+		if errors.As(j.err, &u) {
+			more = u.To < end
+		}
 		select {
 		case found <- j:
-			return j.err == nil && j.Sequence < end
+			return more
 		case <-ctx.Done():
 			return false
 		}

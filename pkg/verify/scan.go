@@ -40,7 +40,7 @@ func newScan(log eventlog.Log) *scan {
 }
 
 func (s *scan) message(ctx context.Context, f eventlog.Found) error {
-	if f.Missing {
+	if f.Missing && s.sequence+1 < f.Sequence { // else it is told already why they did not come
 		s.endVoid()
 		s.missing(s.sequence+1, f.Sequence-1)
 	}
@@ -163,6 +163,19 @@ func (s *scan) missing(from, to uint64) {
 		verdict = Truncated
 	}
 	s.damage(from, to, verdict, "%s missing", messages(from, to))
+}
+
+// unreadable reports messages that cannot be read where they are kept; false: err is something else.
+func (s *scan) unreadable(err error) bool {
+	var u *eventlog.UnreadableError
+	if !errors.As(err, &u) {
+		return false
+	}
+	s.endVoid()
+	s.gaps = append(s.gaps, stretch{u.From, u.To})
+	s.treeLost, s.sequence = true, u.To
+	s.damage(u.From, u.To, Unreadable, "%v", u)
+	return true
 }
 
 // newer reports a message of a format version that this program does not know, with all that lies behind it.
