@@ -19,6 +19,11 @@ const (
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 
+	SystemArchive = "eventful-archive" // id: log; in the log that it names
+
+	SystemTier    = "eventful-tier"     // id: digest of an aggregate; in the log of that
+	SystemTierAct = "eventful-tier-act" // id: as before; in the system log
+
 	SystemForgotten   = "eventful-forgotten"   // id: digest of an aggregate; in the log of that
 	SystemCertificate = "eventful-certificate" // id: as before
 
@@ -39,13 +44,13 @@ func ForgottenID(a event.AggregateID) string {
 var systemSchemas = compileSystem()
 
 // System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-config,
-// eventful-certificate, eventful-rollback (in the system log), eventful-budget, eventful-freeze, eventful-forgotten or eventful-rollback-log (in each log): version 1. It is
-// nil for every other type.
+// eventful-certificate, eventful-rollback, eventful-tier-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
+// eventful-rollback-log (in each log): version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
 func compileSystem() map[string]*Schema {
 	out := map[string]*Schema{}
-	for _, d := range systemDefinitions() {
+	for _, d := range append(systemDefinitions(), tierDefinitions()...) {
 		d.Log = event.Reserved
 		s, err := compile(d, 1, Digest([]byte(d.Aggregate)))
 		if err != nil {
@@ -113,6 +118,23 @@ func systemDefinitions() []Definition {
 		}},
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
 			"rows-done": required("aggregate", "ranges", "rows"),
+		}},
+	}
+}
+
+// tierDefinitions are of what moves between tiers: logs and aggregates.
+func tierDefinitions() []Definition {
+	whole := Field{Type: Integer}
+	return []Definition{
+		{Aggregate: SystemArchive, Fields: map[string]Field{"cut": whole, "sequence": whole}, Events: map[string]Event{
+			"log-archived": required("cut", "segment", "state", "digest", "sequence"),
+		}},
+		{Aggregate: SystemTier, Events: map[string]Event{
+			"aggregate-archived": required("type", "id").with("comment"),
+			"aggregate-restored": required("type", "id").with("comment"),
+		}},
+		{Aggregate: SystemTierAct, Events: map[string]Event{
+			"tier-changed": required("type", "id", "tier", "position", "hash").with("comment"),
 		}},
 	}
 }

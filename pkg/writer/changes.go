@@ -118,6 +118,7 @@ type item struct {
 	hash   idHash  // of the command's id
 
 	forgets *forgetting // nil: it forgets no key
+	moves   *moving     // nil: it moves no aggregate between tiers
 }
 
 // claimant is the id of the aggregate that the claims are about.
@@ -143,6 +144,9 @@ func (c *changes) add(b stored, chain event.Chain, tree event.Tree, budgeted boo
 			if err := c.forgetKey(it.forgets); err != nil {
 				return err
 			}
+		}
+		if it.moves != nil {
+			c.putHead(it.moves.aggregate, it.moves.after)
 		}
 		if it.accepts() {
 			c.accept(it.hash, b)

@@ -36,7 +36,8 @@ type cluster struct {
 	members map[string]*member
 	names   []string // of all members that ever ran
 	bucket  *fieldkeytest.Memory
-	boss    *site // signs keys and tokens; its writer is replaced by who serves the system log
+	archive eventlog.Snapshots // of members that are started from now on; nil: none
+	boss    *site              // signs keys and tokens; its writer is replaced by who serves the system log
 }
 
 // member is one writer process.
@@ -104,7 +105,7 @@ func (c *cluster) start(name string) *member {
 		c.t.Fatal(err)
 	}
 	w, err := writer.New(writer.Config{
-		Keys: keys,
+		Keys: keys, Snapshots: c.archive,
 		Site: "here", Store: c.store, Dir: filepath.Join(c.dir, name), Key: make([]byte, 32), Log: zerolog.Nop(), Peers: c.lines.end(name), Metrics: m.metrics,
 		Lease: lease.Config{
 			Table: m.cut, Member: lease.Member{ID: name, Name: name}, TTL: testTTL, Grace: -1, Settle: time.Hour, Back: time.Second, Now: m.clock.now,

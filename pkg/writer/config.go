@@ -31,10 +31,11 @@ type Config struct {
 
 	// Lease shares the logs with other processes. Without a Table this Writer leads every log, and no other one of the site may run. Table and Member.ID are
 	// needed; Site, Handler and Log are the Writer's to set.
-	Lease lease.Config
-	Peers Peers                   // carries calls to the other processes; needed where there are any
-	Keys  *fieldkey.Keys          // of encrypted fields; without them commands that set such a field are refused
-	Room  func() *problem.Problem // default: there always is; asked before every command and act: a problem refuses it. Must not block
+	Lease     lease.Config
+	Peers     Peers                   // carries calls to the other processes; needed where there are any
+	Keys      *fieldkey.Keys          // of encrypted fields; without them commands that set such a field are refused
+	Snapshots eventlog.Snapshots      // default none: where states lie beside the logs (package archive)
+	Room      func() *problem.Problem // default: there always is; asked before every command and act: a problem refuses it. Must not block
 
 	Now     func() time.Time      // default time.Now
 	Log     zerolog.Logger        // facts in the past tense

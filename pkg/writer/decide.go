@@ -145,6 +145,10 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		if h.cold {
+			problems = append(problems, coldProblem(c.Aggregate))
+			continue
+		}
 		events, found := aggregate.Decide(sch, h.rules(), c)
 		for _, p := range found {
 			if p.Code == problem.Conflict {
@@ -259,6 +263,9 @@ func (e *engine) place(s *submission, plan []planned, spent uint64) {
 		if it.forgets != nil {
 			e.over.forget(it.forgets, b.sequence)
 		}
+		if it.moves != nil {
+			e.over.heads.put(it.moves.aggregate, it.moves.after, b.sequence)
+		}
 	}
 	e.ordinal++
 	e.over.commands[s.command.ID] = place{block: b, digest: s.digest, from: from, to: len(b.items)}
@@ -306,13 +313,11 @@ func (e *engine) placeCommit(b *openBlock, s *submission, p *planned, tx event.T
 	if err != nil {
 		return err
 	}
-	after := head{version: c.Last(), tree: tree, held: p.held, deleted: e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1])}
+	after := head{version: c.Last(), cold: p.before.cold, tree: tree, held: p.held, deleted: e.sys.deletes(c.Aggregate.Type, &c.Events[len(c.Events)-1])}
 	after.link = event.Link{Sequence: b.sequence, Index: uint32(len(b.items)), Block: b.ID}
 	it := item{commit: c, after: after, claims: p.claims, hash: s.hash}
-	if c.Aggregate.Type == typeForgotten {
-		if err := it.forget(e.head); err != nil {
-			return err
-		}
+	if err := it.about(e.head); err != nil {
+		return err
 	}
 	b.place(raw, leaves, p.before.link, it)
 	return nil

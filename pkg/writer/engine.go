@@ -37,6 +37,9 @@ type engine struct {
 	sealer    *sealer // takes commands that have to be sealed again
 	uniqueKey string  // of unique, by which a state is known to be kept for it
 
+	imported bool // the state was taken over from the archive …
+	distrust bool // … and was removed: the next one is read from the log
+
 	orders  *orders             // who leads the log; nil: this process does, always
 	doors   *doorkeeper         // lets requests for the log in; nil without leases
 	lease   *lease.Lease        // under which it is led now; nil: not led, or without leases

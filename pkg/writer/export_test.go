@@ -1,10 +1,13 @@
 package writer
 
 import (
+	"context"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/statestore"
+	"github.com/eventfuldb/eventful/pkg/token"
 )
 
 // RewriteHead, RewriteCommandIDs and RewriteMeta read a value of the stored state and write it again.
@@ -89,4 +92,13 @@ func SplitMeta(b []byte) (sequence uint64, rest []byte, err error) {
 	}
 	sequence, m.chain = m.chain.Sequence, event.Chain{}
 	return sequence, m.encode(), nil
+}
+
+// KeepState is the archiver's call, without the way over Peers.
+func (w *Writer) KeepState(ctx context.Context, log string, by *token.Claims, cut Cut) (eventlog.KeptSnapshot, error) {
+	r, p := w.ask(ctx, log, verbArchive, call{Token: by, Archive: &cut})
+	if p != nil {
+		return eventlog.KeptSnapshot{}, p
+	}
+	return *r.Kept, nil
 }

@@ -26,6 +26,17 @@ type forgetting struct {
 	after      *head // of the aggregate, which gives up values of unique encrypted fields; nil: it holds none
 }
 
+// about works out what a record of a log is about besides its own aggregate. headOf gives heads as they are before the commit.
+func (i *item) about(headOf func(event.AggregateID) (head, error)) error {
+	switch i.commit.Aggregate.Type {
+	case typeForgotten:
+		return i.forget(headOf)
+	case typeTier:
+		return i.move(headOf)
+	}
+	return nil
+}
+
 // forget works out what a commit that forgets a key leads to. headOf gives heads as they are before the commit.
 func (i *item) forget(headOf func(event.AggregateID) (head, error)) error {
 	f, err := forgettingOf(i.commit)
@@ -129,8 +140,15 @@ func (e *engine) dropForgotten(b *openBlock) {
 	}
 }
 
-// forgotten takes note of a commit that was read.
-func (r *replay) forgotten(f *forgetting) {
+// noted takes note of what a commit that was read is about besides its own aggregate.
+func (r *replay) noted(it *item) {
+	if it.moves != nil {
+		r.heads.put(it.moves.aggregate, it.moves.after, 0)
+	}
+	f := it.forgets
+	if f == nil {
+		return
+	}
 	if f.after != nil {
 		r.heads.put(f.aggregate, *f.after, 0)
 	}

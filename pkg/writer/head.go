@@ -15,6 +15,7 @@ import (
 type head struct {
 	version event.Version
 	deleted bool
+	cold    bool // it is archived: nothing is stored of it
 	link    event.Link
 	tree    event.Tree
 	held    map[string]string // values of unique fields, by field; nil where the type has none
@@ -36,11 +37,7 @@ func (h head) size() int {
 func (h head) encode() []byte {
 	b := make([]byte, 0, h.size())
 	b = binary.BigEndian.AppendUint64(b, uint64(h.version))
-	if h.deleted {
-		b = append(b, 1)
-	} else {
-		b = append(b, 0)
-	}
+	b = append(b, h.flags())
 	b = binary.BigEndian.AppendUint64(b, h.link.Sequence)
 	b = binary.BigEndian.AppendUint32(b, h.link.Index)
 	b = append(b, h.link.Block[:]...)
@@ -51,6 +48,22 @@ func (h head) encode() []byte {
 		}
 	}
 	return h.tree.AppendBinary(b)
+}
+
+// Flags of an encoded head.
+const (
+	headDeleted = 1
+	headCold    = 2
+)
+
+func (h head) flags() (f byte) {
+	if h.deleted {
+		f |= headDeleted
+	}
+	if h.cold {
+		f |= headCold
+	}
+	return f
 }
 
 func appendText(b []byte, s string) []byte {
@@ -92,7 +105,7 @@ func decodeHead(b []byte) (h head, err error) {
 	if len(b) < headFixed {
 		return h, fmt.Errorf("head of %d bytes: %w", len(b), event.ErrDecode)
 	}
-	h.version, h.deleted = event.Version(binary.BigEndian.Uint64(b)), b[8] == 1
+	h.version, h.deleted, h.cold = event.Version(binary.BigEndian.Uint64(b)), b[8]&headDeleted != 0, b[8]&headCold != 0
 	h.link = event.Link{Sequence: binary.BigEndian.Uint64(b[9:]), Index: binary.BigEndian.Uint32(b[17:])}
 	copy(h.link.Block[:], b[21:37])
 	held, rest, err := takeHeld(b[headFixed:])

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
@@ -37,6 +38,8 @@ const (
 	verbConfig   = "config"    // of the system log: enter what `config` did
 	verbForget   = "forget"    // seal nothing under a key any more
 	verbRollback = "rollback"  // a step of a rollback
+	verbArchive  = "archive"   // keep the state in the archive, and record that the log may be purged
+	verbTier     = "tier"      // archive or restore an aggregate
 	verbResign   = "resign"    // hand the log over
 	verbCondemn  = "condemn"   // of CallAll: a log is damaged
 	verbStanding = "standing"  // of CallAll: how far each log is
@@ -60,6 +63,8 @@ type call struct {
 	Forget   *forgetCall         `json:"forget,omitempty"`
 	Config   *ConfigAct          `json:"config,omitempty"`
 	Roll     *rollCall           `json:"roll,omitempty"`
+	Archive  *Cut                `json:"archive,omitempty"`
+	Tier     *Tier               `json:"tier,omitempty"`
 }
 
 // result is the answer to a call.
@@ -74,8 +79,10 @@ type result struct {
 	Member   string             `json:"member,omitempty"`
 	Logs     []LogStatus        `json:"logs,omitempty"`
 
-	Forgotten *forgottenKeyRecord `json:"forgotten,omitempty"`
-	Rolled    *rolled             `json:"rolled,omitempty"`
+	Forgotten *forgottenKeyRecord    `json:"forgotten,omitempty"`
+	Kept      *eventlog.KeptSnapshot `json:"kept,omitempty"`
+	Tier      *TierRecord            `json:"tier,omitempty"`
+	Rolled    *rolled                `json:"rolled,omitempty"`
 }
 
 // attemptPatience is how long one attempt of a call may take; the answering side says Again before that.
@@ -203,6 +210,13 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 			return result{Again: true}
 		}
 		return w.rollStep(ctx, e, c)
+	case verb == verbArchive && c.Token != nil && c.Archive != nil:
+		r = w.archive(ctx, e, c.Token, *c.Archive)
+	case verb == verbTier && c.Token != nil && c.Tier != nil && !e.isSystem():
+		if err := w.sys.await(ctx, c.Sequence); err != nil {
+			return result{Again: true}
+		}
+		r.Tier, r.Problem = w.moveHere(ctx, e, c.Token, *c.Tier)
 	default:
 		r.Problem = problem.New(problem.Malformed, "call %.40q of log %s cannot be read", verb, e.name)
 	}

@@ -183,20 +183,17 @@ func (e *engine) settleFallen(fenced bool) {
 
 // openState opens the stored state, and makes sure that it belongs to this very log.
 func (e *engine) openState(ctx context.Context) error {
-	if e.st == nil {
-		store, err := statestore.Open(statestore.Config{Dir: e.stateDir(), Key: e.cfg.Key, Identity: stateIdentity(e.cfg.Site, e.name), CacheBytes: e.cfg.CacheBytes, Fail: e.cfg.failing(e.name)})
-		if err != nil {
-			return fmt.Errorf("open state: %w", err)
-		}
-		st, err := loadState(store, window{commands: e.cfg.WindowCommands, age: e.cfg.WindowAge}, newHasher(e.cfg.Key, e.name))
-		if err != nil {
-			return errors.Join(err, store.Close())
-		}
-		e.st = st
+	if err := e.openStore(); err != nil {
+		return err
 	}
 	e.under = e.sys.now.Load()
 	e.unique = e.under.uniqueIn(e.name)
 	e.uniqueKey = e.unique.key(e.under)
+	if e.st.meta.chain.Sequence == 0 {
+		if err := e.takeOver(ctx); err != nil {
+			return err
+		}
+	}
 	switch {
 	case e.st.meta.chain.Sequence == 0:
 		e.st.meta.unique = e.uniqueKey
@@ -209,6 +206,23 @@ func (e *engine) openState(ctx context.Context) error {
 	if e.isSystem() {
 		return e.sys.load(e.st, e.cfg.Now())
 	}
+	return nil
+}
+
+// openStore opens what is stored of the state, if it is not open.
+func (e *engine) openStore() error {
+	if e.st != nil {
+		return nil
+	}
+	store, err := statestore.Open(statestore.Config{Dir: e.stateDir(), Key: e.cfg.Key, Identity: stateIdentity(e.cfg.Site, e.name), CacheBytes: e.cfg.CacheBytes, Fail: e.cfg.failing(e.name)})
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	st, err := loadState(store, window{commands: e.cfg.WindowCommands, age: e.cfg.WindowAge}, newHasher(e.cfg.Key, e.name))
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	e.st = st
 	return nil
 }
 
@@ -278,6 +292,7 @@ func (e *engine) dropState() {
 
 func (e *engine) removeState() error {
 	e.dropState()
+	e.distrust = e.distrust || e.imported // what it came from is not taken a second time
 	if err := statestore.Remove(e.stateDir()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove doubted state: %w", err)
 	}

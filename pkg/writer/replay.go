@@ -172,12 +172,10 @@ func (r *replay) block(f met) error {
 		}
 		it.hash = f.ids[i]
 		it.after.link = event.Link{Sequence: f.Sequence, Index: uint32(i), Block: f.Block.ID}
-		if commit.Aggregate.Type == typeForgotten {
-			if err := it.forget(r.head); err != nil {
-				return err
-			}
-			r.forgotten(it.forgets)
+		if err := it.about(r.head); err != nil {
+			return err
 		}
+		r.noted(&it)
 		b.items[i] = it
 		r.heads.put(commit.Aggregate, it.after, 0) // changes has it until the state does
 		leaves = append(leaves, f.leaves[i]...)
@@ -206,7 +204,7 @@ func (r *replay) follow(c *event.Commit, prev event.Link, leaves []event.Hash) (
 		return item{}, fmt.Errorf("%s at version %d does not fit its history: %w", c.Aggregate, c.First, ErrDamaged)
 	}
 	deletes := func(i int) bool { return r.e.sys.deletes(c.Aggregate.Type, &c.Events[i]) }
-	it := item{commit: c, after: head{version: c.Last(), deleted: deletes(len(c.Events) - 1), tree: tree}}
+	it := item{commit: c, after: head{version: c.Last(), cold: h.cold, deleted: deletes(len(c.Events) - 1), tree: tree}}
 	if len(r.e.unique[c.Aggregate.Type]) == 0 {
 		return it, nil
 	}

@@ -187,7 +187,27 @@ func (j *rollJob) checkSome(ctx context.Context, all []*walked) *problem.Problem
 			j.refuse(problem.New(problem.TooLarge, "%s: its earlier state needs about %d bytes in one block, at most %d are allowed", r.aggregate, n, j.e.cfg.MaxBlock))
 		}
 	}
+	if p := j.checkCold(ctx, restores); p != nil {
+		return p
+	}
 	return j.checkUnique(ctx, restores)
+}
+
+// checkCold refuses aggregates that are archived: nothing is stored of them. None is archived while a rollback is under way (tier.go).
+func (j *rollJob) checkCold(ctx context.Context, restores []restored) *problem.Problem {
+	_, p := j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		for i := range restores {
+			h, err := j.e.head(restores[i].aggregate)
+			if err != nil {
+				return nil, problem.New(problem.Unavailable, "log %s: its state cannot be read", j.e.name)
+			}
+			if h.cold && j.uniq.first() {
+				j.refuse(coldProblem(restores[i].aggregate))
+			}
+		}
+		return nil, nil
+	})
+	return p
 }
 
 func (j *rollJob) count(r *restored) {

@@ -19,10 +19,15 @@ const (
 	keyUnique   = "u/" // + type 0x00 field 0x00 value: ids of the aggregates that hold it, 0x00 between them
 	keyForgot   = "f/" // + type 0x00 id: commitments of its forgotten keys, 32 bytes each, oldest first
 	keySystem   = "y/" // the system log only: its view (system.go)
+
+	keyUnfinished = "i" // the state is being taken over from the archive, and is not whole (import.go)
 )
 
 // stateFormat goes up when keys or values change; a state of another format is rebuilt.
 const stateFormat = 7
+
+// stateKind is what a state calls itself in the archive.
+func stateKind() string { return fmt.Sprintf("writer/%d", stateFormat) }
 
 type meta struct {
 	chain  event.Chain
@@ -72,6 +77,9 @@ type state struct {
 
 func loadState(store *statestore.Store, w window, h hasher) (*state, error) {
 	s := &state{store: store, window: w, hasher: h, tail: &chunk{}}
+	if _, err := store.Get([]byte(keyUnfinished)); !isNotFound(err) {
+		return nil, errors.Join(err, fmt.Errorf("state from the archive is not whole: %w", statestore.ErrDoubted))
+	}
 	raw, err := store.Get([]byte(keyMeta))
 	if isNotFound(err) {
 		return s, nil

@@ -44,9 +44,10 @@ type Writer struct {
 	aside   func(func(context.Context)) // runs beside the engines; nil before Run and behind it
 	failed  chan error
 
-	checking sync.Mutex           // guards what follows
-	checks   map[string]*checking // by log
-	rolls    map[string]*rollJob  // steps of rollbacks, by log, rollback and step
+	checking sync.Mutex            // guards what follows
+	checks   map[string]*checking  // by log
+	rolls    map[string]*rollJob   // steps of rollbacks, by log, rollback and step
+	archives map[string]*archiving // by log
 }
 
 const tokenCache = 4096 // checked tokens kept; each about 2 KiB
@@ -59,7 +60,7 @@ func New(cfg Config) (*Writer, error) {
 	}
 	w := &Writer{
 		cfg: cfg, sys: newSystem(), ready: make(chan struct{}), metrics: newMetrics(cfg.Metrics), doors: newDoorkeeper(), owners: make(chan struct{}, 1),
-		logs: make(map[string]*engine), checks: make(map[string]*checking), rolls: make(map[string]*rollJob), failed: make(chan error, 1),
+		logs: make(map[string]*engine), checks: make(map[string]*checking), rolls: make(map[string]*rollJob), archives: make(map[string]*archiving), failed: make(chan error, 1),
 	}
 	w.sys.keys = cfg.Keys
 	w.sealer = newSealer(w)

@@ -1,0 +1,175 @@
+package writer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
+	"github.com/eventfuldb/eventful/pkg/token"
+)
+
+const (
+	typeArchive   = schema.SystemArchive // in the log that is archived
+	eventArchived = "log-archived"
+)
+
+// Cut says up to where a log lies in the archive.
+type Cut struct {
+	Sequence uint64 `json:"sequence"` // the last that may be purged
+	Segment  string `json:"segment"`  // digest of the segment that holds it, hexadecimal
+}
+
+// archiving is a state on its way to the archive.
+type archiving struct {
+	cut  Cut
+	done chan struct{}
+	kept eventlog.KeptSnapshot // read after done
+	p    *problem.Problem
+}
+
+// AskArchive has whoever writes a log keep its state, as of the cut or later, in the archive, and record both in the log. It asks again until that is done or ctx ends. by is whose act
+// it is. Repeated with the same cut, it may keep a second state.
+func AskArchive(ctx context.Context, peers Peers, log string, by *token.Claims, cut Cut) (eventlog.KeptSnapshot, error) {
+	body, err := json.Marshal(call{Format: callFormat, Token: by, Archive: &cut})
+	if err != nil {
+		return eventlog.KeptSnapshot{}, fmt.Errorf("encode a call: %w", err)
+	}
+	why := "nobody serves it"
+	for {
+		one, cancel := context.WithTimeout(ctx, attemptPatience)
+		answer, err := peers.Call(one, log, verbArchive, body)
+		cancel()
+		var r result
+		if err == nil {
+			r, err = decodeResult(answer)
+		}
+		switch {
+		case err != nil:
+			why = err.Error()
+		case r.Again:
+			why = "who serves it is not done"
+		case r.Problem != nil:
+			return eventlog.KeptSnapshot{}, r.Problem
+		case r.Kept == nil:
+			return eventlog.KeptSnapshot{}, fmt.Errorf("log %s: whoever writes it kept no state", log)
+		default:
+			return *r.Kept, nil
+		}
+		if pause(ctx, retryAtLeast) != nil {
+			return eventlog.KeptSnapshot{}, fmt.Errorf("log %s did not keep its state in time: %s: %w", log, why, eventlog.ErrUnavailable)
+		}
+	}
+}
+
+// archive answers the call of an archiver. The work goes on from call to call.
+func (w *Writer) archive(ctx context.Context, e *engine, by *token.Claims, cut Cut) result {
+	if w.cfg.Snapshots == nil {
+		return result{Problem: problem.New(problem.Invalid, "the writer of log %s has no archive", e.name).WithHint("give all processes of the site the same `archive`")}
+	}
+	w.checking.Lock()
+	k := w.archives[e.name]
+	if k == nil || k.cut != cut {
+		k = &archiving{cut: cut, done: make(chan struct{})}
+		w.archives[e.name] = k
+		w.beside(func(ctx context.Context) {
+			defer close(k.done)
+			k.kept, k.p = w.keepState(ctx, e, by, cut)
+		})
+	}
+	w.checking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	select {
+	case <-k.done:
+	case <-ctx.Done():
+		return result{Again: true}
+	}
+	w.checking.Lock()
+	defer w.checking.Unlock()
+	if w.archives[e.name] == k {
+		delete(w.archives, e.name)
+	}
+	return result{Kept: &k.kept, Problem: k.p}
+}
+
+// keepState is the two side effects: (1) the state goes to the archive: a crash behind it leaves what nothing names. (2) The record in the log.
+func (w *Writer) keepState(ctx context.Context, e *engine, by *token.Claims, cut Cut) (k eventlog.KeptSnapshot, p *problem.Problem) {
+	var st *state
+	if _, p := w.act(ctx, e, by, func(*submission) ([]aggregate.Change, *problem.Problem) { st = e.st; return nil, nil }); p != nil {
+		return k, p
+	}
+	for e.applied.Load() < cut.Sequence { // the stored state is a second behind, at most
+		if pause(ctx, retryAtLeast) != nil {
+			return k, problem.New(problem.Unavailable, "log %s: its state does not have sequence %d yet", e.name, cut.Sequence)
+		}
+	}
+	k, err := st.keep(ctx, w.cfg.Snapshots, e.name, e.mark())
+	if err == nil && k.Sequence < cut.Sequence {
+		err = fmt.Errorf("the state kept is of sequence %d, before the cut at %d", k.Sequence, cut.Sequence)
+	}
+	if err != nil {
+		return k, problem.New(problem.Unavailable, "the state of log %s could not be kept in the archive: %v", e.name, err)
+	}
+	k.Cut = cut.Sequence
+	answer, p := w.act(ctx, e, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(typeArchive, e.name, eventArchived, map[string]string{
+			"cut": decimal(cut.Sequence), "segment": cut.Segment, "state": k.Name, "digest": k.Digest, "sequence": decimal(k.Sequence),
+		}), nil
+	})
+	if p == nil {
+		k.Record = answer.Commits[0].Position
+	}
+	return k, p
+}
+
+// mark is what a state must bear that this engine may take over: the same key of command ids, the same unique fields.
+func (e *engine) mark() []byte {
+	h := newHasher(e.cfg.Key, e.name)
+	key := h.hash("mark")
+	unique := sha256.Sum256([]byte(e.uniqueKey))
+	return append(key[:], unique[:]...)
+}
+
+// errStateMoved: the state was written to between two reads of it.
+var errStateMoved = errors.New("the state moved on")
+
+// keep puts all of a stored state into the archive, as it is at one moment. It may run beside the applier.
+func (s *state) keep(ctx context.Context, to eventlog.Snapshots, log string, mark []byte) (k eventlog.KeptSnapshot, err error) {
+	for {
+		raw, err := s.store.Get([]byte(keyMeta))
+		if err != nil {
+			return k, fmt.Errorf("read the state's position: %w", err)
+		}
+		m, err := decodeMeta(raw)
+		if err != nil {
+			return k, err
+		}
+		about := eventlog.Snapshot{Log: log, Kind: stateKind(), Mark: mark, Sequence: m.chain.Sequence}
+		k, err = to.PutSnapshot(ctx, about, func(put func(key, value []byte) error) error { return s.each(string(raw), put) })
+		if !errors.Is(err, errStateMoved) {
+			return k, err
+		}
+	}
+}
+
+// each gives all that is stored; errStateMoved if its position is another one than before.
+func (s *state) each(position string, put func(key, value []byte) error) (err error) {
+	if now, err := s.store.Get([]byte(keyMeta)); err != nil || string(now) != position {
+		return errors.Join(err, errStateMoved)
+	}
+	scanErr := s.store.Scan(nil, nil, func(key, value []byte) bool {
+		if string(key) == keyMeta && string(value) != position {
+			err = errStateMoved
+		} else {
+			err = put(key, value)
+		}
+		return err == nil
+	})
+	return errors.Join(err, scanErr)
+}
