@@ -54,6 +54,9 @@ func ParseEngineSubject(subject string) (site, log, verb string, err error) {
 	return site, log, verb, nil
 }
 
+// StandingSubject is `prj.<site>.standing`: an archiver asks every projector how far it is. The site was checked.
+func StandingSubject(site string) string { return "prj." + site + ".standing" }
+
 // TypeCommandSubjects are the subjects of all commands of a type: transactions, and commands about one aggregate.
 func TypeCommandSubjects(aggregateType string) ([]string, error) {
 	transaction, err := TransactionSubject(aggregateType)

@@ -169,6 +169,8 @@ func (s Installation) inLog(role Role) Permissions {
 		p := s.reading()
 		p.Publish = append(p.Publish, Permission{"$KV.SNAP_" + s.Site + ".>", "snapshots"},
 			Permission{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "of the snapshots that somebody asked for the oldest gives way"})
+		p.Publish = append(p.Publish, Permission{"_INBOX.>", "how far it is, which an archiver asks"})
+		p.Subscribe = append(p.Subscribe, Permission{StandingSubject(s.Site), "an archiver asks how far it is"})
 		return p
 	case RoleRunner:
 		p := s.reading()
@@ -177,7 +179,10 @@ func (s Installation) inLog(role Role) Permissions {
 	case RoleArchiver:
 		p := s.reading()
 		p.Deny = append(p.Deny, s.withoutKeys(readingVerbs()...)...)
-		p.Publish = append(p.Publish, Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"})
+		p.Publish = append(p.Publish,
+			Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"},
+			Permission{StandingSubject(s.Site), "how far every projector is: no further is purged"},
+			Permission{"eng." + s.Site + ".*.archive", "whoever writes the log keeps its state in the archive, and records it"})
 		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site) {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
 		}
@@ -207,6 +212,7 @@ func (s Installation) inApp(role Role) Permissions {
 				{"cmd.>", "commands of the inbox and staged ones go to whoever writes their log"},
 				{"adm.>", "an act that came while its log changed hands goes to its new writer"},
 				{"qry._.audit", "the audit, which who administers asks as an act, is passed on to a projector"},
+				{"qry._.archive", "archiving, likewise"},
 				{InboxSubject("cmd.>"), "a refused command that is tried again"},
 				{inbox, "settings of the inbox"},
 				{api + "STREAM.CREATE." + InboxStream, "the inbox is made by the first writer"},

@@ -97,6 +97,9 @@ func (a *app) showState(s *client.State) error {
 	if s.RolledBack != "" {
 		pairs = append(pairs, "rolled back", "by rollback "+s.RolledBack)
 	}
+	if s.Archived {
+		pairs = append(pairs, "archived", "yes: `eventful aggregate:restore` brings it back")
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Fields)) {
 		pairs = append(pairs, "  "+name, s.Fields[name])
 	}

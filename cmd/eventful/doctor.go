@@ -20,7 +20,7 @@ import (
 const doctorHelp = `Look for what endangers the data or the service, and say what to do about it. Nothing is changed.
 
 Checked are file permissions, versions, free space, whether the key file opens, and on the server that runs on the data folder, or the nats-servers
-that --server names: whether each write is flushed, clocks, the settings and replicas of every log, the writer, the index and the local stores. It
+that --server names: whether each write is flushed, clocks, the settings and replicas of every log, the archive, the writer, the index and the local stores. It
 needs the DEK, as start does. What cannot be checked is said. The exit status is 0 without findings, 1 with any.`
 
 func newDoctorCommand(a *app) *cobra.Command {
@@ -63,7 +63,7 @@ func (a *app) doctor(ctx context.Context) error {
 
 // patient is what doctor examines.
 func (a *app) patient() (doctor.Config, error) {
-	c := doctor.Config{DataDir: a.settings.DataDir, Version: run.Version(), URL: a.settings.Server, Now: time.Now, Limits: a.settings.Space}
+	c := doctor.Config{DataDir: a.settings.DataDir, Version: run.Version(), URL: a.settings.Server, Now: time.Now, Limits: a.settings.Space, Archive: run.ArchiveOf(a.settings)}
 	var err error
 	if c.Keys, c.Secrets, err = a.openKeys(); err != nil {
 		p := problem.From(err)

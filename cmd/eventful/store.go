@@ -91,7 +91,7 @@ func (a *app) reencrypt(cmd *cobra.Command) error {
 	}
 	answer := reencrypted{DataDir: to, Old: a.settings.DataDir}
 	err = reencrypt.Run(cmd.Context(), reencrypt.Config{
-		From: a.settings.DataDir, To: to, DEK: dek, Limits: a.settings.Space, Look: space.Look, Log: logger,
+		From: a.settings.DataDir, To: to, DEK: dek, Limits: a.settings.Space, Look: space.Look, Log: logger, Archive: run.ArchiveOf(a.settings),
 		Keep: func() (err error) {
 			if a.settings.KeepsDEK() {
 				answer.DEKFile, err = a.settings.For(to).StoreDEK(dek)

@@ -127,7 +127,7 @@ func (c *Client) actAs(ctx context.Context, id, noun, verb string, body, into an
 		return problem.New(problem.Malformed, "write the request as JSON: %v", err)
 	}
 	req := request{subject: streams.AdminSubject(noun, verb), header: nats.Header{streams.HeaderCommandID: {id}}, data: data}
-	req.long = verb == "migrate" || verb == "forget" || verb == "rollback"
+	req.long = verb == "migrate" || verb == "forget" || verb == "rollback" || noun == "archive"
 	switch verb {
 	case "list", "show", "account", "state", "status":
 	default:

@@ -23,6 +23,7 @@ type State struct {
 	Version    event.Version     `json:"version"`
 	Fields     map[string]string `json:"fields"`
 	Deleted    bool              `json:"deleted"`
+	Archived   bool              `json:"archived"` // now, whatever the version: it is locked
 	Root       string            `json:"root"`
 	Hash       string            `json:"hash"`
 	Time       time.Time         `json:"time"`

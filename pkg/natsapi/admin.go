@@ -44,6 +44,8 @@ var acts = map[string]act{
 	streams.AdminSubject("staged", "discard"):    (*API).stagedDiscard,
 	streams.AdminSubject("data", "forget"):       (*API).dataForget,
 	streams.AdminSubject("data", "rollback"):     (*API).dataRollback,
+	streams.AdminSubject("aggregate", "archive"): (*API).aggregateArchive,
+	streams.AdminSubject("aggregate", "restore"): (*API).aggregateRestore,
 	streams.AdminSubject("inbox", "status"):      inboxAct(inboxStatus),
 	streams.AdminSubject("inbox", "list"):        inboxAct(inboxList),
 	streams.AdminSubject("inbox", "show"):        inboxAct(inboxShow),
@@ -57,8 +59,11 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 	if p != nil {
 		return p
 	}
-	if r.Subject() == auditAct {
-		return a.auditPassed(r)
+	switch r.Subject() {
+	case auditAct:
+		return a.passed(r, auditQuery)
+	case archiveAct:
+		return a.passed(r, archiveQuery)
 	}
 	do := acts[r.Subject()]
 	if do == nil {

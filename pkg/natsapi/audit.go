@@ -19,9 +19,9 @@ const (
 	auditAct   = "adm.audit.list"
 )
 
-// auditPassed hands the request to whatever process answers queries; its answer goes to the sender.
-func (a *API) auditPassed(r request) *problem.Problem {
-	m := &nats.Msg{Subject: auditQuery, Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
+// passed hands the request to whatever process answers queries; its answer goes to the sender.
+func (a *API) passed(r request, subject string) *problem.Problem {
+	m := &nats.Msg{Subject: subject, Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
 	if err := a.cfg.App.PublishMsg(m); err != nil {
 		return problem.New(problem.Unavailable, "the query could not be passed on: %v", err)
 	}

@@ -37,6 +37,7 @@ type Config struct {
 	Staging     *staging.Staging     // answers adm.staged.>; nil: not here
 	Inbox       *inbox.Inbox         // answers adm.inbox.>; nil: not here
 	Snapshots   *snapshot.Snapshots  // those of an aggregate go when it is forgotten; nil: there are none here
+	Archiver    Archiver             // answers qry._.archive; nil: there is no archive
 	Site        string
 	Version     string                                // of the program, semantic; shown by $SRV.INFO
 	Account     func(context.Context) (string, error) // the present JWT of APP; nil: auth keys are neither added nor ended here, nor tokens ended

@@ -39,6 +39,7 @@ var (
 	ofAll  = map[string]query{
 		"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs},
 		"event": {token.ActionRead, (*API).event}, "resolve": {token.ActionRead, (*API).resolve}, "audit": {token.ActionRead, (*API).audit},
+		"archive": {token.ActionAdmin, (*API).archive},
 	}
 )
 
@@ -50,6 +51,9 @@ func (a *API) query(ctx context.Context, r request) *problem.Problem {
 	limit := queryTimeout
 	if q.action == token.ActionVerify {
 		limit = verifyTimeout
+	}
+	if q.action == token.ActionAdmin {
+		limit = archivePatience
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -12,9 +12,10 @@ type State struct {
 	Version    uint64            `json:"version"`
 	Fields     map[string]string `json:"fields"` // unset fields are left out
 	Deleted    bool              `json:"deleted"`
-	Root       string            `json:"root"` // of the aggregate tree at Version
-	Hash       string            `json:"hash"` // leaf hash of the event at Version
-	Time       string            `json:"time"` // writer time of that event
+	Archived   bool              `json:"archived,omitempty"` // now, whatever the Version: it is locked (aggregate:archive)
+	Root       string            `json:"root"`               // of the aggregate tree at Version
+	Hash       string            `json:"hash"`               // leaf hash of the event at Version
+	Time       string            `json:"time"`               // writer time of that event
 	OccurredAt string            `json:"occurred-at,omitempty"`
 	Actor      string            `json:"actor"` // who wrote that event
 

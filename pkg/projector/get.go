@@ -57,8 +57,8 @@ func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, 
 	if state.RolledBack {
 		out.RolledBack = last.Correlation
 	}
-	if len(state.Sealed) == 0 {
-		return out, nil, nil
+	if out.Archived, err = r.archived(a); err != nil || len(state.Sealed) == 0 {
+		return out, nil, err
 	}
 	f.sealed.fields = state.Sealed
 	f.sealed.forgotten, err = r.forgotten(ctx, a)

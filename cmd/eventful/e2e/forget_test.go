@@ -44,6 +44,7 @@ events:
 func newSecretSite(t *testing.T) *site {
 	t.Helper()
 	s := configuredSite(t)
+	s.env = append(s.env, "EVENTFUL_ARCHIVE="+s.cold())
 	s.put("secret.yaml", secretSchema)
 	s.open(filepath.Join(s.root, "secret.yaml"), "--log-level=trace")
 	return s
@@ -177,6 +178,8 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 		t.Fatalf("got %s, want the values back", out)
 	}
 	s.must("aggregate:snapshot", "patient/A", "--comment=what is forgotten later")
+	s.must("event:archive", "--log=patient")
+	s.archiveHolds(secrets)
 	export := s.must("aggregate:export", "patient/A")
 	s.nothingHolds("export", []byte(export), secrets)
 	s.put("export.json", export)
@@ -236,6 +239,8 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 		t.Errorf("got %s, want the new name, and the rest shredded", out)
 	}
 	s.must("aggregate:commit") // what was staged for others
+	s.must("event:archive", "--log=patient")
+	s.archiveHolds(secrets)
 	s.stop()
 	remove(t, filepath.Join(s.root, "body.json"))
 	s.filesHold(secrets)

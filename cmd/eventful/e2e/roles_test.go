@@ -40,16 +40,16 @@ func rolesSite(t *testing.T) *cluster {
 		return nodeConfig(t, n, string(conf), keys) + "\ntrace: true\ntls: {cert_file: \"" + certificate + ".pem\", key_file: \"" + certificate + ".key\"}\n"
 	})}
 	s.server = strings.Replace(c.nats.URLs("", ""), "nats://", "tls://", 1)
-	s.env = append(s.env, "EVENTFUL_SERVER="+s.server, "EVENTFUL_TLS_CA="+s.ca())
+	s.env = append(s.env, "EVENTFUL_SERVER="+s.server, "EVENTFUL_TLS_CA="+s.ca(), "EVENTFUL_ARCHIVE="+s.cold())
 	for _, role := range streams.Roles() {
 		if role != streams.RoleBreakGlass {
 			s.must("creds", string(role), "--out="+s.credsDir())
 		}
 	}
 	for _, name := range []string{"writer", "second"} {
-		c.engine("writer", name, s.engineCreds("writer")...)
+		c.engine("writer", name, append(s.engineCreds("writer"), "--archive="+s.cold())...)
 	}
-	c.engine("projector", "projector", s.engineCreds("projector")...)
+	c.engine("projector", "projector", append(s.engineCreds("projector"), "--archive="+s.cold(), "--archiver-creds="+s.creds(streams.RoleArchiver, "log"))...)
 	schema := filepath.Join(s.root, "schema.yaml")
 	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
 		t.Fatal(err)
@@ -124,6 +124,9 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 	c.must("aggregate:verify", "--all")
 	c.must("audit:list", "--account="+c.account, "EVENTFUL_TOKEN=")
 	c.must("writer:resign", "patient", "--account="+c.account)
+	c.must("event:archive", "--log=patient", "--account="+c.account)
+	c.must("event:archive", "--log=patient", "--account="+c.account) // there is nothing new
+	c.must("aggregate:history", "patient/A")
 	c.must("doctor")
 
 	text, err := os.ReadFile(filepath.Join(c.nats.Dir(0), "log"))
@@ -136,7 +139,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 		}
 	}
 	in := c.installation()
-	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleObserver} {
+	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleArchiver, streams.RoleObserver} {
 		for account, id := range map[string]string{streams.AccountLOG: in.LOG, streams.AccountAPP: in.APP, streams.AccountSYS: ""} {
 			used := subjectsUsed(string(text), role, id)
 			p, err := streams.RolePermissions(in, account, role)

@@ -46,6 +46,7 @@ const (
 	checkInbox       = "inbox"
 	checkIndex       = "index"
 	checkStores      = "stores"
+	checkArchive     = "archive"
 )
 
 // Result is one row: a check and its outcome.
@@ -72,6 +73,8 @@ type Config struct {
 	Host        string      // that the server on the data folder listens on; empty: loopback
 	Certificate string      // file of its certificate; empty: none
 	Trust       *tls.Config // whom to believe where there is TLS; nil: the system's roots
+
+	Archive run.Archive // where logs go on that were purged
 
 	Limits space.Limits // of free space, as they are set for this data folder
 
@@ -119,6 +122,7 @@ func Examine(ctx context.Context, c Config) []Result {
 		x.ok(checkKeys, "keys.json opens with the DEK: site %s", c.Keys.Site())
 	}
 	online := []string{checkServers, checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkInbox, checkIndex}
+	online = append(online, archiveOff(c.Archive.Place)...)
 	switch {
 	case c.URL == "":
 		x.notChecked("no server runs on %s, and no --server was given", c.DataDir)(online...)

@@ -38,6 +38,7 @@ func (x *examination) streams(ctx context.Context, nc *nats.Conn, members int) {
 	if len(x.results) == before {
 		x.ok(checkStreams, "as topology %d says: %s", streams.TopologyVersion, list(names))
 	}
+	x.archived(ctx, store, names)
 }
 
 func (x *examination) stream(ctx context.Context, store *jetlog.Store, nc *nats.Conn, name string, members int) {

@@ -29,12 +29,13 @@ import (
 // copyingKeys is the new key file until the copy is proved.
 const copyingKeys = "keys.copying"
 
-// Config says what is copied where. All fields must be set.
+// Config says what is copied where. All fields but Archive must be set.
 type Config struct {
 	From, To string                                // data folders, absolute; To is made, with mode 0700, and must be empty or of a copy that was cut short
 	DEK      []byte                                // opens the key file, and will open the new one
 	Limits   space.Limits                          // of free space, which the copy must leave
 	Look     func(dir string) (space.Usage, error) // how much is free: space.Look
+	Archive  run.Archive                           // where logs go on that were purged
 	Keep     func() error                          // keeps the DEK for To
 	Progress func(format string, args ...any)      // one line for people
 	Log      zerolog.Logger                        // of the two servers

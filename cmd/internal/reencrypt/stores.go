@@ -16,6 +16,8 @@ import (
 	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/archive"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -26,6 +28,7 @@ import (
 type store struct {
 	node *node.Node
 	site string
+	keys *keyring.Secrets
 	conn map[keyring.Account]*nats.Conn
 	js   map[keyring.Account]jetstream.JetStream
 }
@@ -44,7 +47,7 @@ func (c Config) open(ctx context.Context, dir, keyFile string) (s *store, err er
 	if err != nil {
 		return nil, run.KeyProblem(err)
 	}
-	s = &store{site: keys.Site(), conn: map[keyring.Account]*nats.Conn{}, js: map[keyring.Account]jetstream.JetStream{}}
+	s = &store{site: keys.Site(), keys: secrets, conn: map[keyring.Account]*nats.Conn{}, js: map[keyring.Account]jetstream.JetStream{}}
 	s.node, err = node.Start(ctx, node.Config{
 		StoreDir: run.StoreDir(dir), ResolverDir: run.AccountsDir(dir), Host: "127.0.0.1", Keyring: keys, Secrets: secrets, Log: c.Log.With().Str("folder", dir).Logger(),
 		NoSync: keyFile == copyingKeys,
@@ -199,7 +202,7 @@ func (s *store) streams(ctx context.Context, account keyring.Account) (map[strin
 
 // verify proves every log of the new store, as aggregate:verify --all does.
 func (c Config) verify(ctx context.Context, to *store) error {
-	logs, err := jetlog.New(to.conn[keyring.LOG], to.site, jetlog.Options{})
+	logs, err := c.logs(to)
 	if err != nil {
 		return err
 	}
@@ -224,6 +227,19 @@ func (c Config) verify(ctx context.Context, to *store) error {
 		}
 	}
 	return nil
+}
+
+// logs are those of a store, together with what the archive has of them. Its key is the same in both folders.
+func (c Config) logs(of *store) (eventlog.Store, error) {
+	logs, err := jetlog.New(of.conn[keyring.LOG], of.site, jetlog.Options{})
+	if err != nil {
+		return nil, err
+	}
+	kept, err := c.Archive.Open(of.site, of.keys)
+	if err != nil || kept == nil {
+		return logs, err
+	}
+	return archive.Join(logs, kept), nil
 }
 
 // errEnded: a server stopped answering in the middle.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
@@ -44,10 +45,11 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		engine{"space guard", guard.Run, closed()})
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
-		if api.Projector, api.Store, err = e.projector(c, guard); err != nil {
+		more, err := e.ofProjector(c, &api, guard)
+		if err != nil {
 			return nil, nil, err
 		}
-		engines = append(engines, engine{"projector", api.Projector.Run, closed()}) // nothing waits for an index: queries are refused while it is built
+		engines = append(engines, more...)
 	}
 	var m *membership
 	if e.Writer {
@@ -82,6 +84,21 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
 	}
 	return engines, end, nil
+}
+
+// ofProjector makes the projector and what runs with it.
+func (e Engines) ofProjector(c *connections, api *natsapi.Config, guard *space.Watcher) (_ []engine, err error) {
+	if api.Projector, api.Store, err = e.projector(c, guard); err != nil {
+		return nil, err
+	}
+	archiving, err := e.ofArchive(c, api)
+	if err != nil {
+		return nil, err
+	}
+	return append([]engine{
+		{"projector", api.Projector.Run, closed()}, // nothing waits for an index: queries are refused while it is built
+		{"standing of the projector", func(ctx context.Context) error { return e.answerStanding(ctx, c, api.Projector) }, closed()},
+	}, archiving...), nil
 }
 
 // ofWriter are what runs with a writer.
@@ -147,6 +164,7 @@ type connections struct {
 	sharing                    *nats.Conn    // leases, and calls between writers
 	keeping                    *nats.Conn    // staged commits, refused commands
 	inbox                      *nats.Conn    // of senders that do not wait
+	archiving                  *nats.Conn    // purges; nil: there is no archive
 	again                      chan struct{} // has one element when the system connection came back, perhaps to another server
 	recent                     *jetlog.Recent
 	keys                       *fieldkey.Keys
@@ -179,6 +197,7 @@ func (c *connections) open(e Engines) (err error) {
 		{&c.sharing, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
 		{&c.reading, keyring.LOG, projector, e.Projector, jetlog.ConnectOptions()},
 		{&c.keeping, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
+		{&c.archiving, keyring.LOG, archiving(), e.Projector && e.Archive != nil, jetlog.ConnectOptions()},
 		{&c.inbox, keyring.APP, writer, e.Writer, jetlog.ConnectOptions()},
 		{&c.app, keyring.APP, e.roles(), true, []nats.Option{nats.MaxReconnects(-1)}},
 		{&c.sys, keyring.SYS, e.roles(), true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
@@ -194,7 +213,7 @@ func (c *connections) open(e Engines) (err error) {
 }
 
 func (c *connections) close() {
-	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.inbox, c.app, c.sys} {
+	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.archiving, c.inbox, c.app, c.sys} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -205,19 +224,20 @@ func (c *connections) close() {
 func (e Engines) guardConnections(ctx context.Context, c *connections) error {
 	jetlog.NewMover(c.sys, func(l jetlog.Left) {
 		e.Log.Warn().Str(fieldNATS, l.Server).Dur("silent", l.Silent.Round(time.Millisecond)).Msg("connection left a server that most others did not hear")
-	}, c.writing, c.sharing, c.reading, c.keeping, c.inbox, c.app).Run(ctx)
+	}, c.writing, c.sharing, c.reading, c.keeping, c.archiving, c.inbox, c.app).Run(ctx)
 	return nil
 }
 
-func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Projector, *jetlog.Store, error) {
-	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{Recent: c.recent})
+func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Projector, eventlog.Store, error) {
+	streams, err := jetlog.New(c.reading, e.Site, jetlog.Options{Recent: c.recent})
 	if err != nil {
 		return nil, nil, err
 	}
-	snapshots, err := e.snapshots(store)
+	snapshots, err := e.snapshots(streams)
 	if err != nil {
 		return nil, nil, err
 	}
+	store := e.joined(streams)
 	p, err := projector.New(projector.Config{
 		Snapshots: snapshots, Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site, Keys: c.keys,
 		Room: func() error { return roomForIndex(guard) }, MemoryThreshold: e.MemoryThreshold, Log: e.Log, Metrics: e.Metrics,
@@ -230,8 +250,11 @@ func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Wat
 	if err != nil {
 		return nil, err
 	}
-	cfg := writer.Config{Site: e.Site, Store: store, Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Keys: c.keys, Log: e.Log, Metrics: e.Metrics}
+	cfg := writer.Config{Site: e.Site, Store: e.joined(store), Dir: filepath.Join(e.Dir, stateDir), Key: e.Secrets.StateKey[:], Keys: c.keys, Log: e.Log, Metrics: e.Metrics}
 	cfg.Room = guard.Check
+	if e.Archive != nil {
+		cfg.Snapshots = e.Archive
+	}
 	cfg.MaxBlock = min(maxBlock, int(c.writing.MaxPayload())-blockHeadroom)
 	if p != nil {
 		cfg.Opened = p.Notify

@@ -1,16 +1,20 @@
 package run
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/archive"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
@@ -39,8 +43,13 @@ type Engines struct {
 	Guarded         func(*space.Watcher) // default none: gets the guard of the writer before anything is started
 	Written         func(*writer.Writer) // default none: gets the writer before anything is started
 	Kept            func(*inbox.Inbox)   // default none: gets the inbox before anything is started
+	Archive         *archive.Archive     // default none: where logs go on behind what their streams have
+	Policies        Policies             // what is archived without being asked
+	ArchiveEvery    time.Duration        // how often that is looked for; default a minute
 	Log             zerolog.Logger
 	Metrics         prometheus.Registerer
+
+	instance string // of this start
 }
 
 // engine is one part that runs until its context ends.
@@ -61,6 +70,7 @@ type running struct {
 // Run starts the engines and holds them until ctx ends (nil) or one of them fails. up is called once, when all are ready. They are started in
 // the order of assemble and stopped in the opposite one, each waited for, so that the doors close before what stands behind them.
 func (e Engines) Run(ctx context.Context, up func() error) error {
+	e.instance, e.ArchiveEvery = rand.Text(), cmp.Or(e.ArchiveEvery, time.Minute)
 	if err := roomToStart(e.Dir); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/pkg/archive"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/writer"
@@ -39,3 +40,6 @@ func Join(dir string) (id string, fresh bool, release func(others bool), err err
 		_ = m.lock.Release()
 	}, nil
 }
+
+// PolicyOf is the policy of a log.
+func PolicyOf(p Policies, log string) archive.Policy { return p.of(log) }

@@ -33,6 +33,7 @@ type Server struct {
 	NoEngines       bool              // NATS only: the engines run elsewhere (cmd/writer, cmd/projector)
 	UnsafeNoSync    bool              // for benchmarks: acknowledged events can be lost
 	Given           map[string]string // settings that were given for this run only; they are noted for restart
+	Archive         Archive           // where logs go on behind what their streams have
 	Log             zerolog.Logger
 }
 
@@ -132,11 +133,15 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 		<-ctx.Done()
 		return nil
 	}
-	return Engines{
+	e := Engines{
 		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.ConnAs, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
 		Writer: true, Projector: true, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
 		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: health.guard.Store, Written: health.writer.Store, Kept: health.inbox.Store, Log: s.Log, Metrics: registry,
-	}.Run(ctx, up)
+	}
+	if err := s.Archive.give(&e); err != nil {
+		return err
+	}
+	return e.Run(ctx, up)
 }
 
 // open reads the key file and opens it with the DEK.

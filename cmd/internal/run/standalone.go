@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -84,6 +85,8 @@ func standaloneFlags(cmd *cobra.Command) {
 	flags.Int("memory-threshold", 100000, "decoded `events` kept in memory, first in first out")
 	flags.String("min-free", "1GiB", "`bytes` that must stay free of the disk of --data-dir and of each server's store")
 	flags.Int("min-free-percent", 5, "the same as a part of them; --help of `eventful start` says what counts")
+	flags.String("archiver-creds", "", "the same for role archiver in account LOG, which the projector purges with when it archives")
+	ArchiveFlags(flags)
 	flags.String("http", "", "`address` (host:port) of /livez, /readyz and /metrics; none if not given")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
 	flags.String("tls-ca", "", "PEM `file` of the CA of the NATS servers: connections to them are TLS")
@@ -117,6 +120,9 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	engines := Engines{
 		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
 		Writer: s.Writer, Projector: s.Projector, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
+	}
+	if err := ArchiveOf(config).give(&engines); err != nil {
+		return err
 	}
 	return withHealth(cmd.Context(), config.Text("http"), TLS{config.TLSCert, config.TLSKey, config.Insecure}, engines, logger)
 }
@@ -203,8 +209,11 @@ func (o outside) connect(account keyring.Account, roles []streams.Role, options 
 		}
 		options = append(options, nats.Secure(trust))
 	}
-	url := o.config.Text("nats-url")
-	nc, err := nats.Connect(url, append(append(credentials, nats.Name(o.name)), options...)...)
+	url, name := o.config.Text("nats-url"), o.name
+	if slices.Equal(roles, archiving()) {
+		name = string(streams.RoleArchiver)
+	}
+	nc, err := nats.Connect(url, append(append(credentials, nats.Name(name)), options...)...)
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, "connect to %s in account %s: %v", url, account, err).
 			WithHint("--nats-url names the servers; they must trust the site's operator and hold its accounts")
@@ -215,6 +224,9 @@ func (o outside) connect(account keyring.Account, roles []streams.Role, options 
 // credentials are those of the file for the account, which must belong to the account of that name in keys.json, or a user made from keys.json.
 func (o outside) credentials(account keyring.Account, roles []streams.Role) ([]nats.Option, error) {
 	flag := map[keyring.Account]string{keyring.LOG: "log-creds", keyring.APP: "app-creds", keyring.SYS: "sys-creds"}[account]
+	if slices.Equal(roles, archiving()) {
+		flag = "archiver-creds"
+	}
 	path := o.config.Text(flag)
 	if path == "" {
 		userJWT, seed, err := node.RoleUser(o.keys.Site(), o.secrets, account, o.name, time.Time{}, roles...)

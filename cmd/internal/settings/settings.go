@@ -13,11 +13,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
 	"github.com/eventfuldb/eventful/cmd/internal/space"
+	"github.com/eventfuldb/eventful/pkg/archive"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -43,6 +45,9 @@ type Config struct {
 	MemoryThreshold int    // decoded events kept in memory, first in first out; 0: none
 	LogLevel        string // trace, debug, info, warn or error
 	Space           space.Limits
+	Archive         string // absolute folder, or URL of a bucket; empty: there is no archive
+	ArchiveKeys     string // file with the bucket's access key and secret key, absolute
+	ArchivePlain    bool   // write the archive without encryption
 
 	values  []Value
 	flags   *pflag.FlagSet
@@ -83,10 +88,17 @@ func table() []setting {
 		{"log-level", "info", true, false, oneOf("trace", "debug", "info", "warn", "error")},
 		{"min-free", "1GiB", true, false, checkBytes},
 		{"min-free-percent", "5", true, false, between(0, 99)},
+		{"archive", "", true, false, checkArchive},
+		{"archive-keys", "", true, false, nil},
+		{"archive-plain", "false", true, false, oneOf("true", "false")},
+		{"archive-older-than", "", true, false, nil},
+		{"archive-larger-than", "", true, false, nil},
+		{"archive-every", "1m", true, false, checkDuration},
 		{"nats-url", "nats://127.0.0.1:4222", false, true, checkAddress},
 		{"log-creds", "", false, true, nil},
 		{"app-creds", "", false, true, nil},
 		{"sys-creds", "", false, true, nil},
+		{"archiver-creds", "", false, true, nil},
 		{"http", "", false, true, nil},
 		{"replicas", "1", false, true, oneOf("1", "3", "5")},
 	}
@@ -202,7 +214,10 @@ func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
 	}
 	c.Server, c.Output, c.Site = v.GetString("server"), v.GetString("output"), v.GetString("site")
 	c.Host, c.Port, c.NATSPort = v.GetString("host"), v.GetInt("port"), v.GetInt("nats-port")
-	c.Insecure = v.GetBool("insecure")
+	c.Insecure, c.ArchivePlain = v.GetBool("insecure"), v.GetBool("archive-plain")
+	if c.Archive = v.GetString("archive"); strings.Contains(c.Archive, "://") {
+		v.Set("archive", "") // no file
+	}
 	wrong = append(wrong, c.fillFiles(v)...)
 	c.MemoryThreshold, c.LogLevel = v.GetInt("memory-threshold"), v.GetString("log-level")
 	c.Space.Bytes, _ = space.Parse(v.GetString("min-free")) // checked above
@@ -212,7 +227,7 @@ func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
 
 // fillFiles takes over names of files, absolute.
 func (c *Config) fillFiles(v *viper.Viper) (wrong []*problem.Problem) {
-	for name, to := range map[string]*string{"tls-cert": &c.TLSCert, "tls-key": &c.TLSKey, "tls-ca": &c.TLSCA} {
+	for name, to := range map[string]*string{"tls-cert": &c.TLSCert, "tls-key": &c.TLSKey, "tls-ca": &c.TLSCA, "archive": &c.Archive, "archive-keys": &c.ArchiveKeys} {
 		path := v.GetString(name)
 		if path == "" {
 			continue
@@ -284,6 +299,21 @@ func checkBytes(s string) error {
 		return fmt.Errorf("%q: %w", s, err)
 	}
 	return nil
+}
+
+func checkDuration(s string) error {
+	if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+		return fmt.Errorf("%q is no duration above zero", s)
+	}
+	return nil
+}
+
+func checkArchive(s string) error {
+	if !strings.Contains(s, "://") {
+		return nil
+	}
+	_, err := archive.ParseBucket(s)
+	return err
 }
 
 func checkSite(s string) error {
