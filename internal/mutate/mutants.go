@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // mutant is one promise taken out of the code, and tests that must notice.
 type mutant struct {
 	name  string // short, for -only
@@ -15,7 +17,7 @@ type edit struct{ file, from, to string }
 type suite struct{ pkg, run string }
 
 // mutants is the table. Texts that are gone make the run fail: then the row has to follow the code.
-func mutants() []mutant { return append(ofTheLog(), ofForgetting()...) }
+func mutants() []mutant { return slices.Concat(ofTheLog(), ofForgetting(), ofArchive()) }
 
 func ofTheLog() []mutant {
 	return []mutant{
