@@ -47,6 +47,14 @@ func SnapshotBucket(site string) (string, error) {
 	return "SNAP_" + site, event.CheckSite(site)
 }
 
+// CheckpointsBucket is the name of the bucket of the last checkpoint of each log.
+func CheckpointsBucket(site string) (string, error) {
+	return "CHECKPOINTS_" + site, event.CheckSite(site)
+}
+
+// CheckpointKey is the key of a log's last checkpoint.
+func CheckpointKey(log string) string { return "log-" + log }
+
 // RefusedStream is the stream of commands from the inbox that were refused, and its one subject.
 func RefusedStream(site string) (stream, subject string, err error) {
 	return "REFUSED_" + site, "refused." + site, event.CheckSite(site)
@@ -100,6 +108,21 @@ func SnapshotSettings(site string, replicas int) ([]Setting, error) {
 		mode.Value, mode.Reason = "async", "snapshots can be rebuilt, so they cost no flush"
 	}
 	return append(slices.DeleteFunc(settings, func(s Setting) bool { return s.Name == mode.Name }), mode), nil
+}
+
+// CheckpointsSettings are the settings of the stream behind the bucket of checkpoints. Replicas is 1, 3 or 5; 0 means 1.
+func CheckpointsSettings(site string, replicas int) ([]Setting, error) {
+	bucket, err := CheckpointsBucket(site)
+	if err != nil {
+		return nil, err
+	}
+	return withRules(settingsOf("KV_"+bucket, "$KV."+bucket+".>", replicas,
+		Setting{Name: "max_msgs_per_subject", Value: int64(1), Reason: "one checkpoint for each log, the last"},
+		Setting{Name: "allow_rollup_hdrs", Value: false, Reason: "a checkpoint is replaced by a later one and never taken back"},
+		Setting{Name: "deny_delete", Value: true, Reason: "as allow_rollup_hdrs"},
+		Setting{Name: "deny_purge", Value: true, Reason: "as allow_rollup_hdrs"},
+		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that nobody goes on from an older checkpoint"},
+	)), nil
 }
 
 // InboxSettings are the settings of the durable inbox, which lies in the account of its senders. Replicas is 1, 3 or 5; 0 means 1.

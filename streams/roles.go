@@ -153,6 +153,7 @@ func (s Installation) inLog(role Role) Permissions {
 				{"$KV.LEASES.>", "who writes which log"},
 				{"$KV.STAGED_" + s.Site + ".>", "staged commits"},
 				{"$KV.KEYS_" + s.Site + ".>", "wrapped keys of encrypted fields"},
+				{"$KV.CHECKPOINTS_" + s.Site + ".>", "the last signed checkpoint of each log"},
 				{api + "STREAM.MSG.DELETE.KV_KEYS_" + s.Site, "a key that is forgotten is overwritten"},
 				{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "snapshots of an aggregate that is forgotten are overwritten"},
 				{"refused." + s.Site, "what the inbox refused is noted"},
@@ -183,7 +184,7 @@ func (s Installation) inLog(role Role) Permissions {
 			Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"},
 			Permission{StandingSubject(s.Site), "how far every projector is: no further is purged"},
 			Permission{"eng." + s.Site + ".*.archive", "whoever writes the log keeps its state in the archive, and records it"})
-		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site) {
+		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site, "KV_CHECKPOINTS_"+s.Site) {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
 		}
 		return p

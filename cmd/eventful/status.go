@@ -80,6 +80,7 @@ type logState struct {
 	Position  string `json:"position"`
 	Indexed   uint64 `json:"indexed"`
 	LagEvents uint64 `json:"lag-events"`
+	Unsigned  string `json:"unsigned,omitempty"`
 	Error     string `json:"error"`
 }
 
@@ -250,6 +251,9 @@ func (e *engineStatus) lines() (pairs []string) {
 		}
 		if l.Error != "" {
 			text += ": " + l.Error
+		}
+		if l.Unsigned != "" {
+			text += "; no checkpoints are signed: " + l.Unsigned
 		}
 		pairs = append(pairs, "log "+l.Log, text)
 	}

@@ -24,11 +24,14 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 		Short: "Prove that an aggregate, a type, or everything is as it was written",
 		Long: "Recompute every hash from the log and compare it with what the commits state. --all reads every log from its beginning.\n" +
 			"--type reads the log of the type, or, where other types share that log, each aggregate of the type; blocks are not counted then.\n" +
-			"The exit status is 7 if a proof does not hold; the aggregate and the version are named.",
+			"The exit status is 7 if a proof does not hold; the aggregate and the version are named.\n\n" +
+			"OK: a checkpoint that you kept (--checkpoint) vouches for it. OK_UNWITNESSED: nobody besides the site does. SHREDDED: the proof holds,\n" +
+			"and a key of its encrypted fields was destroyed. The others (TAMPERED, TRUNCATED, FORKED, UNREADABLE) are failures (docs/spec/proofs.md).",
 		Args: cobra.MaximumNArgs(1),
 	}
 	aggregateType := cmd.Flags().String("type", "", "every aggregate of this `type`")
 	all := cmd.Flags().Bool("all", false, "every log, from its beginning")
+	files := cmd.Flags().StringArray("checkpoint", nil, "`file` with a checkpoint that you kept (log:checkpoint): the log must extend it; may be repeated")
 	remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		given := len(args)
@@ -45,25 +48,29 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 				return err
 			}
 		}
+		kept, err := readEach(*files)
+		if err != nil {
+			return err
+		}
 		c, err := a.connect(cmd)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		if len(args) == 1 {
-			return a.verifyOne(cmd, c, args[0])
+			return a.verifyOne(cmd, c, args[0], kept)
 		}
-		return a.verifyMany(cmd, c, *aggregateType)
+		return a.verifyMany(cmd, c, *aggregateType, kept)
 	}
 	return cmd
 }
 
-func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string) error {
+func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string, kept []string) error {
 	id, err := aggregate(cmd, c, name)
 	if err != nil {
 		return err
 	}
-	v, err := c.Verify(cmd.Context(), id)
+	v, err := c.Verify(cmd.Context(), id, kept...)
 	if err != nil {
 		return err
 	}
@@ -71,19 +78,21 @@ func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string) error
 	if v.Detail != "" {
 		pairs = append(pairs, "detail", v.Detail)
 	}
-	if err := a.show(v, pairs...); err != nil || v.Verdict == client.VerdictOK {
+	if err := a.show(v, pairs...); err != nil || client.Good(v.Verdict) {
 		return err
 	}
 	return refuted("%s/%s at version %d: %s: %s", v.Type, v.ID, v.Version, v.Verdict, v.Detail)
 }
 
 // verifyMany verifies a type, or everything if it is empty.
-func (a *app) verifyMany(cmd *cobra.Command, c *client.Client, aggregateType string) error {
+func (a *app) verifyMany(cmd *cobra.Command, c *client.Client, aggregateType string, kept []string) error {
 	progress, finish := a.progress("verifying")
-	verify := c.VerifyAll
+	verify := func(ctx context.Context, p client.Progress) (*client.Report, error) {
+		return c.VerifyAll(ctx, p, kept...)
+	}
 	if aggregateType != "" {
 		verify = func(ctx context.Context, p client.Progress) (*client.Report, error) {
-			return c.VerifyType(ctx, aggregateType, p)
+			return c.VerifyType(ctx, aggregateType, p, kept...)
 		}
 	}
 	report, err := verify(cmd.Context(), progress)
@@ -111,9 +120,9 @@ func (a *app) showReport(aggregateType string, r *client.Report) error {
 		return a.show(r)
 	}
 	if len(r.Logs) > 1 {
-		p := a.printer("LOG", "AGGREGATES", "EVENTS", "BLOCKS", "VOID")
+		p := a.printer("LOG", "AGGREGATES", "EVENTS", "BLOCKS", "VOID", "VERDICT", "COVERED")
 		for _, l := range r.Logs {
-			if err := p.add(l, l.Log, fmt.Sprint(l.Aggregates), fmt.Sprint(l.Events), fmt.Sprint(l.Blocks), fmt.Sprint(l.Void)); err != nil {
+			if err := p.add(l, l.Log, fmt.Sprint(l.Aggregates), fmt.Sprint(l.Events), fmt.Sprint(l.Blocks), fmt.Sprint(l.Void), l.Verdict, fmt.Sprint(l.Covered)); err != nil {
 				return err
 			}
 		}
@@ -133,6 +142,11 @@ func (a *app) showReport(aggregateType string, r *client.Report) error {
 		}
 	}
 	verdict := client.VerdictOK
+	for _, l := range r.Logs {
+		if l.Verdict != client.VerdictOK {
+			verdict = client.VerdictUnwitnessed
+		}
+	}
 	if len(r.Failed) > 0 {
 		verdict = fmt.Sprintf("%d FAILED", len(r.Failed))
 	}

@@ -20,6 +20,9 @@ const module = "github.com/eventfuldb/eventful"
 // Third-party modules by the name that the table uses.
 const (
 	merkle     = "github.com/transparency-dev/merkle"
+	formats    = "github.com/transparency-dev/formats"
+	mod        = "golang.org/x/mod"
+	tessera    = "github.com/transparency-dev/tessera"
 	norm       = "golang.org/x/text/unicode/norm"
 	jwt        = "github.com/nats-io/jwt/v2"
 	nkeys      = "github.com/nats-io/nkeys"
@@ -52,6 +55,10 @@ var mayImport = map[string][]string{
 	"pkg/token":     {"pkg/event", "pkg/problem", jwt, nkeys, norm},
 	"pkg/aggregate": {"pkg/event", "pkg/problem", "pkg/schema", "pkg/token", norm},
 
+	"pkg/logtree":    {"pkg/event", merkle, formats, mod},
+	"pkg/tiles":      {"pkg/event", "pkg/logtree"},
+	"pkg/checkpoint": {"pkg/event", "pkg/eventlog", "pkg/logtree", "pkg/verify", zerolog, prometheus},
+
 	"pkg/eventlog":              {"pkg/event"},
 	"pkg/eventlog/eventlogtest": {"pkg/event", "pkg/eventlog", cmp},
 	"pkg/archive":               {"pkg/event", "pkg/eventlog", compress, minio},
@@ -73,7 +80,7 @@ var mayImport = map[string][]string{
 	"pkg/jetlog/jetlogtest":     {"pkg/jetlog", "streams", natsGo, natsServer},
 
 	"pkg/writer": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/lease", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/lease", "pkg/logtree", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
 	},
 	"pkg/inbox": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/jetlog", "pkg/keyring", "pkg/problem", "pkg/token", "streams", natsGo, zerolog,
@@ -81,10 +88,10 @@ var mayImport = map[string][]string{
 	"pkg/staging":             {"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/keyring", "pkg/problem", "pkg/token", "pkg/writer"},
 	"pkg/staging/stagingtest": {"pkg/eventlog", "pkg/staging"},
 	"pkg/projector": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/indexstore", "pkg/problem", "pkg/schema", "pkg/snapshot", "pkg/token", zerolog, prometheus,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/indexstore", "pkg/logtree", "pkg/problem", "pkg/schema", "pkg/snapshot", "pkg/token", zerolog, prometheus,
 	},
 	"pkg/natsapi": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
+		"pkg/aggregate", "pkg/checkpoint", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/logtree", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
 		"streams", natsGo, zerolog,
 	},
 
@@ -110,16 +117,16 @@ var forExamples = []string{
 }
 
 // forTests may be imported by tests, besides what their own package may and every package of this repository.
-var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle, yaml, zerolog, prometheus, jwt, nkeys, natsGo, natsServer}
+var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle, tessera, formats, mod, yaml, zerolog, prometheus, jwt, nkeys, natsGo, natsServer}
 
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
 	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/archive", "pkg/writer", "pkg/projector",
-	"pkg/fieldkey", "pkg/staging", "streams",
+	"pkg/fieldkey", "pkg/staging", "pkg/logtree", "pkg/tiles", "pkg/checkpoint", "streams",
 }
 
 // pure packages do no I/O, have no clock and no randomness.
-var pure = []string{"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "streams"}
+var pure = []string{"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/logtree", "streams"}
 
 // impure packages of the standard library, each with all below it.
 var impure = []string{"context", "crypto/rand", "database", "io/fs", "log", "math/rand", "net", "os", "path/filepath", "runtime", "syscall", "testing"}

@@ -12,8 +12,17 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// VerdictOK is the verdict of an aggregate whose every proof holds.
-const VerdictOK = "OK"
+// Good verdicts of an aggregate or a log (docs/spec/proofs.md, section 3): every proof holds.
+const (
+	VerdictOK          = "OK"             // and a witnessed checkpoint covers it
+	VerdictUnwitnessed = "OK_UNWITNESSED" // and nobody besides the site vouches for it
+	VerdictShredded    = "SHREDDED"       // and a key of its encrypted fields was destroyed
+)
+
+// Good reports whether a verdict says that every proof holds.
+func Good(verdict string) bool {
+	return verdict == VerdictOK || verdict == VerdictUnwitnessed || verdict == VerdictShredded
+}
 
 // Verdict is what the server found when it recomputed an aggregate from the log. A failed proof is a verdict, not an error.
 type Verdict struct {
@@ -23,6 +32,9 @@ type Verdict struct {
 	Version event.Version `json:"version"` // the newest, or where the proof fails
 	Root    string        `json:"root"`
 	Detail  string        `json:"detail,omitempty"`
+
+	Covered   uint64 `json:"covered,omitempty"`   // events that lie under a signed checkpoint
+	Witnessed bool   `json:"witnessed,omitempty"` // all of them under one that was brought along
 }
 
 // Failed is a proof that does not hold, with where in the log.
@@ -52,6 +64,9 @@ type LogReport struct {
 	Events     uint64 `json:"events"`
 	Blocks     uint64 `json:"blocks"`
 	Void       uint64 `json:"void"`
+
+	Verdict string `json:"verdict"`
+	Covered uint64 `json:"covered,omitempty"` // events under the largest checkpoint that the log extends
 }
 
 // Progress is called now and then on the goroutine that reads all answers, with what is done and how much there is; it must not block.
@@ -79,31 +94,40 @@ type ExportCommit struct {
 // ExportFormat is the format that Export writes.
 const ExportFormat = "eventful.export.v1"
 
-// Verify has the server recompute one aggregate from the log.
-func (c *Client) Verify(ctx context.Context, a event.AggregateID) (*Verdict, error) {
+// brought are checkpoints that somebody kept, which a verification is held against.
+type brought struct {
+	Checkpoints []string `json:"checkpoints,omitempty"`
+}
+
+// Verify has the server recompute one aggregate from the log, and hold it against the last checkpoint and those that the caller kept.
+func (c *Client) Verify(ctx context.Context, a event.AggregateID, kept ...string) (*Verdict, error) {
 	v := &Verdict{}
-	return v, c.ask(ctx, a, "verify", read{}, struct{}{}, v)
+	return v, c.ask(ctx, a, "verify", read{}, brought{kept}, v)
 }
 
 // VerifyType has the server recompute all aggregates of a type. Only ctx bounds it. progress may be nil.
-func (c *Client) VerifyType(ctx context.Context, aggregateType string, progress Progress) (*Report, error) {
+func (c *Client) VerifyType(ctx context.Context, aggregateType string, progress Progress, kept ...string) (*Report, error) {
 	if aggregateType == "" {
 		return nil, problem.New(problem.Malformed, "the aggregate type is empty")
 	}
-	return c.verifyAll(ctx, aggregateType, progress)
+	return c.verifyAll(ctx, aggregateType, progress, kept)
 }
 
 // VerifyAll has the server read every log in order, and recompute everything in it. Only ctx bounds it. progress may be nil.
-func (c *Client) VerifyAll(ctx context.Context, progress Progress) (*Report, error) {
-	return c.verifyAll(ctx, "", progress)
+func (c *Client) VerifyAll(ctx context.Context, progress Progress, kept ...string) (*Report, error) {
+	return c.verifyAll(ctx, "", progress, kept)
 }
 
-func (c *Client) verifyAll(ctx context.Context, aggregateType string, progress Progress) (*Report, error) {
+func (c *Client) verifyAll(ctx context.Context, aggregateType string, progress Progress, kept []string) (*Report, error) {
 	subject, err := streams.TypeQuerySubject(aggregateType, "verify")
 	if err != nil {
 		return nil, problem.New(problem.Malformed, "%v", err)
 	}
-	req := request{subject: subject, header: nats.Header{streams.HeaderStream: {"1"}}, data: []byte("{}"), long: true}
+	body, err := json.Marshal(brought{kept})
+	if err != nil {
+		return nil, problem.New(problem.Malformed, "write the query as JSON: %v", err)
+	}
+	req := request{subject: subject, header: nats.Header{streams.HeaderStream: {"1"}}, data: body, long: true}
 	req.part = func(m *nats.Msg) {
 		var p struct{ Done, Total uint64 }
 		if progress != nil && json.Unmarshal(m.Data, &p) == nil {

@@ -167,3 +167,27 @@ func (c *Commit) check() error {
 	}
 	return nil
 }
+
+// EventsOf is the number of events of an encoded commit; of the rest nothing is checked. The error wraps ErrDecode.
+func EventsOf(raw []byte) (uint64, error) {
+	r := &reader{in: raw}
+	r.take(1+16, "commit id")
+	r.bytes("site")
+	r.uv("branch")
+	r.bytes("command id")
+	r.take(32, "command digest")
+	r.bytes("type")
+	r.bytes("id")
+	r.uv("first version")
+	r.take(32, "root")
+	for range 6 { // actor, token id, issuer, correlation, causation, traceparent
+		r.bytes("text")
+	}
+	r.take(16, "transaction id")
+	r.uv("transaction index")
+	r.uv("transaction count")
+	r.take(8, "time")
+	r.bytes("key commitment")
+	n := r.uv("number of events")
+	return n, r.err
+}

@@ -49,6 +49,25 @@ func (s *Store) Keys(ctx context.Context) (*Bucket, error) {
 	return b, nil
 }
 
+// Checkpoints is the bucket of the last signed checkpoint of each log; it is made if it does not exist.
+func (s *Store) Checkpoints(ctx context.Context) (*Bucket, error) {
+	settings, err := streams.CheckpointsSettings(s.site, s.options.Replicas)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of checkpoints: %w", err)
+	}
+	b, err := s.bucket(ctx, settings)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket of checkpoints: %w", err)
+	}
+	return b, nil
+}
+
+// CheckpointsToRead is that bucket for a process that signs none. It asks the server nothing.
+func (s *Store) CheckpointsToRead() (*ReadBucket, error) {
+	name, err := streams.CheckpointsBucket(s.site)
+	return &ReadBucket{store: s, name: name}, err
+}
+
 // ReadBucket is a bucket that is only read, and that need not be there yet. Safe for concurrent use.
 type ReadBucket struct {
 	store *Store
@@ -142,15 +161,20 @@ func (b *Bucket) Get(ctx context.Context, key string) (value []byte, revision ui
 // Put changes the value of a key that has this revision, 0 meaning none. The error is one of eventlog: ErrTaken (another revision; nothing was stored),
 // ErrRefused (too large), else ErrUnknown: reading tells.
 func (b *Bucket) Put(ctx context.Context, key string, value []byte, revision uint64) error {
+	_, err := b.Replace(ctx, key, value, revision)
+	return err
+}
+
+// Replace is Put, and gives the revision that the key has then.
+func (b *Bucket) Replace(ctx context.Context, key string, value []byte, revision uint64) (next uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.store.options.AckTimeout)
 	defer cancel()
-	var err error
 	if revision == 0 {
-		_, err = b.kv.Create(ctx, key, value)
+		next, err = b.kv.Create(ctx, key, value)
 	} else {
-		_, err = b.kv.Update(ctx, key, value, revision)
+		next, err = b.kv.Update(ctx, key, value, revision)
 	}
-	return b.changed("write", err)
+	return next, b.changed("write", err)
 }
 
 // Delete takes back a key that has this revision. Errors are as of Put.

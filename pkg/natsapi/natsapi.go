@@ -17,9 +17,11 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/pkg/checkpoint"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/inbox"
+	"github.com/eventfuldb/eventful/pkg/logtree"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/snapshot"
@@ -50,7 +52,16 @@ type Config struct {
 	// Credential checks a break-glass credential, the JWT of a NATS user, that is to be recorded; nil: none is here.
 	Credential func(userJWT string) (writer.Credential, *problem.Problem)
 
+	LogKey      *logtree.Key       // of the site, for what is signed of the logs; nil: queries about checkpoints and proofs are refused
+	Checkpoints checkpointReader   // where the last checkpoints are; needed with a LogKey
+	Signer      *checkpoint.Signer // of this process; nil: it signs none
+
 	Log zerolog.Logger
+}
+
+// checkpointReader reads the bucket of checkpoints; revision 0: there is none.
+type checkpointReader interface {
+	Get(ctx context.Context, key string) (value []byte, revision uint64, err error)
 }
 
 // API is the open doors.

@@ -39,7 +39,8 @@ var (
 	ofAll  = map[string]query{
 		"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs},
 		"event": {token.ActionRead, (*API).event}, "resolve": {token.ActionRead, (*API).resolve}, "audit": {token.ActionRead, (*API).audit},
-		"archive": {token.ActionAdmin, (*API).archive},
+		"archive":    {token.ActionAdmin, (*API).archive},
+		"checkpoint": {token.ActionVerify, (*API).checkpoint}, "prove": {token.ActionVerify, (*API).prove}, "entries": {token.ActionVerify, (*API).entries},
 	}
 )
 

@@ -29,34 +29,75 @@ type verifiedLog struct {
 	Events     uint64 `json:"events"`
 	Blocks     uint64 `json:"blocks"`
 	Void       int    `json:"void"` // stretches of blocks that never counted
+
+	Verdict verify.Verdict `json:"verdict,omitempty"`
+	Covered uint64         `json:"covered,omitempty"` // events under the largest checkpoint that it extends
+}
+
+// keptNotes are the checkpoints that somebody kept, in the body of a query that verifies.
+func (a *API) keptNotes(k asked) (map[string][]verify.Signed, *problem.Problem) {
+	var body struct {
+		Checkpoints []string `json:"checkpoints"`
+	}
+	if p := k.body(&body); p != nil {
+		return nil, p
+	}
+	return a.kept(body.Checkpoints)
 }
 
 func (a *API) verifyOne(ctx context.Context, k asked) (any, *problem.Problem) {
-	newest, _, _, err := a.cfg.Projector.Newest(ctx, k.about)
+	kept, p := a.keptNotes(k)
+	if p != nil {
+		return nil, p
+	}
+	log, err := a.cfg.Projector.LogHolding(k.about)
 	if err != nil {
 		return nil, problem.From(err)
 	}
+	signed, found, p := a.signed(ctx, log, kept)
+	if p != nil {
+		return nil, p
+	}
+	r, p := a.verifyWith(ctx, k, signed)
+	if p == nil && r.Verdict.Good() && len(found) > 0 {
+		r.Verdict, r.Detail = found[0].Verdict, found[0].Detail
+	}
+	return r, p
+}
+
+// verifyWith proves one aggregate, and holds it against checkpoints of its log.
+func (a *API) verifyWith(ctx context.Context, k asked, signed []verify.Signed) (none verify.Result, p *problem.Problem) {
+	newest, _, _, err := a.cfg.Projector.Newest(ctx, k.about)
+	if err != nil {
+		return none, problem.From(err)
+	}
 	log, err := a.cfg.Store.Open(ctx, newest.Log)
 	if err != nil {
-		return nil, logProblem(newest.Log, err)
+		return none, logProblem(newest.Log, err)
 	}
 	result, err := verify.Aggregate(ctx, log, newest, k.about)
 	if err != nil {
-		return nil, logProblem(newest.Log, err)
+		return none, logProblem(newest.Log, err)
 	}
+	gone := ""
 	if len(result.Keys) > 0 && result.Verdict == verify.OK {
 		forgotten, err := a.cfg.Projector.Forgotten(ctx, k.about)
 		if err != nil {
-			return nil, problem.From(err)
+			return none, problem.From(err)
 		}
-		result.Detail = shredded(result.Keys, forgotten)
+		gone = shredded(result.Keys, forgotten)
+	}
+	if result.Verdict == verify.OK && len(signed) > 0 {
+		if result, p = a.hold(ctx, result, signed); p != nil {
+			return none, p
+		}
 	}
 	if result.Verdict == verify.OK {
 		if p := a.withSnapshots(ctx, k.about, &result); p != nil {
-			return nil, p
+			return none, p
 		}
 	}
-	return result, nil
+	return worded(result, signed, gone), nil
 }
 
 // shredded says which keys of an aggregate's encrypted fields are gone; nothing if none is.
@@ -71,9 +112,9 @@ func shredded(keys []event.Hash, forgotten map[event.Hash]bool) string {
 	case gone == 0:
 		return ""
 	case gone == len(keys):
-		return "shredded: the key of its encrypted fields was destroyed; the proof holds without it"
+		return "the key of its encrypted fields was destroyed; the proof holds without it"
 	}
-	return fmt.Sprintf("shredded: %d of the %d keys of its encrypted fields were destroyed; the proof holds without them", gone, len(keys))
+	return fmt.Sprintf("%d of the %d keys of its encrypted fields were destroyed; the proof holds without them", gone, len(keys))
 }
 
 func logProblem(log string, err error) *problem.Problem {
@@ -90,8 +131,12 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p != nil {
 		return nil, p
 	}
+	kept, p := a.keptNotes(k)
+	if p != nil {
+		return nil, p
+	}
 	if k.about.Type != "" && !a.cfg.Projector.Alone(k.about.Type) {
-		return a.verifyShared(ctx, k, names[0])
+		return a.verifyShared(ctx, k, names[0], kept)
 	}
 	streaming, p := k.headers.flag(streams.HeaderStream, "1")
 	if p != nil {
@@ -104,8 +149,12 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 		if err != nil {
 			return nil, logProblem(name, err)
 		}
+		signed, found, p := a.signed(ctx, name, kept)
+		if p != nil {
+			return nil, p
+		}
 		var total uint64
-		report, err := verify.All(ctx, log, func(n, of uint64) {
+		report, err := verify.Against(ctx, log, signed, func(n, of uint64) {
 			if total = of; streaming {
 				k.more(map[string]uint64{"done": before + n, "total": before + of})
 			}
@@ -115,18 +164,23 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 		}
 		before += total
 		out.add(report)
-		out.Failed = append(out.Failed, a.known(name)...)
+		out.Failed = append(append(out.Failed, found...), a.known(name)...)
 		a.condemn(ctx, name, report)
 	}
 	return out, nil
 }
 
 // verifyShared proves all aggregates of a type by the index and the links. Blocks are not counted: most hold other types too.
-func (a *API) verifyShared(ctx context.Context, k asked, name string) (any, *problem.Problem) {
+func (a *API) verifyShared(ctx context.Context, k asked, name string, kept map[string][]verify.Signed) (any, *problem.Problem) {
 	if err := a.cfg.Projector.WaitForLatest(ctx, name); err != nil {
 		return nil, problem.From(err)
 	}
-	out := verified{Failed: a.known(name)}
+	signed, found, p := a.signed(ctx, name, kept)
+	if p != nil {
+		return nil, p
+	}
+	out := verified{Failed: append(found, a.known(name)...)}
+	verdict := verify.OK
 	for cursor := ""; ; {
 		page, err := a.cfg.Projector.List(ctx, []string{k.about.Type}, cursor, 100)
 		if err != nil {
@@ -135,13 +189,16 @@ func (a *API) verifyShared(ctx context.Context, k asked, name string) (any, *pro
 		for _, one := range page.Aggregates {
 			each := k
 			each.about.ID = one.ID
-			answer, p := a.verifyOne(ctx, each)
+			r, p := a.verifyWith(ctx, each, signed)
 			if p != nil {
 				return nil, p
 			}
 			out.Aggregates++
-			if r := answer.(verify.Result); r.Verdict == verify.OK {
+			if r.Verdict.Good() {
 				out.Events += uint64(r.Version)
+				if !r.Witnessed {
+					verdict = verify.Unwitnessed
+				}
 			} else {
 				out.Failed = append(out.Failed, r)
 			}
@@ -154,7 +211,10 @@ func (a *API) verifyShared(ctx context.Context, k asked, name string) (any, *pro
 		}
 	}
 	out.Failed = append([]verify.Result{}, out.Failed...)
-	out.Logs = []verifiedLog{{Log: name, Aggregates: out.Aggregates, Events: out.Events}}
+	if len(out.Failed) > 0 {
+		verdict = out.Failed[0].Verdict
+	}
+	out.Logs = []verifiedLog{{Log: name, Aggregates: out.Aggregates, Events: out.Events, Verdict: verdict}}
 	return out, nil
 }
 
@@ -171,12 +231,16 @@ func (a *API) known(log string) []verify.Result {
 	if a.cfg.Writer == nil {
 		return nil
 	}
+	var known []verify.Result
 	for _, s := range a.cfg.Writer.Status() {
 		if s.Log == log && s.Shortened {
-			return []verify.Result{{Log: log, Verdict: verify.Truncated, Detail: s.Error}}
+			known = append(known, verify.Result{Log: log, Verdict: verify.Truncated, Detail: s.Error})
 		}
 	}
-	return nil
+	if r := a.refusal(log); r != nil {
+		known = append(known, *r)
+	}
+	return known
 }
 
 func (a *API) logsOf(ctx context.Context, k asked) ([]string, *problem.Problem) {
@@ -201,6 +265,6 @@ func (v *verified) add(r verify.Report) {
 	v.Aggregates += r.Aggregates
 	v.Events += r.Events
 	v.Blocks += r.Blocks
-	v.Logs = append(v.Logs, verifiedLog{Log: r.Log, Aggregates: r.Aggregates, Events: r.Events, Blocks: r.Blocks, Void: len(r.Void)})
+	v.Logs = append(v.Logs, verifiedLog{Log: r.Log, Aggregates: r.Aggregates, Events: r.Events, Blocks: r.Blocks, Void: len(r.Void), Verdict: r.Verdict(), Covered: r.Covered})
 	v.Failed = append(v.Failed, r.Failures()...)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash"
 
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/indexstore"
 )
 
@@ -113,6 +114,14 @@ func (d digester) index(r *reading) error {
 			d.put(binary.BigEndian.AppendUint64(nil, first+distance))
 			d.put(value[n : n+16])
 			value = value[n+16:]
+		}
+		return nil
+	})
+	entries(keyTree, func(key, value []byte) error {
+		first := binary.BigEndian.Uint64(key[2:])
+		for i := 0; i < len(value); i += len(event.Hash{}) {
+			d.put(treeKey(uint(key[1]), first+uint64(i/len(event.Hash{}))))
+			d.put(value[i : i+len(event.Hash{})])
 		}
 		return nil
 	})

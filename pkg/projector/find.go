@@ -23,12 +23,21 @@ const maxCandidates = 10
 // EventByHash gives the event with a leaf hash, or with the only one that begins with a prefix of at least 4 hexadecimal digits. malformed if the
 // prefix is not such a one, or if it is ambiguous: then the problem lists candidates. not_found if no event has it.
 func (p *Projector) EventByHash(ctx context.Context, prefix string) (NamedEvent, error) {
-	if err := p.up(); err != nil {
+	m, err := p.match(prefix)
+	if err != nil {
 		return NamedEvent{}, err
+	}
+	return p.event(ctx, m)
+}
+
+// match finds the one event whose hash begins with a prefix.
+func (p *Projector) match(prefix string) (hashMatch, error) {
+	if err := p.up(); err != nil {
+		return hashMatch{}, err
 	}
 	prefix = strings.ToLower(prefix)
 	if err := checkPrefix(prefix); err != nil {
-		return NamedEvent{}, err
+		return hashMatch{}, err
 	}
 	var found []hashMatch
 	for _, x := range p.all() {
@@ -41,16 +50,16 @@ func (p *Projector) EventByHash(ctx context.Context, prefix string) (NamedEvent,
 			return err
 		})
 		if err != nil {
-			return NamedEvent{}, err
+			return hashMatch{}, err
 		}
 	}
 	switch len(found) {
 	case 0:
-		return NamedEvent{}, problem.New(problem.NotFound, "no event has a hash that begins with %s", prefix)
+		return hashMatch{}, problem.New(problem.NotFound, "no event has a hash that begins with %s", prefix)
 	case 1:
-		return p.event(ctx, found[0])
+		return found[0], nil
 	}
-	return NamedEvent{}, ambiguous(prefix, found)
+	return hashMatch{}, ambiguous(prefix, found)
 }
 
 func checkPrefix(prefix string) error {

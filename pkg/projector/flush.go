@@ -29,6 +29,7 @@ func (t *tail) flush(log string, store *indexstore.Store, at place) error {
 	if log == event.Reserved {
 		steps = append(steps, f.acts)
 	}
+	steps = append(steps, func() error { return f.tree(store) })
 	for _, step := range steps {
 		if err := step(); err != nil {
 			b.Abandon()

@@ -16,19 +16,21 @@ import (
 //	h start of a leaf hash       version (uvarint), record
 //	n type 0 id                  record that ends with the newest commit
 //	t time u32 index             first version (uvarint), record; of each commit of the system log, by the time of its block (big-endian, sign bit flipped)
+//	w u8 level u64 index         hashes of the log tree at a level of tiles, from that index on, to the end of its tile at most (tree.go)
 const (
 	keyCommit = 'a'
 	keyBlock  = 'b'
 	keyHash   = 'h'
 	keyNewest = 'n'
 	keyAct    = 't'
+	keyTree   = 'w'
 )
 
 // hashBytes is how much of a leaf hash stands in its key. Salts are random, so that no two events ever agree in so much.
 const hashBytes = 12
 
 // contentVersion is the version of this layout; another one is dropped and rebuilt.
-const contentVersion = 4
+const contentVersion = 5
 
 func identity(site, log string) string {
 	return fmt.Sprintf("%s/%s/index/%d", site, log, contentVersion)

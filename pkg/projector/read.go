@@ -83,6 +83,15 @@ func noAggregate(a event.AggregateID) *problem.Problem {
 	return problem.New(problem.NotFound, "aggregate %s does not exist", a).WithHint("check type and id; `eventful aggregate:list %s` shows what there is", a.Type)
 }
 
+// LogHolding is the log that holds an aggregate; not_found if none does.
+func (p *Projector) LogHolding(a event.AggregateID) (string, error) {
+	x, err := p.find(a)
+	if err != nil {
+		return "", err
+	}
+	return x.name, nil
+}
+
 // Newest gives where an aggregate's newest commit lies, with its version and root: where verify begins. not_found if there is no such aggregate.
 func (p *Projector) Newest(_ context.Context, a event.AggregateID) (at event.Position, v event.Version, root event.Hash, err error) {
 	x, err := p.find(a)

@@ -15,6 +15,7 @@ type tail struct {
 	aggregates map[event.AggregateID]*tailed
 	hashes     []tailHash
 	blocks     []tailBlock
+	runs       []tailRun
 	bytes      int
 }
 
@@ -67,6 +68,7 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, kno
 	for _, c := range commits {
 		events += len(c.Events)
 	}
+	t.grow(b.TreeSize, events)
 	leaves := make([]event.Hash, 0, events)
 	for i, c := range commits {
 		of := t.aggregates[c.Aggregate]

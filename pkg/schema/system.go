@@ -16,6 +16,7 @@ const (
 	SystemCredential = "eventful-credential" // id: public key of a NATS user
 	SystemStream     = "eventful-stream"     // id: name of a JetStream stream
 	SystemConfig     = "eventful-config"     // id: act id
+	SystemLogKey     = "eventful-log-key"    // id: public key that signs checkpoints
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 
@@ -43,7 +44,7 @@ func ForgottenID(a event.AggregateID) string {
 
 var systemSchemas = compileSystem()
 
-// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-config,
+// System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-log-key, eventful-config,
 // eventful-certificate, eventful-rollback, eventful-tier-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
 // eventful-rollback-log (in each log): version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
@@ -101,6 +102,9 @@ func systemDefinitions() []Definition {
 			"settings-changed":    required("user", "proved", "proof", "settings").with("host"),
 			"store-reencrypted":   required("user", "proved", "proof").with("host"),
 			"credentials-made":    required("user", "proved", "proof", "settings").with("host"),
+		}},
+		{Aggregate: SystemLogKey, Events: map[string]Event{
+			"log-key-made": required("algorithm"),
 		}},
 		{Aggregate: SystemForgotten, Events: map[string]Event{
 			"data-forgotten": required("type", "id", "commitment"),

@@ -31,7 +31,7 @@ func publish(acts []Action) []string {
 		list = append(list, "qry.{{tag(read)}}.>")
 	}
 	if hasAction(acts, ActionVerify) {
-		list = append(list, "qry.{{tag(verify)}}.verify", "qry.{{tag(verify)}}.*.verify", "qry._.{{tag(query)}}")
+		list = append(list, "qry.{{tag(verify)}}.verify", "qry.{{tag(verify)}}.*.verify", "qry._.{{tag(query)}}", "qry._.checkpoint", "qry._.prove", "qry._.entries")
 	}
 	if slices.Contains(acts, ActionAdmin) {
 		list = append(list, "adm.*.{{tag(adm)}}")

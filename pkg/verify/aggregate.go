@@ -39,6 +39,7 @@ type step struct {
 	site     string
 	branch   uint64
 	leaves   []event.Hash
+	index    uint64 // of the first leaf in the log tree
 	key      []byte // commitment, of a commit that has one
 }
 
@@ -79,7 +80,21 @@ func (w *walk) step(at event.Link) (step, *Result, error) {
 	if failure := w.check(at, record.Prev, c); failure != nil {
 		return step{}, failure, nil
 	}
-	return step{at: at, prev: record.Prev, first: c.First, root: c.Root, site: c.Site, branch: c.Branch, leaves: c.Leaves(), key: c.KeyCommitment}, nil, nil
+	return step{at: at, prev: record.Prev, first: c.First, root: c.Root, site: c.Site, branch: c.Branch, leaves: c.Leaves(), index: w.indexOf(at.Index), key: c.KeyCommitment}, nil, nil
+}
+
+// indexOf is where the first event of a commit of the block stands in the log tree, as the block's size says. It is a hint, as nothing here proves it: what it is
+// used for fails where it is wrong.
+func (w *walk) indexOf(commit uint32) uint64 {
+	index := w.block.TreeSize
+	for _, r := range w.block.Records[commit:] {
+		n, err := event.EventsOf(r.Raw)
+		if err != nil || n > index {
+			return 0
+		}
+		index -= n
+	}
+	return index
 }
 
 // check holds what a commit says against its block, its link, and the commit that linked to it.
@@ -143,6 +158,7 @@ func (w *walk) missing(at event.Link) (*Result, error) {
 func (w *walk) forward() Result {
 	var tree event.Tree
 	var keys []event.Hash
+	var leaves []Leaf
 	oldest := w.steps[len(w.steps)-1]
 	for i := len(w.steps) - 1; i >= 0; i-- {
 		s := w.steps[i]
@@ -150,6 +166,9 @@ func (w *walk) forward() Result {
 			return *w.fail(Tampered, s.at, s.first, "%s", originDetail(s.site, s.branch, oldest.site, oldest.branch))
 		}
 		tree = tree.Append(s.leaves...)
+		for k, h := range s.leaves {
+			leaves = append(leaves, Leaf{Index: s.index + uint64(k), Version: s.first + event.Version(k), Hash: h})
+		}
 		if len(s.key) == len(event.Hash{}) && !slices.Contains(keys, event.Hash(s.key)) {
 			keys = append(keys, event.Hash(s.key))
 		}
@@ -159,7 +178,7 @@ func (w *walk) forward() Result {
 	}
 	newest := w.steps[0]
 	version := newest.first + event.Version(len(newest.leaves)) - 1
-	return Result{Log: w.log.Name(), Aggregate: w.aggregate, Verdict: OK, Version: version, Root: newest.root, Sequence: newest.at.Sequence, Keys: keys}
+	return Result{Log: w.log.Name(), Aggregate: w.aggregate, Verdict: OK, Version: version, Root: newest.root, Sequence: newest.at.Sequence, Keys: keys, Leaves: leaves}
 }
 
 func (w *walk) fail(v Verdict, at event.Link, version event.Version, format string, args ...any) *Result {

@@ -22,6 +22,12 @@ const readAhead = 32
 // doubling of its events, for each aggregate. progress (nil: none) hears how many of the messages were read, now and then and at the end.
 // The error wraps that of the log, or of ctx.
 func All(ctx context.Context, log eventlog.Log, progress func(done, total uint64)) (Report, error) {
+	return Against(ctx, log, nil, progress)
+}
+
+// Against is All, and holds the log tree against checkpoints: a log whose events are fewer than a checkpoint's is TRUNCATED, one whose first events give another root than
+// the checkpoint states is FORKED. Behind damage, where the tree is not known, checkpoints are not held against it.
+func Against(ctx context.Context, log eventlog.Log, signed []Signed, progress func(done, total uint64)) (Report, error) {
 	if progress == nil {
 		progress = func(uint64, uint64) {}
 	}
@@ -29,7 +35,7 @@ func All(ctx context.Context, log eventlog.Log, progress func(done, total uint64
 	if err != nil {
 		return Report{}, fmt.Errorf("verify log %s: read the bounds: %w", log.Name(), err)
 	}
-	s := newScan(log)
+	s := newScan(log, signed)
 	end, err := s.lastReadable(ctx, first, last)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify log %s: %w", log.Name(), err)
@@ -43,6 +49,7 @@ func All(ctx context.Context, log eventlog.Log, progress func(done, total uint64
 	if end < last {
 		s.missing(end+1, last)
 	}
+	s.unmet(last)
 	s.report.Aggregates = uint64(len(s.heads))
 	return s.report, nil
 }

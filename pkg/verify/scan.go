@@ -1,9 +1,11 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -17,6 +19,7 @@ type scan struct {
 	origins  map[string]string // one copy of each site name
 	tree     event.Tree        // of the log
 	treeLost bool              // damage or a mismatch ended the check of the log tree
+	signed   []Signed          // by size: what the tree was not held against yet
 	last     event.ID16        // id of the last block that counted
 	sequence uint64            // of the last message looked at
 	gaps     []stretch         // messages that are missing or that do not decode, ascending
@@ -35,8 +38,10 @@ type head struct {
 
 type stretch struct{ from, to uint64 }
 
-func newScan(log eventlog.Log) *scan {
-	return &scan{log: log, report: Report{Log: log.Name()}, heads: map[event.AggregateID]*head{}, origins: map[string]string{}}
+func newScan(log eventlog.Log, signed []Signed) *scan {
+	signed = slices.Clone(signed)
+	slices.SortStableFunc(signed, func(a, b Signed) int { return cmp.Compare(a.Size, b.Size) })
+	return &scan{log: log, signed: signed, report: Report{Log: log.Name()}, heads: map[event.AggregateID]*head{}, origins: map[string]string{}}
 }
 
 func (s *scan) message(ctx context.Context, f eventlog.Found) error {
@@ -82,6 +87,12 @@ func (s *scan) logTree(sequence uint64, b *event.Block, leaves []event.Hash) {
 	if s.treeLost {
 		return
 	}
+	from := s.tree.Size()
+	for ; len(s.signed) > 0 && s.signed[0].Size <= from+uint64(len(leaves)); s.signed = s.signed[1:] {
+		n := s.signed[0].Size - s.tree.Size()
+		s.tree, leaves, from = s.tree.Append(leaves[:n]...), leaves[n:], s.signed[0].Size
+		s.met(sequence, s.signed[0])
+	}
 	s.tree = s.tree.Append(leaves...)
 	root := s.tree.Root()
 	if s.tree.Size() == b.TreeSize && root == b.TreeRoot {
@@ -90,6 +101,26 @@ func (s *scan) logTree(sequence uint64, b *event.Block, leaves []event.Hash) {
 	s.treeLost = true
 	s.damage(sequence, sequence, Tampered, "the log tree does not hold: all leaves up to message %d give size %d and root %s, block %s states size %d and root %s; the log tree is not followed further",
 		sequence, s.tree.Size(), root, b.ID, b.TreeSize, b.TreeRoot)
+}
+
+// met holds the tree, which has the size of a checkpoint, against it.
+func (s *scan) met(sequence uint64, c Signed) {
+	if root := s.tree.Root(); root != c.Root {
+		s.damage(sequence, sequence, Forked, "the first %d events of the log, up to message %d, give the root %s; a signed checkpoint states %s: other events stood here when it was signed",
+			c.Size, sequence, root, c.Root)
+		return
+	}
+	s.report.Covered = c.Size
+	s.report.Witnessed = s.report.Witnessed || c.Witnessed
+}
+
+// unmet reports checkpoints of more events than the log has.
+func (s *scan) unmet(last uint64) {
+	if s.treeLost || len(s.signed) == 0 {
+		return
+	}
+	c := s.signed[len(s.signed)-1]
+	s.damage(last, last, Truncated, "the log has %d events, a signed checkpoint vouches for %d", s.tree.Size(), c.Size)
 }
 
 // commit checks one commit against its aggregate's head and moves the head on.

@@ -12,6 +12,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/lease"
+	"github.com/eventfuldb/eventful/pkg/logtree"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
@@ -44,6 +45,8 @@ type engine struct {
 	doors   *doorkeeper         // lets requests for the log in; nil without leases
 	lease   *lease.Lease        // under which it is led now; nil: not led, or without leases
 	lapsed  <-chan struct{}     // closed when the lease may be held again; nil: nothing waits for that
+	session uint64              // how often the log was read to its end to be led
+	commits uint64              // that were acknowledged here
 	recent  []lagging           // of the system log: what the stored state does not have yet
 	bound   *uint64             // a higher epoch than this is another writer's; nil: not known yet
 	found   map[event.ID16]bool // blocks that were read while some in flight were not settled
@@ -59,9 +62,10 @@ type engine struct {
 	granted chan grantOutcome
 	doubted chan error // what was found aside to be wrong with the state
 	status  atomic.Pointer[status]
-	stored  atomic.Uint64          // sequence of the newest block that is on disk
-	applied atomic.Uint64          // sequence of the newest block that the stored state has
-	damage  atomic.Pointer[string] // what was found wrong with the log while it was served; nil: nothing
+	stored  atomic.Uint64                // sequence of the newest block that is on disk
+	signs   atomic.Pointer[logtree.Head] // the tree behind it, for who signs checkpoints
+	applied atomic.Uint64                // sequence of the newest block that the stored state has
+	damage  atomic.Pointer[string]       // what was found wrong with the log while it was served; nil: nothing
 
 	over     *overlay
 	open     *openBlock
@@ -239,6 +243,7 @@ func (e *engine) settle() error {
 func (e *engine) acknowledged(b *openBlock) error {
 	delete(e.own, b.ID)
 	e.stored.Store(b.sequence)
+	e.showHead(b)
 	if e.isSystem() {
 		kept, err := e.sys.apply(b.stored())
 		if err != nil {

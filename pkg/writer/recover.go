@@ -142,6 +142,8 @@ func (e *engine) attempt(ctx context.Context) error {
 	epoch := e.chain.Epoch
 	e.bound = &epoch
 	e.stored.Store(fence.sequence)
+	e.session++
+	e.showHead(fence)
 	e.applied.Store(fence.sequence)
 	if e.ids, err = loadCommandIDs(e.st); err != nil {
 		return err

@@ -65,6 +65,8 @@ func (s *system) applyEvent(v *view, a event.AggregateID, eventType string, f ma
 		return s.applyTakenBack(a.ID, f)
 	case eventRowsDone:
 		return s.applyRows(a.ID, f)
+	case eventLogKeyMade:
+		return s.applyLogKey(a.ID)
 	}
 	return nil, nil
 }

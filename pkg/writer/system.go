@@ -56,6 +56,7 @@ type system struct {
 	moved   chan struct{}  // closed when the account APP may have to change
 	byID    map[string]*budget
 	rows    map[string]*imported
+	logKeys map[string]bool // public keys that sign checkpoints
 
 	ending sync.RWMutex // guards what follows
 	ended  map[string]*endedToken
@@ -133,7 +134,7 @@ type imported struct {
 
 func newSystem() *system {
 	s := &system{
-		byID: make(map[string]*budget), rows: make(map[string]*imported), ended: make(map[string]*endedToken),
+		byID: make(map[string]*budget), rows: make(map[string]*imported), logKeys: make(map[string]bool), ended: make(map[string]*endedToken),
 		changed: make(chan struct{}), moved: make(chan struct{}), keyed: func() {},
 	}
 	s.tip = &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}}
@@ -230,6 +231,7 @@ func (s *system) loadAll(v *view, st *state, now time.Time) error {
 	defer s.mu.Unlock()
 	clear(s.byID)
 	clear(s.rows)
+	clear(s.logKeys)
 	var failed error
 	err := st.store.Scan([]byte(keySystem), nil, func(k, value []byte) bool {
 		kind, id, _ := strings.Cut(strings.TrimPrefix(string(k), keySystem), "/")
@@ -266,6 +268,8 @@ func (s *system) loadOne(v *view, kind, id string, value []byte, now time.Time) 
 		err = s.loadEnded(id, value, now)
 	case typeRollback:
 		err = loadRollback(v, value)
+	case schema.SystemLogKey:
+		s.logKeys[id] = true
 	case typeImport:
 		r := &imported{}
 		err = json.Unmarshal(value, r)

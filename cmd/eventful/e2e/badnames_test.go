@@ -67,7 +67,7 @@ func TestOddIDs(t *testing.T) {
 		if err != nil || state.ID != id || state.Fields["text"] != id {
 			t.Errorf("%q: got %+v (%v), want it read back equal", id, state, err)
 		}
-		if v, err := g.client.Verify(ctx, a); err != nil || v.Verdict != client.VerdictOK {
+		if v, err := g.client.Verify(ctx, a); err != nil || !client.Good(v.Verdict) {
 			t.Errorf("%q: got %+v (%v), want it verified", id, v, err)
 		}
 		if export, err := g.client.Export(ctx, a); err != nil || export.ID != id || i == 0 && len(export.Commits) != 1 {

@@ -23,6 +23,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/logtree"
 )
 
 // secretSchema is a type with encrypted fields, one of them unique, and a ward beside it in the same log.
@@ -126,6 +127,22 @@ func (s *site) streamsHold(secrets map[string]string) (names map[string]uint64) 
 	return names
 }
 
+// proofHolds proves the newest event of an aggregate with its content: sealed values stay sealed in it.
+func (s *site) proofHolds(aggregate string, secrets map[string]string) {
+	s.t.Helper()
+	var state client.State
+	s.ask(&state, "aggregate:get", aggregate)
+	text := s.must("log:prove", state.Hash, "--content")
+	s.put("event.tlog-proof", text)
+	proof, err := logtree.ParseProof([]byte(text))
+	if err != nil || len(proof.Payload) == 0 {
+		s.t.Fatalf("got %s, %v, want a proof with content", text, err)
+	}
+	s.nothingHolds("proof", []byte(text), secrets)
+	s.nothingHolds("content of a proof", proof.Payload, secrets)
+	s.nothingHolds("entry of a proof", proof.Entry, secrets)
+}
+
 type certificate struct {
 	Aggregate     string `json:"aggregate"`
 	KeyCommitment string `json:"key-commitment"`
@@ -183,8 +200,15 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 	export := s.must("aggregate:export", "patient/A")
 	s.nothingHolds("export", []byte(export), secrets)
 	s.put("export.json", export)
+	s.proofHolds("patient/A", secrets)
+	s.must("log:export", "patient", filepath.Join(s.root, "tiles"))
+	for _, path := range files(t, filepath.Join(s.root, "tiles")) {
+		if text, err := os.ReadFile(path); err == nil {
+			s.nothingHolds(path, text, secrets)
+		}
+	}
 	names := s.streamsHold(secrets) // sealed wherever it lies
-	for _, want := range []string{"KV_KEYS_" + s.info().Site, "KV_STAGED_" + s.info().Site, "REFUSED_" + s.info().Site, "KV_SNAP_" + s.info().Site, "EVT_" + s.info().Site + "_patient"} {
+	for _, want := range []string{"KV_KEYS_" + s.info().Site, "KV_STAGED_" + s.info().Site, "REFUSED_" + s.info().Site, "KV_SNAP_" + s.info().Site, "KV_CHECKPOINTS_" + s.info().Site, "EVT_" + s.info().Site + "_patient"} {
 		if names[want] == 0 {
 			t.Errorf("stream %s holds nothing: got %v", want, names)
 		}

@@ -25,12 +25,13 @@ import (
 
 // logState is a log in the writer's answer (adm.server.status).
 type logState struct {
-	Log     string `json:"log"`
-	State   string `json:"state"`
-	Lost    bool   `json:"shortened"`
-	Error   string `json:"error"`
-	Indexed uint64 `json:"indexed"`
-	Lag     uint64 `json:"lag-events"`
+	Log      string `json:"log"`
+	State    string `json:"state"`
+	Lost     bool   `json:"shortened"`
+	Error    string `json:"error"`
+	Unsigned string `json:"unsigned"`
+	Indexed  uint64 `json:"indexed"`
+	Lag      uint64 `json:"lag-events"`
 }
 
 // installation is a data folder with a running nats-server and one log of one block; the writer's answers are the test's.
@@ -130,17 +131,18 @@ func TestFindings(t *testing.T) {
 		"the inbox waits": {change: func(c *doctor.Config) {
 			c.Status = statusOf(`"inbox":"commands of the inbox are not delivered: no store"`)
 		}, want: []string{"inbox: commands of the inbox are not delivered: no store"}},
-		"another version":       {change: func(c *doctor.Config) { c.Version = "1.0.1" }, want: []string{"versions: the server is eventful 1.0.0, and this is eventful 1.0.1"}},
-		"in the clear":          {change: func(c *doctor.Config) { c.Host = "0.0.0.0" }, want: []string{"tls: the server listens on 0.0.0.0 without TLS"}},
-		"no certificate":        {change: func(c *doctor.Config) { c.Certificate = filepath.Join(c.DataDir, run.KeyFile) }, want: []string{"tls: read certificate: "}},
-		"recovering":            {answers: [][]logState{{{Log: "patient", State: "recovering"}}}, want: []string{"writer: log patient is recovering"}},
-		"damaged":               {answers: [][]logState{{{Log: "patient", State: "stopped", Error: "the log is damaged"}}}, want: []string{"writer: log patient is stopped: the log is damaged"}},
-		"lost its end":          {answers: [][]logState{{{Log: "patient", State: "serving", Lost: true, Error: "block 7 is gone"}}}, want: []string{"writer: log patient has lost acknowledged events: block 7 is gone"}},
-		"index far behind":      {answers: [][]logState{{{Log: "patient", State: "serving", Lag: 1e6}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 1e6}}}, want: []string{"index: the index of log patient is 1000000 events behind"}},
-		"index stands still":    {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}}, want: []string{"index: the index of log patient stands still, 5 events behind"}},
-		"index moves":           {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 4}}}},
-		"local stores are gone": {answers: [][]logState{{{Log: "bed", State: "serving"}}}, want: []string{"stores: the ", "stores: the "}},
-		"no writer":             {change: nobody, want: []string{"writer: no writer answered: nobody"}},
+		"another version":             {change: func(c *doctor.Config) { c.Version = "1.0.1" }, want: []string{"versions: the server is eventful 1.0.0, and this is eventful 1.0.1"}},
+		"in the clear":                {change: func(c *doctor.Config) { c.Host = "0.0.0.0" }, want: []string{"tls: the server listens on 0.0.0.0 without TLS"}},
+		"no certificate":              {change: func(c *doctor.Config) { c.Certificate = filepath.Join(c.DataDir, run.KeyFile) }, want: []string{"tls: read certificate: "}},
+		"recovering":                  {answers: [][]logState{{{Log: "patient", State: "recovering"}}}, want: []string{"writer: log patient is recovering"}},
+		"damaged":                     {answers: [][]logState{{{Log: "patient", State: "stopped", Error: "the log is damaged"}}}, want: []string{"writer: log patient is stopped: the log is damaged"}},
+		"lost its end":                {answers: [][]logState{{{Log: "patient", State: "serving", Lost: true, Error: "block 7 is gone"}}}, want: []string{"writer: log patient has lost acknowledged events: block 7 is gone"}},
+		"contradicts what was signed": {answers: [][]logState{{{Log: "patient", State: "serving", Unsigned: "FORKED: another block"}}}, want: []string{"writer: no checkpoints of log patient are signed, as it contradicts an earlier one: FORKED: another block"}},
+		"index far behind":            {answers: [][]logState{{{Log: "patient", State: "serving", Lag: 1e6}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 1e6}}}, want: []string{"index: the index of log patient is 1000000 events behind"}},
+		"index stands still":          {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}}, want: []string{"index: the index of log patient stands still, 5 events behind"}},
+		"index moves":                 {answers: [][]logState{{{Log: "patient", State: "serving", Indexed: 1, Lag: 5}}, {{Log: "patient", State: "serving", Indexed: 2, Lag: 4}}}},
+		"local stores are gone":       {answers: [][]logState{{{Log: "bed", State: "serving"}}}, want: []string{"stores: the ", "stores: the "}},
+		"no writer":                   {change: nobody, want: []string{"writer: no writer answered: nobody"}},
 		"no writer anywhere": {change: func(c *doctor.Config) {
 			nobody(c)
 			c.Running.NoEngines = true

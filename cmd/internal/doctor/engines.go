@@ -35,6 +35,7 @@ type logStatus struct {
 	Indexed   uint64 `json:"indexed"`
 	LagEvents uint64 `json:"lag-events"`
 	Shortened bool   `json:"shortened"`
+	Unsigned  string `json:"unsigned"` // why no checkpoints are signed; empty: they are
 	Error     string `json:"error"`
 }
 

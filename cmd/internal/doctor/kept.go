@@ -12,7 +12,7 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// kept compares the streams besides the logs with the topology: staged commits, field keys and refused commands in the account LOG, the inbox in APP. One that is not there
+// kept compares the streams besides the logs with the topology: staged commits, field keys, checkpoints and refused commands in the account LOG, the inbox in APP. One that is not there
 // was not made yet: the first writer makes it.
 func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*nats.Conn, error)) {
 	staged, err := streams.StagedSettings(x.Keys.Site(), 0)
@@ -20,11 +20,12 @@ func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*
 	inbox, err3 := streams.InboxSettings(0)
 	keys, err4 := streams.KeysSettings(x.Keys.Site(), 0)
 	snapshots, err5 := streams.SnapshotSettings(x.Keys.Site(), 0)
-	if err := errors.Join(err, err2, err3, err4, err5); err != nil {
+	checkpoints, err6 := streams.CheckpointsSettings(x.Keys.Site(), 0)
+	if err := errors.Join(err, err2, err3, err4, err5, err6); err != nil {
 		x.found(checkStreams, "", "%v", err)
 		return
 	}
-	for account, all := range map[keyring.Account][][]streams.Setting{keyring.LOG: {staged, keys, refused, snapshots}, keyring.APP: {inbox}} {
+	for account, all := range map[keyring.Account][][]streams.Setting{keyring.LOG: {staged, keys, checkpoints, refused, snapshots}, keyring.APP: {inbox}} {
 		nc, err := connect(account)
 		if err != nil {
 			x.found(checkStreams, "are the servers up, and do they trust this site's operator?", "connect to %s in account %s: %v", x.URL, account, err)

@@ -50,6 +50,10 @@ func (x *examination) writers(s status) {
 // written looks at one log. What ails it where the answer came from goes before what the site says of it.
 func (x *examination) written(l logStatus, s *site) {
 	lead, listed := s.log(l.Log)
+	if l.Unsigned != "" {
+		x.found(checkWriter, "keep a copy of the data as they are; docs/proofs.md, \"When signing is refused\", says what to do",
+			"no checkpoints of log %s are signed, as it contradicts an earlier one: %s", l.Log, l.Unsigned)
+	}
 	switch {
 	case l.Shortened:
 		x.found(checkWriter, "put back the newest backup of the logs; or accept the loss, and remove the folder that shows it. Until then `eventful aggregate:verify` says TRUNCATED",

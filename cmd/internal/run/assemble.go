@@ -67,6 +67,9 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 			return nil, nil, err
 		}
 	}
+	if err := e.checkpoints(ctx, c, &api); err != nil {
+		return nil, nil, err
+	}
 	app := e.account(c.sys, &api)
 	api.Status = func(ctx context.Context) any { return statusOf(ctx, api, guard) }
 	doors, err := natsapi.New(api)
@@ -106,6 +109,7 @@ func (e Engines) ofWriter(c *connections, api natsapi.Config, app *account, m *m
 	w := api.Writer
 	return []engine{
 		{"writer", w.Run, w.Ready()}, // it ends before the doors: what it holds when it hands a log over goes out by them
+		{"signer of checkpoints", api.Signer.Run, closed()},
 		{"account", app.run, app.brought},
 		{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()},
 		{"watch of streams", func(ctx context.Context) error { return e.watchStreams(ctx, c.keeping, w) }, closed()},

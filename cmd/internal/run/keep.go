@@ -25,6 +25,7 @@ const (
 	uniqueKeys  = "unique encrypted fields"
 	sealSnaps   = "snapshots"
 	nameSnaps   = "names of snapshots"
+	signLogs    = "log tree checkpoints"
 )
 
 // fieldKeys opens the keys of encrypted fields. A process that writes makes their bucket; one that only reads waits for it.

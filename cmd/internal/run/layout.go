@@ -10,6 +10,7 @@ const (
 	stateDir    = "state"        // of the writer: one folder a log
 	indexDir    = "index"        // of the projector
 	enteredFile = "acts-entered" // acts of the key file that stand in the system log
+	signedDir   = "checkpoints"  // what the writer signed of each log last: its own memory of it, beside the bucket
 	lockFile    = "lock"         // held while a server runs on the folder
 	pidFile     = "eventful.pid" // process id of the server, for people and supervisors
 	infoFile    = "run.json"     // where the running server is to be found
@@ -19,7 +20,7 @@ const (
 
 // Contents lists everything that EventfulDB itself puts into a data folder, except config.toml; `destroy` removes that and nothing else.
 func Contents() []string {
-	return []string{infoFile, pidFile, movedFile, storeDir, resolverDir, stateDir, indexDir, logFile, oldLogFile, KeyFile, enteredFile, lockFile}
+	return []string{infoFile, pidFile, movedFile, storeDir, resolverDir, stateDir, indexDir, signedDir, logFile, oldLogFile, KeyFile, enteredFile, lockFile}
 }
 
 // StateDir is where the writer keeps its state of a log.

@@ -37,6 +37,7 @@ type logStatus struct {
 	Indexed   uint64 `json:"indexed"`             // last sequence in the index
 	LagEvents uint64 `json:"lag-events"`          // stored and not yet in the index
 	Shortened bool   `json:"shortened,omitempty"` // it has lost acknowledged events, and the evidence is still there
+	Unsigned  string `json:"unsigned,omitempty"`  // why no checkpoints of it are signed any more
 	Error     string `json:"error,omitempty"`
 }
 
@@ -49,6 +50,14 @@ func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) eng
 	if api.Inbox != nil {
 		if err := api.Inbox.Fault(); err != nil {
 			s.Inbox = err.Error()
+		}
+	}
+	unsigned := make(map[string]string)
+	if api.Signer != nil {
+		for _, l := range api.Signer.Status() {
+			if l.Refusal != nil {
+				unsigned[l.Log] = l.Refusal.Error()
+			}
 		}
 	}
 	indexed := make(map[string]projector.LogStatus)
@@ -64,7 +73,7 @@ func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) eng
 		for _, l := range w.Status() {
 			i := indexed[l.Log]
 			delete(indexed, l.Log)
-			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Shortened: l.Shortened, Error: l.Error + i.Error}
+			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Shortened: l.Shortened, Unsigned: unsigned[l.Log], Error: l.Error + i.Error}
 			switch {
 			case l.Serving:
 				one.State = "serving"

@@ -85,7 +85,7 @@ func (b *Builder) Transaction(commits ...Commit) []event.Position { return b.app
 func (b *Builder) append(together bool, commits []Commit) []event.Position {
 	b.t.Helper()
 	sequence := b.chain.Sequence + 1
-	block := &event.Block{Header: event.Header{ID: b.id(), Previous: b.chain.Block, Epoch: max(b.chain.Epoch, 1), Time: Start + event.Time(sequence)*1e9}}
+	block := &event.Block{Header: event.Header{ID: b.id(), Previous: b.chain.Block, Epoch: max(b.chain.Epoch, 1), Time: max(Start+event.Time(sequence)*1e9, b.chain.Time+1)}}
 	transaction := b.id()
 	positions := make([]event.Position, len(commits))
 	for i := range commits {
