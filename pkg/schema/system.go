@@ -81,9 +81,7 @@ func systemDefinitions() []Definition {
 			"budget-granted":    required("log", "units", "total").with("limit", "actor", "issuer", "expires"),
 			"budget-taken-back": required("log", "units"),
 		}},
-		{Aggregate: SystemBudget, Fields: map[string]Field{"units": whole}, Events: map[string]Event{
-			"budget-returned": required("units"),
-		}},
+		{Aggregate: SystemBudget, Fields: map[string]Field{"units": whole}, Events: map[string]Event{"budget-returned": required("units")}},
 		{Aggregate: SystemFreeze, Fields: map[string]Field{"epoch": whole, "version": whole}, Events: map[string]Event{
 			"log-frozen": required("epoch", "type", "version"),
 			"log-thawed": required("epoch", "type", "version"),
@@ -103,9 +101,7 @@ func systemDefinitions() []Definition {
 			"store-reencrypted":   required("user", "proved", "proof").with("host"),
 			"credentials-made":    required("user", "proved", "proof", "settings").with("host"),
 		}},
-		{Aggregate: SystemLogKey, Events: map[string]Event{
-			"log-key-made": required("algorithm"),
-		}},
+		{Aggregate: SystemLogKey, Events: map[string]Event{"log-key-made": required("algorithm")}},
 		{Aggregate: SystemForgotten, Events: map[string]Event{
 			"data-forgotten": required("type", "id", "commitment"),
 		}},
