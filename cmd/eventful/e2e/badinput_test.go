@@ -70,6 +70,9 @@ func (g *guarded) report(t *testing.T) *client.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for i := range r.Logs {
+		r.Logs[i].Covered = 0 // checkpoints follow by themselves
+	}
 	return r
 }
 
