@@ -49,7 +49,7 @@ func TestOddIDs(t *testing.T) {
 	g := newGuarded(t)
 	ctx := context.Background()
 	want := map[string]event.Version{"patient/A": 2, "ward/A": 1}
-	before := files(t, g.root, "jetstream", "index", "state")
+	before := files(t, g.root, "jetstream", "index", "state", "checkpoints")
 	last := ""
 	for i, id := range oddIDs {
 		a := event.AggregateID{Type: "patient", ID: id}
@@ -86,7 +86,7 @@ func TestOddIDs(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("aggregates (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(before, files(t, g.root, "jetstream", "index", "state")); diff != "" {
+	if diff := cmp.Diff(before, files(t, g.root, "jetstream", "index", "state", "checkpoints")); diff != "" {
 		t.Errorf("files (-before +after):\n%s", diff)
 	}
 	for _, id := range []string{"*", "../../etc", "-x", "a b", "🏥", "patient/A"} {
