@@ -39,10 +39,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		return nil, nil, err
 	}
 	guard := e.guardSpace(c)
-	engines = append(engines,
-		engine{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()},
-		engine{"connection guard", func(ctx context.Context) error { return e.guardConnections(ctx, c) }, closed()},
-		engine{"space guard", guard.Run, closed()})
+	engines = append(e.guards(c), engine{"space guard", guard.Run, closed()})
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
 		more, err := e.ofProjector(c, &api, guard)
@@ -87,6 +84,14 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
 	}
 	return engines, end, nil
+}
+
+// guards look after the servers behind the connections.
+func (e Engines) guards(c *connections) []engine {
+	return []engine{
+		{"sync guard", func(ctx context.Context) error { return e.guardSync(ctx, c) }, closed()},
+		{"connection guard", func(ctx context.Context) error { return e.guardConnections(ctx, c) }, closed()},
+	}
 }
 
 // ofProjector makes the projector and what runs with it.
