@@ -198,3 +198,6 @@ func InboxSubjectsAbout(a event.AggregateID) (commands, transactions string, err
 	}
 	return InboxSubject(strings.TrimSuffix(one, "x") + "*"), InboxSubject("cmd.*"), nil
 }
+
+// CanBeRebuilt says of a stream's name that what lies in it can be made from the logs again: the bucket of snapshots, which is not flushed.
+func CanBeRebuilt(stream string) bool { return strings.HasPrefix(stream, "KV_SNAP_") }

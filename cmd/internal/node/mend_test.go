@@ -143,3 +143,18 @@ func TestKilledBeforeAStreamWasPutBack(t *testing.T) {
 	put(t, filepath.Join(s.config.StoreDir, "held.new"), "of a start before")
 	s.mustServe(t)
 }
+
+// What can be rebuilt is given up where it cannot be opened, as behind a power cut: it is not flushed.
+func TestAStreamThatCanBeRebuiltIsGivenUp(t *testing.T) {
+	s, stream := filled(t)
+	n := s.start(t)
+	const name = "KV_SNAP_ward"
+	makeStream(t, n, name)
+	n.Shutdown()
+	snapshots := filepath.Join(filepath.Dir(stream), name)
+	put(t, filepath.Join(snapshots, "meta.inf"), "what a power cut left of it")
+	s.mustServe(t)
+	if _, err := os.Stat(snapshots); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its folder is left: %v", err)
+	}
+}

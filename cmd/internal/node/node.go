@@ -133,7 +133,7 @@ func (n *Node) openStore(ctx context.Context, s *server.Server, bridge *bridge) 
 	if err != nil {
 		return err
 	}
-	streams, err := streamsOnDisk(dir)
+	there, err := streamsOnDisk(dir)
 	if err != nil {
 		return err
 	}
@@ -143,8 +143,12 @@ func (n *Node) openStore(ctx context.Context, s *server.Server, bridge *bridge) 
 	case err != nil:
 		return err
 	}
+	var dropped []string
 	if err = n.run(ctx, s, bridge); err == nil {
-		err = checkStreams(s, streams)
+		dropped, err = checkStreams(s, dir, there)
+	}
+	for _, name := range dropped {
+		n.config.Log.Warn().Str("stream", name).Msg("stream that could not be opened was removed; it is built anew")
 	}
 	if err != nil {
 		s.Shutdown()

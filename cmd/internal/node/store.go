@@ -13,6 +13,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 const (
@@ -65,23 +66,24 @@ func checkKey(dir, key string) error {
 }
 
 // streamsOnDisk are the streams in a store: account and name, with a slash between them.
-func streamsOnDisk(dir string) (streams []string, err error) {
+func streamsOnDisk(dir string) (there []string, err error) {
 	metas, err := filepath.Glob(filepath.Join(dir, server.JetStreamStoreDir, "*", "streams", "*", metaName))
 	if err != nil {
 		return nil, fmt.Errorf("list streams on disk: %w", err)
 	}
 	for _, meta := range metas {
 		stream := filepath.Dir(meta)
-		streams = append(streams, filepath.Join(filepath.Base(filepath.Dir(filepath.Dir(stream))), filepath.Base(stream)))
+		there = append(there, filepath.Join(filepath.Base(filepath.Dir(filepath.Dir(stream))), filepath.Base(stream)))
 	}
-	return streams, nil
+	return there, nil
 }
 
-// checkStreams compares the streams that were on disk with those that the server serves: it removes, or leaves out with a warning, what it cannot open.
-func checkStreams(s *server.Server, streams []string) error {
+// checkStreams compares the streams that were on disk with those that the server serves: it removes, or leaves out with a warning, what it cannot open. One that can be
+// rebuilt is removed then, and given.
+func checkStreams(s *server.Server, dir string, streamsThere []string) (dropped []string, err error) {
 	info, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true, Limit: 1 << 20})
 	if err != nil {
-		return fmt.Errorf("ask for streams: %w", err)
+		return nil, fmt.Errorf("ask for streams: %w", err)
 	}
 	served := make(map[string]bool)
 	for _, account := range info.AccountDetails {
@@ -89,13 +91,21 @@ func checkStreams(s *server.Server, streams []string) error {
 			served[filepath.Join(account.Id, stream.Name)] = true
 		}
 	}
-	for _, stream := range streams {
-		if !served[stream] {
-			return problem.New(problem.Damaged, "stream %s is in the store and cannot be opened", filepath.Base(stream)).
+	for _, stream := range streamsThere {
+		account, name := filepath.Split(stream)
+		switch {
+		case served[stream]:
+		case streams.CanBeRebuilt(name):
+			if err := os.RemoveAll(filepath.Join(dir, server.JetStreamStoreDir, account, "streams", name)); err != nil {
+				return dropped, fmt.Errorf("remove stream %s, which cannot be opened: %w", name, err)
+			}
+			dropped = append(dropped, name)
+		default:
+			return dropped, problem.New(problem.Damaged, "stream %s is in the store and cannot be opened", name).
 				WithHint("the log names the reason; the store is as it was: mend it, or bring it back from a backup")
 		}
 	}
-	return nil
+	return dropped, nil
 }
 
 // replaceFile writes a file so that a crash leaves the old or the new one.
