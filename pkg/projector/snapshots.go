@@ -20,6 +20,9 @@ const (
 	// snapshotPause is the time between two snapshots, and snapshotPatience that for one.
 	snapshotPause    = 10 * time.Millisecond
 	snapshotPatience = 2 * time.Second
+	// snapshotTries is how often one is tried, a snapshotRetry apart, before it is left for a later multiple: the index may be on its way, or the bucket away.
+	snapshotTries = 10
+	snapshotRetry = 500 * time.Millisecond
 	// maxDue is how many aggregates may wait for a snapshot; beyond that their next one comes with a later event.
 	maxDue = 1 << 16
 )
@@ -30,11 +33,16 @@ type taker struct {
 	woke chan struct{}
 
 	mu  sync.Mutex // guards due
-	due map[event.AggregateID]event.Version
+	due map[event.AggregateID]dueSnapshot
+}
+
+type dueSnapshot struct {
+	version event.Version
+	tries   int // that failed
 }
 
 func newTaker(keep *snapshot.Snapshots) *taker {
-	return &taker{keep: keep, woke: make(chan struct{}, 1), due: make(map[event.AggregateID]event.Version)}
+	return &taker{keep: keep, woke: make(chan struct{}, 1), due: make(map[event.AggregateID]dueSnapshot)}
 }
 
 // passed notes that a commit came, which may have passed a multiple of every.
@@ -45,27 +53,39 @@ func (t *taker) passed(a event.AggregateID, first, last event.Version, every uin
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, waits := t.due[a]; waits || len(t.due) < maxDue {
-		t.due[a] = event.Version(uint64(last) / every * every)
+		t.due[a] = dueSnapshot{version: event.Version(uint64(last) / every * every)}
 	}
 	poke(t.woke)
 }
 
-func (t *taker) next() (a event.AggregateID, v event.Version, found bool) {
+func (t *taker) next() (a event.AggregateID, one dueSnapshot, found bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for a, v = range t.due {
+	for a, one = range t.due {
 		delete(t.due, a)
-		return a, v, true
+		return a, one, true
 	}
-	return a, v, false
+	return a, one, false
 }
 
-// takeSnapshots runs until ctx ends. What fails is left for a later multiple: a snapshot only spares work.
+// failed has one tried again, unless it failed too often or a newer one is due; false: it is left for a later multiple.
+func (t *taker) failed(a event.AggregateID, one dueSnapshot) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one.tries++
+	if _, waits := t.due[a]; waits || one.tries >= snapshotTries || len(t.due) >= maxDue {
+		return false
+	}
+	t.due[a] = one
+	return true
+}
+
+// takeSnapshots runs until ctx ends. What fails again and again is left for a later multiple: a snapshot only spares work.
 func (p *Projector) takeSnapshots(ctx context.Context) {
 	pause := time.NewTicker(snapshotPause)
 	defer pause.Stop()
 	for {
-		a, v, found := p.taker.next()
+		a, one, found := p.taker.next()
 		if !found {
 			select {
 			case <-p.taker.woke:
@@ -74,11 +94,16 @@ func (p *Projector) takeSnapshots(ctx context.Context) {
 				return
 			}
 		}
-		if err := p.take(ctx, a, v, nil); err != nil && ctx.Err() == nil {
-			p.config.Log.Debug().Err(err).Stringer("aggregate", a).Msg("snapshot was not taken")
+		wait := pause.C
+		if err := p.take(ctx, a, one.version, nil); err != nil && ctx.Err() == nil {
+			again := p.taker.failed(a, one)
+			p.config.Log.Debug().Err(err).Stringer("aggregate", a).Bool("again", again).Msg("snapshot was not taken")
+			if again {
+				wait = time.After(snapshotRetry)
+			}
 		}
 		select {
-		case <-pause.C:
+		case <-wait:
 		case <-ctx.Done():
 			return
 		}
