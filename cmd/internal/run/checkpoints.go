@@ -36,7 +36,7 @@ func (e Engines) checkpoints(ctx context.Context, c *connections, api *natsapi.C
 	api.Checkpoints = bucket
 	w := api.Writer
 	api.Signer, err = checkpoint.New(checkpoint.Config{
-		Key: api.LogKey, Logs: store, Bucket: bucket, KeyOf: streams.CheckpointKey, Dir: filepath.Join(e.Dir, signedDir), Heads: w.Heads, Log: e.Log, Metric: e.Metrics,
+		Key: api.LogKey, Logs: e.joined(store), Bucket: bucket, KeyOf: streams.CheckpointKey, Dir: filepath.Join(e.Dir, signedDir), Heads: w.Heads, Log: e.Log, Metric: e.Metrics,
 		Lost: func(log string) string {
 			for _, s := range w.Status() {
 				if s.Log == log && s.Shortened {
