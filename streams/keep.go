@@ -83,6 +83,7 @@ func KeysSettings(site string, replicas int) ([]Setting, error) {
 	}
 	return withRules(settingsOf("KV_"+bucket, "$KV."+bucket+".>", replicas,
 		Setting{Name: "max_msgs_per_subject", Value: int64(1), Reason: "one key for each aggregate; it is made once and never changed"},
+		Setting{Name: "discard_new_per_subject", Value: true, Reason: "a key that is there cannot be replaced by whatever is stored under its subject", Later: true},
 		Setting{Name: "allow_rollup_hdrs", Value: false, Reason: "a rollup message takes keys back without overwriting them"},
 		Setting{Name: "deny_delete", Value: false, Reason: "a key is destroyed by deleting its message, overwritten on every replica"},
 		Setting{Name: "deny_purge", Value: true, Reason: "a purge takes keys back without overwriting them, and takes all of them"},

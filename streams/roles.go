@@ -17,12 +17,16 @@ const (
 	RoleRunner     Role = "plugin-runner" // reads logs
 	RoleArchiver   Role = "archiver"      // reads logs, and purges what is archived
 	RoleClient     Role = "client"        // sends commands and queries, each with a token
-	RoleObserver   Role = "observer"      // looks at settings and servers, as doctor does
+	RoleObserver   Role = "observer"      // looks at servers, and has no business in LOG
+	RoleDoctor     Role = "doctor"        // `eventful doctor` itself, with the keys of the site: nobody is given it
 	RoleBreakGlass Role = "break-glass"   // everything in LOG, for a day at most
 )
 
 // Roles are all of them, in the order of the documentation.
-func Roles() []Role {
+func Roles() []Role { return append(HandedOut(), RoleDoctor) }
+
+// HandedOut are those that people get credentials of.
+func HandedOut() []Role {
 	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleClient, RoleObserver, RoleBreakGlass}
 }
 
@@ -124,6 +128,14 @@ func (s Installation) notForReaders(verbs ...string) (all []Permission) {
 	return all
 }
 
+// withoutNames denies what lists the names in a bucket, and its settings with them: whoever knows a name can have an answer of the server stored there.
+func (s Installation) withoutNames(more ...string) (all []Permission) {
+	for _, stream := range append(s.private(), more...) {
+		all = append(all, Permission{api + "STREAM.INFO." + stream, "names in a bucket are for who writes it: JetStream stores its answers where the asker wants them"})
+	}
+	return all
+}
+
 // withoutKeys are verbs that are denied to who reads the logs and neither the keys of encrypted fields nor snapshots.
 func (s Installation) withoutKeys(verbs ...string) []Permission {
 	return append(denied("KV_KEYS_"+s.Site, "keys of encrypted fields are for who decides and who answers", verbs...),
@@ -172,14 +184,15 @@ func (s Installation) inLog(role Role) Permissions {
 			Permission{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "of the snapshots that somebody asked for the oldest gives way"})
 		p.Publish = append(p.Publish, Permission{"_INBOX.>", "how far it is, which an archiver asks"})
 		p.Subscribe = append(p.Subscribe, Permission{StandingSubject(s.Site), "an archiver asks how far it is"})
+		p.Deny = append(p.Deny, s.withoutNames()...)
 		return p
 	case RoleRunner:
 		p := s.reading()
-		p.Deny = append(p.Deny, s.withoutKeys(readingVerbs()...)...)
+		p.Deny = append(append(p.Deny, s.withoutKeys(readingVerbs()...)...), s.withoutNames("KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site)...)
 		return p
 	case RoleArchiver:
 		p := s.reading()
-		p.Deny = append(p.Deny, s.withoutKeys(readingVerbs()...)...)
+		p.Deny = append(append(p.Deny, s.withoutKeys(readingVerbs()...)...), s.withoutNames("KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site)...)
 		p.Publish = append(p.Publish,
 			Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"},
 			Permission{StandingSubject(s.Site), "how far every projector is: no further is purged"},
@@ -188,7 +201,7 @@ func (s Installation) inLog(role Role) Permissions {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
 		}
 		return p
-	case RoleObserver:
+	case RoleDoctor:
 		return Permissions{Publish: []Permission{
 			{api + "STREAM.NAMES", "which logs there are"},
 			{api + "STREAM.INFO.*", "settings and bounds of streams"},
@@ -235,7 +248,7 @@ func (s Installation) inApp(role Role) Permissions {
 			{"qry.>", "queries, with a token"},
 			{"adm.>", "administrative acts, with a token"},
 		}}
-	case RoleObserver:
+	case RoleDoctor:
 		return Permissions{Publish: []Permission{{inbox, "settings of the inbox"}}}
 	}
 	return Permissions{}
@@ -250,7 +263,7 @@ func (s Installation) inSys(role Role) Permissions {
 			{"$SYS.REQ.ACCOUNT." + s.APP + ".CLAIMS.LOOKUP", "the account APP as it is"},
 			{"$SYS.REQ.CLAIMS.UPDATE", "a new auth key or a revocation: the operator's signature counts"},
 		}, Subscribe: []Permission{{"$SYS.ACCOUNT." + s.LOG + ".CONNECT", "who connects with a break-glass credential is recorded"}}}
-	case RoleProjector, RoleObserver:
+	case RoleProjector, RoleObserver, RoleDoctor:
 		return Permissions{Publish: []Permission{ask}}
 	}
 	return Permissions{}

@@ -13,6 +13,8 @@ type Setting struct {
 	Reason string
 	// Free marks what an operator may change later; it counts only when the stream is made.
 	Free bool
+	// Later marks what came when streams had been made without it: such a stream goes on as it is, and doctor names it.
+	Later bool
 }
 
 // LogSettings are the settings of a log's stream. Replicas is 1, 3 or 5; 0 means 1.

@@ -43,13 +43,13 @@ An engine takes them with --log-creds, --app-creds and --sys-creds; docs/deploy-
 
   writer, projector, plugin-runner, archiver    the engines
   client                                        a service that sends commands and queries, each with a token
-  observer                                      looks at settings and servers, and at the newest block of a log
+  observer                                      looks at servers: whether each flushes, and how full it is
   break-glass                                   everything in the account of the logs, for an hour (--expiration, at most a day); recorded in the system log,
                                                 and so is each connection with it`
 
 func newCredsCommand(a *app) *cobra.Command {
 	var roles []string
-	for _, r := range streams.Roles() {
+	for _, r := range streams.HandedOut() {
 		roles = append(roles, string(r))
 	}
 	cmd := &cobra.Command{Use: "creds ROLE", Short: "Write NATS credentials of a role, for outside clusters", Long: credsHelp, Args: cobra.ExactArgs(1), ValidArgs: roles}
@@ -64,8 +64,8 @@ func newCredsCommand(a *app) *cobra.Command {
 }
 
 func (a *app) creds(cmd *cobra.Command, role streams.Role, f credsFlags) error {
-	if !slices.Contains(streams.Roles(), role) {
-		return usageError("for example `eventful creds writer`", "%.40q is none of %v", string(role), streams.Roles())
+	if !slices.Contains(streams.HandedOut(), role) {
+		return usageError("for example `eventful creds writer`", "%.40q is none of %v", string(role), streams.HandedOut())
 	}
 	expires, err := f.expires(role)
 	if err != nil {

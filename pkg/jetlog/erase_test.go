@@ -3,17 +3,23 @@ package jetlog_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/eventfuldb/eventful/internal/natstest"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/fieldkey/fieldkeytest"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/jetlog/jetlogtest"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // holding are the files below a folder that hold some bytes.
@@ -110,5 +116,94 @@ func TestErasedKeysOnThreeServers(t *testing.T) {
 	if n := inStreams(kept); n != 3 {
 		t.Errorf("the other key is on %d servers, want 3", n)
 	}
+	nc, err := jetlog.Connect(c.URLs("log", "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	notReplaced(t, nc, open(t))
 	fieldkeytest.TestBucket(t, func(t *testing.T) fieldkey.Bucket { return open(t) })
+}
+
+// answerAt has the server store its answer to an API request under a key of the bucket, as anybody in the account can who may ask anything.
+func answerAt(t *testing.T, nc *nats.Conn, key string) {
+	t.Helper()
+	if err := nc.PublishRequest("$JS.API.STREAM.INFO.KV_KEYS_test", "$KV.KEYS_test."+key, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// notReplaced: what JetStream answers where a key lies is not stored; where none lies it is, and can be erased.
+func notReplaced(t *testing.T, nc *nats.Conn, b *jetlog.Bucket) {
+	t.Helper()
+	if err := b.Put(t.Context(), "real", []byte("key"), 0); err != nil {
+		t.Fatal(err)
+	}
+	answerAt(t, nc, "real")
+	answerAt(t, nc, "empty")
+	var junk uint64
+	until(t, "the later answer is stored", func() bool {
+		_, revision, err := b.Get(t.Context(), "empty")
+		junk = revision
+		return err == nil && revision > 0
+	})
+	if value, _, err := b.Get(t.Context(), "real"); err != nil || string(value) != "key" {
+		t.Errorf("behind an answer of the server: got %.40q, %v, want the key", value, err)
+	}
+	if err := b.Put(t.Context(), "real", []byte("other"), 0); !errors.Is(err, eventlog.ErrTaken) {
+		t.Errorf("put where a key is: got %v, want ErrTaken", err)
+	}
+	if err := b.Erase(t.Context(), "empty", junk); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Put(t.Context(), "empty", []byte("mine"), 0); err != nil {
+		t.Errorf("put where an answer was erased: %v", err)
+	}
+}
+
+func TestKeysAreNotReplaced(t *testing.T) {
+	s := jetlogtest.StartServer(t, jetlogtest.Options{})
+	b, err := s.Store().Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	notReplaced(t, s.Conn(), b)
+}
+
+// TestKeysOfOlderStreams: a stream that was made without a later setting is used as it is, and doctor's check names it.
+func TestKeysOfOlderStreams(t *testing.T) {
+	s := jetlogtest.StartServer(t, jetlogtest.Options{})
+	b, err := s.Store().Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(s.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "KV_KEYS_test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := stream.CachedInfo().Config
+	older.DiscardNewPerSubject = false
+	if _, err := js.UpdateStream(t.Context(), older); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = s.Store().Keys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Put(t.Context(), "key", []byte("value"), 0); err != nil {
+		t.Error(err)
+	}
+	settings, err := streams.KeysSettings("test", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Store().Check(t.Context(), settings); !errors.Is(err, jetlog.ErrSettings) || !strings.Contains(err.Error(), "discard_new_per_subject") {
+		t.Errorf("got %v, want ErrSettings that names discard_new_per_subject", err)
+	}
 }

@@ -141,7 +141,7 @@ func (s *Store) openStream(ctx context.Context, settings []streams.Setting) (jet
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSettings(stream.CachedInfo().Config, settings); err != nil {
+	if err := checkSettings(stream.CachedInfo().Config, settings, false); err != nil {
 		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
 	return stream, nil
@@ -195,9 +195,13 @@ func (s *Store) createStream(ctx context.Context, settings []streams.Setting) er
 	})
 }
 
-// Check compares a stream with the settings that name it: ErrSettings, ErrNewer, or ErrNotFound of eventlog.
+// Check compares a stream with all settings that name it: ErrSettings, ErrNewer, or ErrNotFound of eventlog.
 func (s *Store) Check(ctx context.Context, settings []streams.Setting) error {
-	if _, err := s.openStream(ctx, settings); err != nil {
+	stream, err := s.openStream(ctx, settings)
+	if err == nil {
+		err = checkSettings(stream.CachedInfo().Config, settings, true)
+	}
+	if err != nil {
 		return fmt.Errorf("check %s: %w", nameIn(settings), err)
 	}
 	return nil

@@ -163,7 +163,7 @@ func (l *Leases) bucket(ctx context.Context) (birth uint64, err error) {
 		return 0, err
 	}
 	config := stream.CachedInfo().Config
-	if err := checkSettings(config, settings); err != nil {
+	if err := checkSettings(config, settings, true); err != nil {
 		return 0, fmt.Errorf("stream %s: %w", streams.LeaseStream, err)
 	}
 	birth, ok := streams.LeaseBirth(config.Subjects)

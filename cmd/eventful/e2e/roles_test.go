@@ -41,7 +41,7 @@ func rolesSite(t *testing.T) *cluster {
 	})}
 	s.server = strings.Replace(c.nats.URLs("", ""), "nats://", "tls://", 1)
 	s.env = append(s.env, "EVENTFUL_SERVER="+s.server, "EVENTFUL_TLS_CA="+s.ca(), "EVENTFUL_ARCHIVE="+s.cold())
-	for _, role := range streams.Roles() {
+	for _, role := range streams.HandedOut() {
 		if role != streams.RoleBreakGlass {
 			s.must("creds", string(role), "--out="+s.credsDir())
 		}
@@ -139,7 +139,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 		}
 	}
 	in := c.installation()
-	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleArchiver, streams.RoleObserver} {
+	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleArchiver, streams.RoleDoctor} {
 		for account, id := range map[string]string{streams.AccountLOG: in.LOG, streams.AccountAPP: in.APP, streams.AccountSYS: ""} {
 			used := subjectsUsed(string(text), role, id)
 			p, err := streams.RolePermissions(in, account, role)
@@ -175,7 +175,7 @@ type usage map[string]map[string]bool
 
 // subjectsUsed reads a server's trace: what connections of a role, by their names, used in an account (empty: any).
 func subjectsUsed(log string, role streams.Role, account string) usage {
-	name := map[streams.Role]string{streams.RoleObserver: "eventful doctor"}[role]
+	name := map[streams.Role]string{streams.RoleDoctor: "eventful doctor"}[role]
 	if name == "" {
 		name = string(role)
 	}
@@ -228,7 +228,7 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 	c.must("event:add", "patient/crp", "--id=A", "--crp=1")
 	site := c.installation().Site
 	c.must("creds", "break-glass", "--out="+c.credsDir(), "--expiration=600")
-	const readers, engines = "writer projector plugin-runner archiver", "writer projector plugin-runner archiver observer"
+	const readers = "writer projector plugin-runner archiver"
 	stream := "EVT_" + site + "_patient"
 	for _, row := range []struct {
 		account, verb, subject string
@@ -252,8 +252,8 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"LOG", "PUB", "$JS.API.STREAM.PURGE.KV_LEASES", ""},
 		{"LOG", "PUB", "$JS.API.STREAM.MSG.DELETE.REFUSED_" + site, "writer"},
 		{"LOG", "PUB", "$JS.API.STREAM.CREATE.EVT_" + site + "_new", "writer"},
-		{"LOG", "PUB", "$JS.API.STREAM.INFO." + stream, engines},
-		{"LOG", "PUB", "$JS.API.DIRECT.GET." + stream, engines},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO." + stream, readers},
+		{"LOG", "PUB", "$JS.API.DIRECT.GET." + stream, readers},
 		{"LOG", "PUB", "$JS.API.CONSUMER.CREATE." + stream + ".x.evt." + site + ".patient", readers},
 		{"LOG", "PUB", "$JS.API.CONSUMER.CREATE.KV_STAGED_" + site + ".x.>", "writer"},
 		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.KV_STAGED_" + site, "writer"},
@@ -261,6 +261,12 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.KV_KEYS_" + site, "writer projector"},
 		{"LOG", "PUB", "$JS.API.DIRECT.GET.KV_KEYS_" + site + ".$KV.KEYS_" + site + ".x", "writer projector"},
 		{"LOG", "PUB", "$JS.API.CONSUMER.CREATE.KV_KEYS_" + site + ".x.>", "writer projector"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_KEYS_" + site, "writer projector"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_SNAP_" + site, "writer projector"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_STAGED_" + site, "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_LEASES", "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.REFUSED_" + site, "writer"},
+		{"LOG", "PUB", "$KV.KEYS_" + site + ".x", "writer"},
 		{"LOG", "PUB", "$KV.LEASES.1.log.patient", "writer"},
 		{"LOG", "PUB", "$KV.STAGED_" + site + ".x", "writer"},
 		{"LOG", "PUB", "refused." + site, "writer"},
@@ -279,7 +285,7 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"APP", "PUB", "$JS.API.STREAM.DELETE.CMD_INBOX", ""},
 		{"APP", "PUB", "$JS.API.STREAM.PURGE.CMD_INBOX", ""},
 		{"APP", "PUB", "$JS.API.STREAM.UPDATE.CMD_INBOX", ""},
-		{"APP", "PUB", "$JS.API.STREAM.INFO.CMD_INBOX", "writer observer"},
+		{"APP", "PUB", "$JS.API.STREAM.INFO.CMD_INBOX", "writer"},
 		{"APP", "PUB", "$JS.ACK.CMD_INBOX.engine.1.1.1.1.1", "writer"},
 		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector observer"},
 		{"SYS", "PUB", "$SYS.REQ.CLAIMS.UPDATE", "writer"},
@@ -287,7 +293,7 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.CONNZ", ""},
 		{"SYS", "SUB", "$SYS.>", ""},
 	} {
-		for _, role := range streams.Roles() {
+		for _, role := range streams.HandedOut() {
 			want := strings.Contains(" "+row.roles+" ", " "+string(role)+" ") || role == streams.RoleBreakGlass && row.account == "LOG"
 			if _, err := os.Stat(c.creds(role, row.account)); err != nil {
 				if want {

@@ -138,7 +138,7 @@ func Examine(ctx context.Context, c Config) []Result {
 // online asks servers, logs and engines.
 func (x *examination) online(ctx context.Context) {
 	connect := func(account keyring.Account) (*nats.Conn, error) {
-		userJWT, seed, err := node.RoleUser(x.Keys.Site(), x.Secrets, account, "doctor", time.Time{}, streams.RoleObserver)
+		userJWT, seed, err := node.RoleUser(x.Keys.Site(), x.Secrets, account, "doctor", time.Time{}, streams.RoleDoctor)
 		if err != nil {
 			return nil, err
 		}

@@ -48,7 +48,7 @@ func (x *examination) settings(ctx context.Context, nc *nats.Conn, all [][]strea
 		case errors.Is(err, jetlog.ErrNewer):
 			x.found(checkStreams, "use the eventful that made it, or a newer one", "%v", err)
 		case errors.Is(err, jetlog.ErrSettings):
-			x.found(checkStreams, "set back what differs, and find out who changed it", "%v", err)
+			x.found(checkStreams, "set back what differs (a break-glass credential, `nats stream edit`); where nobody changed it, the stream was made by an older eventful", "%v", err)
 		case err != nil:
 			x.found(checkStreams, "the log of the nats-servers says what ails the stream", "%v", err)
 		}
