@@ -162,7 +162,7 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 	if len(problems) > 0 || len(e.unique) == 0 {
 		return plan, problem.Join(problems), nil
 	}
-	problems, err := e.claims(plan)
+	problems, err := e.claims(s, plan)
 	return plan, problem.Join(problems), err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/statestore"
+	"github.com/eventfuldb/eventful/pkg/token"
 )
 
 // errOtherUnique: the state was kept for other unique fields than the schemas have now. Nothing is wrong with it; it is rebuilt as a doubted one is.
@@ -155,8 +156,8 @@ func (e *engine) other(key, self string, taken map[string]string) (string, error
 }
 
 // claims works out what the changes of a command take and give up, and refuses values that another aggregate holds. All that is given up is free for the
-// same command.
-func (e *engine) claims(plan []planned) ([]*problem.Problem, error) {
+// same command. Who holds a value is told to those only who may read it there.
+func (e *engine) claims(s *submission, plan []planned) ([]*problem.Problem, error) {
 	taken := make(map[string]string)
 	for i := range plan {
 		p := &plan[i]
@@ -183,14 +184,22 @@ func (e *engine) claims(plan []planned) ([]*problem.Problem, error) {
 				return nil, err
 			}
 			if owner != "" {
-				q := aboutField(problem.Conflict, c.field, "%s: the value of the unique field %q is held by %s", p.change.Aggregate, c.field, event.AggregateID{Type: p.change.Aggregate.Type, ID: owner})
-				problems = append(problems, q.WithHint("use another value, or change or unset it there first"))
+				holder := event.AggregateID{Type: p.change.Aggregate.Type, ID: owner}
+				problems = append(problems, heldElsewhere(p.change.Aggregate, c.field, holder, s.claims.AllowsAggregate(token.ActionRead, holder)))
 				continue
 			}
 			taken[c.key] = c.owner
 		}
 	}
 	return problems, nil
+}
+
+// heldElsewhere says that another aggregate holds a value, and which one, if the asker may read it.
+func heldElsewhere(a event.AggregateID, field string, holder event.AggregateID, readable bool) *problem.Problem {
+	if !readable {
+		return aboutField(problem.Conflict, field, "%s: the value of the unique field %q is held by another aggregate", a, field).WithHint("use another value; a token that may read the other aggregate is told which it is")
+	}
+	return aboutField(problem.Conflict, field, "%s: the value of the unique field %q is held by %s", a, field, holder).WithHint("use another value, or change or unset it there first")
 }
 
 func aboutField(code problem.Code, field, format string, args ...any) *problem.Problem {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
@@ -45,8 +47,8 @@ func TestOneOfManyRegistrationsSucceeds(t *testing.T) {
 			continue
 		}
 		wantCode(t, o, problem.Conflict)
-		if o.problem.Field != "email" || !strings.Contains(o.problem.Detail, "user/u") || strings.Contains(o.problem.Detail, "example.org") {
-			t.Errorf("got %+v, want the field and its owner, and not the value", o.problem)
+		if o.problem.Field != "email" || !strings.Contains(o.problem.Detail, "held by another aggregate") || strings.Contains(o.problem.Detail, "example.org") {
+			t.Errorf("got %+v, want the field, and neither its owner, whom this token may not read, nor the value", o.problem)
 		}
 	}
 	if got := len(s.stored("user")); won == "" || got != 1 {
@@ -219,4 +221,38 @@ func (s *site) untilTaken(jwt string, c aggregate.Change) {
 		}
 	}
 	s.t.Fatal("the log did not take commands again")
+}
+
+// TestHoldersAreToldToReaders: who holds a value is told to a token that may read that aggregate, and to no other, in dry runs too.
+func TestHoldersAreToldToReaders(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(fmt.Sprintf(userSchema, true))
+	s.must(change(s.token(1), "first", user("holder", "a@example.org")))
+	reader := []token.Action{token.ActionWrite, token.ActionRead}
+	for name, c := range map[string]struct {
+		actions []token.Action
+		only    []event.AggregateID
+		told    bool
+	}{
+		"writer":           {actions: []token.Action{token.ActionWrite}},
+		"reader":           {actions: reader, told: true},
+		"of another alone": {actions: reader, only: []event.AggregateID{{Type: "user", ID: "u"}}},
+		"of this one too":  {actions: reader, only: []event.AggregateID{{Type: "user", ID: "u"}, {Type: "user", ID: "holder"}}, told: true},
+	} {
+		jwt, _, err := token.Mint(s.keySeed, s.account, token.Claims{
+			IdentifierType: "user", IdentifierID: "mallory", Aggregates: []string{token.All}, Actions: c.actions, AggregateIDs: c.only, Limit: 9, Expires: time.Now().Add(time.Hour),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dry := range []bool{false, true} {
+			r := change(jwt, fmt.Sprint(strings.ReplaceAll(name, " ", "-"), dry), user("u", "a@example.org"))
+			r.Command.DryRun = dry
+			o := s.do(r)
+			wantCode(t, o, problem.Conflict)
+			if told := strings.Contains(fmt.Sprint(o.problem.Detail, o.problem.Hint), "holder"); told != c.told || o.problem.Field != "email" {
+				t.Errorf("%s, dry run %v: got %+v, want the holder named: %v", name, dry, o.problem, c.told)
+			}
+		}
+	}
 }
