@@ -116,12 +116,9 @@ func (a *API) prove(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p := k.mayProve(); p != nil {
 		return nil, p
 	}
-	e, err := a.cfg.Projector.Find(ctx, body.Hash)
+	e, err := a.cfg.Projector.Find(ctx, body.Hash, func(id event.AggregateID) bool { return k.claims.AllowsAggregate(token.ActionVerify, id) })
 	if err != nil {
-		return nil, ambiguousFor(k.claims, problem.From(err))
-	}
-	if !k.claims.AllowsAggregate(token.ActionVerify, e.Aggregate) {
-		return nil, problem.New(problem.NotFound, "no event that the token of %s may verify has a hash that begins with %.64s", k.claims.Actor(), strings.ToLower(body.Hash))
+		return nil, problem.From(err)
 	}
 	if body.Content && !k.claims.AllowsAggregate(token.ActionRead, e.Aggregate) {
 		return nil, problem.New(problem.Forbidden, "the token of %s does not allow reading %s", k.claims.Actor(), e.Aggregate).WithHint("ask for the proof without the content")
@@ -149,16 +146,6 @@ func (k asked) mayProve() *problem.Problem {
 		}
 	}
 	return problem.New(problem.Forbidden, "the token of %s does not allow verifying", k.claims.Actor()).WithHint("use a token whose actions hold verify or read")
-}
-
-// ambiguousFor leaves out what a problem about an ambiguous prefix would tell of aggregates that a token does not cover.
-func ambiguousFor(c *token.Claims, p *problem.Problem) *problem.Problem {
-	if !c.AllowsAll(token.ActionVerify) && len(p.Problems) > 0 {
-		short := *p
-		short.Problems = nil
-		return &short
-	}
-	return p
 }
 
 // proofOf builds the proof of an event under the newest checkpoint that covers it, and holds it against the root itself: what the index says is not believed.
@@ -226,7 +213,7 @@ func (a *API) entries(ctx context.Context, k asked) (any, *problem.Problem) {
 	if err != nil {
 		return nil, problem.From(err)
 	}
-	at, err := a.cfg.Projector.Find(ctx, first.String())
+	at, err := a.cfg.Projector.Find(ctx, first.String(), func(event.AggregateID) bool { return true })
 	if err != nil {
 		return nil, problem.From(err)
 	}

@@ -21,17 +21,18 @@ const minPrefix = 4
 const maxCandidates = 10
 
 // EventByHash gives the event with a leaf hash, or with the only one that begins with a prefix of at least 4 hexadecimal digits. malformed if the
-// prefix is not such a one, or if it is ambiguous: then the problem lists candidates. not_found if no event has it.
-func (p *Projector) EventByHash(ctx context.Context, prefix string) (NamedEvent, error) {
-	m, err := p.match(prefix)
+// prefix is not such a one, or if it is ambiguous: then the problem lists candidates. not_found if no event has it. Events of aggregates that are not readable
+// count as if they did not exist.
+func (p *Projector) EventByHash(ctx context.Context, prefix string, readable func(event.AggregateID) bool) (NamedEvent, error) {
+	m, err := p.match(prefix, readable)
 	if err != nil {
 		return NamedEvent{}, err
 	}
 	return p.event(ctx, m)
 }
 
-// match finds the one event whose hash begins with a prefix.
-func (p *Projector) match(prefix string) (hashMatch, error) {
+// match finds the one event of readable aggregates whose hash begins with a prefix.
+func (p *Projector) match(prefix string, readable func(event.AggregateID) bool) (hashMatch, error) {
 	if err := p.up(); err != nil {
 		return hashMatch{}, err
 	}
@@ -42,7 +43,7 @@ func (p *Projector) match(prefix string) (hashMatch, error) {
 	var found []hashMatch
 	for _, x := range p.all() {
 		err := x.view(func(r *reading) error {
-			matches, err := r.byPrefix(prefix, maxCandidates+1-len(found))
+			matches, err := r.byPrefix(prefix, maxCandidates+1-len(found), readable)
 			for i := range matches {
 				matches[i].x = x
 			}
@@ -55,7 +56,7 @@ func (p *Projector) match(prefix string) (hashMatch, error) {
 	}
 	switch len(found) {
 	case 0:
-		return hashMatch{}, problem.New(problem.NotFound, "no event has a hash that begins with %s", prefix)
+		return hashMatch{}, problem.New(problem.NotFound, "no event that the token covers has a hash that begins with %s", prefix)
 	case 1:
 		return found[0], nil
 	}
@@ -115,13 +116,13 @@ func (p *hexPrefix) begins(hash []byte) bool {
 	return bytes.HasPrefix(hash, p.bytes) && (!p.odd || hash[len(p.bytes)]&0xf0 == p.half)
 }
 
-// byPrefix gives at most limit events whose hash begins with a prefix.
-func (r *reading) byPrefix(digits string, limit int) ([]hashMatch, error) {
+// byPrefix gives at most limit events of readable aggregates whose hash begins with a prefix.
+func (r *reading) byPrefix(digits string, limit int, readable func(event.AggregateID) bool) ([]hashMatch, error) {
 	prefix, err := parsePrefix(digits)
 	if err != nil {
 		return nil, err
 	}
-	out := r.tail.byPrefix(prefix, limit)
+	out := r.tail.byPrefix(prefix, limit, readable)
 	key := append([]byte{keyHash}, prefix.bytes[:min(len(prefix.bytes), hashBytes)]...)
 	from, half := key, prefix.odd && len(prefix.bytes) < hashBytes
 	if half {
@@ -133,7 +134,7 @@ func (r *reading) byPrefix(digits string, limit int) ([]hashMatch, error) {
 			return false
 		}
 		var m hashMatch
-		if m, failure = r.resolve(value); failure == nil && prefix.begins(m.hash[:]) && !known(out, m.hash) {
+		if m, failure = r.resolve(value); failure == nil && prefix.begins(m.hash[:]) && !known(out, m.hash) && readable(m.aggregate) {
 			out = append(out, m)
 		}
 		return failure == nil

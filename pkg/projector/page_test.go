@@ -178,7 +178,7 @@ func TestEventByPrefix(t *testing.T) {
 	}
 	ambiguous, unique := 0, 0
 	for prefix, hashes := range byPrefix {
-		got, err := p.EventByHash(ctx, prefix)
+		got, err := p.EventByHash(ctx, prefix, anybody)
 		if len(hashes) == 1 {
 			if unique++; unique < 50 && (err != nil || got.Hash != hashes[0]) {
 				t.Errorf("prefix %s: got %+v, %v, want %s", prefix, got, err, hashes[0])
@@ -192,7 +192,7 @@ func TestEventByPrefix(t *testing.T) {
 		}
 		for _, h := range hashes {
 			for _, digits := range []int{15, 16} {
-				if got, err := p.EventByHash(ctx, strings.ToUpper(h[:digits])); err != nil || got.Hash != h {
+				if got, err := p.EventByHash(ctx, strings.ToUpper(h[:digits]), anybody); err != nil || got.Hash != h {
 					t.Errorf("prefix %s: got %+v, %v, want %s", h[:digits], got, err, h)
 				}
 			}

@@ -78,7 +78,7 @@ func TestGet(t *testing.T) {
 		if diff := cmp.Diff(c.want, got.Fields); diff != "" || got.Deleted != c.deleted || got.Version != c.at {
 			t.Errorf("%s at version %d: got %+v, want deleted %t, version %d, fields (-want +got):\n%s", c.id, c.version, got, c.deleted, c.at, diff)
 		}
-		event, err := p.EventByHash(ctx, got.Hash)
+		event, err := p.EventByHash(ctx, got.Hash, anybody)
 		if err != nil || event.ID != c.id || event.Version != c.at || event.Actor != got.Actor || event.Time != got.Time {
 			t.Errorf("%s at version %d: hash leads to %+v, %v", c.id, c.version, event, err)
 		}
@@ -170,11 +170,11 @@ func TestNotThere(t *testing.T) {
 	_, historyErr := p.History(ctx, of("nobody"), 1, 0)
 	_, exportErr := p.Export(ctx, of("nobody"), 1)
 	_, _, _, newestErr := p.Newest(ctx, of("nobody"))
-	_, hashErr := p.EventByHash(ctx, strings.Repeat("0", 64))
+	_, hashErr := p.EventByHash(ctx, strings.Repeat("0", 64), anybody)
 	_, badErr := p.Get(ctx, event.AggregateID{Type: "*", ID: "A"}, 0)
 	_, cursorErr := p.List(ctx, nil, "!", 0)
-	_, shortErr := p.EventByHash(ctx, "abc")
-	_, digitErr := p.EventByHash(ctx, "abcg")
+	_, shortErr := p.EventByHash(ctx, "abc", anybody)
+	_, digitErr := p.EventByHash(ctx, "abcg", anybody)
 	_, idErr := p.Resolve(ctx, "")
 	for name, c := range map[string]struct {
 		err  error
@@ -215,5 +215,28 @@ func TestUnknownSchema(t *testing.T) {
 	}
 	if log, ok := p.LogOf(patient); !ok || log != patient {
 		t.Errorf("log of %s: got %q, %t, want %q", patient, log, ok, patient)
+	}
+}
+
+// anybody may read everything.
+func anybody(event.AggregateID) bool { return true }
+
+// TestUnreadableEventsDoNotExist: asked for an event that may not be read, the answer is the one for an event that nobody has, whatever the prefix hits.
+func TestUnreadableEventsDoNotExist(t *testing.T) {
+	_, p, ctx := wardUp(t)
+	page, err := p.History(ctx, of("A"), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := func(event.AggregateID) bool { return false }
+	for _, e := range page.Events {
+		for _, digits := range []int{4, 9, 24, 64} {
+			prefix := e.Hash[:digits]
+			_, err := p.EventByHash(ctx, prefix, nobody)
+			var got *problem.Problem
+			if !errors.As(err, &got) || got.Code != problem.NotFound || got.Detail != "no event that the token covers has a hash that begins with "+prefix {
+				t.Errorf("prefix %s: got %v, want what is said of a hash that nobody has", prefix, err)
+			}
+		}
 	}
 }

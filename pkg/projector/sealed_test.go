@@ -89,7 +89,7 @@ func TestSealedFieldsAreOpenedInAnswers(t *testing.T) {
 	if diff := cmp.Diff(projector.Fields{text("crp", "1"), text("note", "first")}, h.Events[0].Fields); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
-	named, err := p.EventByHash(ctx, h.Events[2].Hash)
+	named, err := p.EventByHash(ctx, h.Events[2].Hash, anybody)
 	if err != nil || named.Fields[1] != text("note", "second") {
 		t.Errorf("event: got %+v, %v", named, err)
 	}
@@ -138,7 +138,7 @@ func TestShreddedFields(t *testing.T) {
 			if got := h.AppendJSON(nil); err != nil || !strings.Contains(string(got), string(want)) || !strings.Contains(string(got), `"shredded":["note"]`) {
 				t.Errorf("got the JSON %s, %v, want %s in it", got, err, want)
 			}
-			if named, err := p.EventByHash(ctx, h.Events[0].Hash); err != nil || !cmp.Equal(named.Shredded, []string{"note"}) {
+			if named, err := p.EventByHash(ctx, h.Events[0].Hash, anybody); err != nil || !cmp.Equal(named.Shredded, []string{"note"}) {
 				t.Errorf("event: got %+v, %v", named, err)
 			}
 			if gone, err := p.Forgotten(ctx, of("A")); err != nil || gone[old] != strings.Contains(how, "forgotten") {

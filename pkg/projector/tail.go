@@ -155,12 +155,12 @@ func (t *tail) block(sequence uint64) (event.ID16, bool) {
 	return t.blocks[i].id, true
 }
 
-// byPrefix gives at most limit events whose hash begins with a prefix.
-func (t *tail) byPrefix(prefix hexPrefix, limit int) (out []hashMatch) {
+// byPrefix gives at most limit events of readable aggregates whose hash begins with a prefix.
+func (t *tail) byPrefix(prefix hexPrefix, limit int, readable func(event.AggregateID) bool) (out []hashMatch) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, h := range t.hashes {
-		if hash := h.hash(); prefix.begins(hash[:]) && len(out) < limit {
+		if hash := h.hash(); prefix.begins(hash[:]) && len(out) < limit && readable(h.of.name) {
 			out = append(out, hashMatch{hash: *hash, aggregate: h.of.name, version: h.version()})
 		}
 	}
