@@ -137,6 +137,9 @@ func (c *Claims) check() *problem.Problem {
 		return problem.New(problem.Malformed, "identifier type %.80q does not fit", c.IdentifierType).
 			WithHint("use 1 to 64 of A-Z a-z 0-9 . _ -")
 	}
+	if IsReservedKind(c.IdentifierType) {
+		return problem.New(problem.Malformed, "identifier type %.80q belongs to EventfulDB itself", c.IdentifierType).WithHint("use another one, for example user or service")
+	}
 	if !isActor(c.Actor()) || c.IdentifierID == "" {
 		return problem.New(problem.Malformed, "identifier id %.80q does not fit", c.IdentifierID).
 			WithHint("type and id make at most %d bytes of UTF-8 without control characters, and the id is not empty", event.MaxActorLen)
@@ -148,6 +151,16 @@ func (c *Claims) check() *problem.Problem {
 		return p
 	}
 	return c.checkAdmin()
+}
+
+// IsReservedKind reports whether actors of this identifier type are EventfulDB's own, so that no token names one: its acts would look like the operator's or a
+// server's in the audit. Case does not count. AuthKeyType is not among them: checkAdmin holds who takes it.
+func IsReservedKind(identifierType string) bool {
+	kind := strings.ToLower(identifierType)
+	if kind == AuthKeyType {
+		return identifierType != AuthKeyType
+	}
+	return kind == "operator" || kind == "nats-user" || kind == "keys" || strings.HasPrefix(kind, event.Reserved)
 }
 
 // isActor holds the rule of docs/spec/log.md, section 2.

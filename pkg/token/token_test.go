@@ -172,6 +172,8 @@ func TestMintRefuses(t *testing.T) {
 		"unknown action":        func(c *token.Claims) { c.Actions = []token.Action{"fly"} },
 		"reserved write":        func(c *token.Claims) { c.Aggregates = []string{"eventful-key"} },
 		"admin":                 func(c *token.Claims) { c.Actions = []token.Action{token.ActionAdmin} },
+		"the operator":          func(c *token.Claims) { c.IdentifierType = "operator" },
+		"EventfulDB itself":     func(c *token.Claims) { c.IdentifierType = "eventful-writer" },
 		"auth-key as a person":  func(c *token.Claims) { c.IdentifierType = token.AuthKeyType },
 		"aggregate not allowed": func(c *token.Claims) { c.AggregateIDs = []event.AggregateID{{Type: "ward", ID: "A"}} },
 		"bad aggregate":         func(c *token.Claims) { c.AggregateIDs = []event.AggregateID{{Type: "patient"}} },

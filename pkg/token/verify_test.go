@@ -224,3 +224,15 @@ func TestAdminToken(t *testing.T) {
 	_, err = token.Verify(long, time.Now(), i.wide())
 	isProblem(t, err, problem.Unauthenticated)
 }
+
+// TestActorsOfEventfulDBAreNotTaken: no token names an actor that looks like the operator, a server's user or an engine.
+func TestActorsOfEventfulDBAreNotTaken(t *testing.T) {
+	for kind, reserved := range map[string]bool{
+		"operator": true, "Operator": true, "nats-user": true, "NATS-USER": true, "keys": true, "eventful": true, "eventful-writer": true, "Eventful.x": true, "Auth-Key": true,
+		"user": false, "operators": false, "key": false, "auth-key": false, "an-eventful": false,
+	} {
+		if got := token.IsReservedKind(kind); got != reserved {
+			t.Errorf("%s: got %v, want %v", kind, got, reserved)
+		}
+	}
+}
