@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -30,10 +31,14 @@ func (c Caller) check() *problem.Problem {
 	return problem.New(problem.Forbidden, "the token of %s allows neither writing nor administering", c.Claims.Actor()).WithHint("use the token that the commands were sent with, or an auth key")
 }
 
-// mine: an administrator sees every refusal, anybody else those of his own commands.
-func (c Caller) mine(r *Refusal) bool {
-	return c.admin() || r.Actor != "" && r.Actor == c.Claims.Actor()
-}
+// Record enters an act into the system log before it is done.
+type Record func(ctx context.Context, by *token.Claims, id, eventType string, fields map[string]string) *problem.Problem
+
+// Events of acts on refused commands (docs/spec/commands.md, section 9).
+const (
+	actPurged  = "refused-purged"
+	actRetried = "refused-retried"
+)
 
 // Status is how the inbox stands.
 type Status struct {
@@ -97,7 +102,7 @@ type Page struct {
 // maxRead bounds how many refusals one page looks at, of whomever they are.
 const maxRead = 1000
 
-// List lists up to take refusals behind the number after: every one to an administrator, to anybody else his own.
+// List lists up to take refusals behind the number after: every one to an administrator, to anybody else those that sees allows.
 func (i *Inbox) List(ctx context.Context, c Caller, after uint64, take int) (*Page, *problem.Problem) {
 	if p := c.check(); p != nil {
 		return nil, p
@@ -114,7 +119,7 @@ func (i *Inbox) List(ctx context.Context, c Caller, after uint64, take int) (*Pa
 			page.Cursor = after
 			return page, nil
 		}
-		if after = number; c.mine(r) {
+		if after = number; c.sees(r) {
 			page.Refused = append(page.Refused, r.entry(number))
 		}
 	}
@@ -155,7 +160,7 @@ func (i *Inbox) one(ctx context.Context, c Caller, number uint64) (*Refusal, *pr
 		return nil, p
 	}
 	at, r, p := i.next(ctx, number)
-	if p == nil && (at == 0 || at != number || !c.mine(r)) {
+	if p == nil && (at == 0 || at != number || !c.sees(r)) {
 		p = problem.New(problem.NotFound, "there is no refused command %d that the token of %s may see", number, c.Claims.Actor()).WithHint("`eventful inbox:refused` lists them")
 	}
 	return r, p
@@ -199,14 +204,10 @@ func (i *Inbox) Retry(ctx context.Context, c Caller, number uint64) (*Retried, *
 	if !ok {
 		return nil, problem.New(problem.Malformed, "refused command %d has no subject that it could be sent to", number).WithHint("drop it with `eventful inbox:purge %d`", number)
 	}
-	header := nats.Header{}
-	for name, values := range r.Header {
-		header[name] = values
+	if p := i.cfg.Record(ctx, c.Claims, r.id(), actRetried, r.act(number)); p != nil {
+		return nil, p
 	}
-	if find(header, streams.HeaderCommandID) == "" {
-		header[streams.HeaderCommandID] = []string{r.Command}
-	}
-	header[streams.HeaderToken] = []string{c.Token}
+	header := r.again(c.Token)
 	letter, err := i.cfg.Letters.Put(ctx, command, header, r.Body)
 	if err != nil {
 		return nil, notNow(err)
@@ -217,19 +218,39 @@ func (i *Inbox) Retry(ctx context.Context, c Caller, number uint64) (*Retried, *
 	return &Retried{Letter: letter, Command: r.Command}, nil
 }
 
+// again is the header of a command that is tried again with a token.
+func (r *Refusal) again(jwt string) nats.Header {
+	header := nats.Header{}
+	for name, values := range r.Header {
+		header[name] = values
+	}
+	if find(header, streams.HeaderCommandID) == "" {
+		header[streams.HeaderCommandID] = []string{r.Command}
+	}
+	header[streams.HeaderToken] = []string{jwt}
+	return header
+}
+
+// act is what the audit says of a refusal that somebody purges or retries.
+func (r *Refusal) act(number uint64) map[string]string {
+	return map[string]string{"number": strconv.FormatUint(number, 10), "subject": r.Subject, "sender": r.Actor}
+}
+
 // Purged says how many refusals were dropped.
 type Purged struct {
 	Purged int `json:"purged"`
 }
 
-// Purge drops one refusal, or with number 0 every one that the caller may see and that was there when it began.
+// Purge drops one refusal, or with number 0 every one that the caller may see and that was there when it began. Each is on record before it is dropped; a crash in
+// between leaves it there, to be purged again.
 func (i *Inbox) Purge(ctx context.Context, c Caller, number uint64) (*Purged, *problem.Problem) {
 	if number != 0 {
-		if _, p := i.one(ctx, c, number); p != nil {
-			return nil, p
+		r, p := i.one(ctx, c, number)
+		if p == nil {
+			p = i.purge(ctx, c, number, r)
 		}
-		if err := i.cfg.Refused.Remove(ctx, number); err != nil {
-			return nil, notNow(err)
+		if p != nil {
+			return nil, p
 		}
 		return &Purged{1}, nil
 	}
@@ -243,14 +264,28 @@ func (i *Inbox) Purge(ctx context.Context, c Caller, number uint64) (*Purged, *p
 		if p != nil || at == 0 || r.Refused.After(begun) {
 			return done, p
 		}
-		if after = at; !c.mine(r) {
+		if after = at; !c.sees(r) {
 			continue
 		}
-		if err := i.cfg.Refused.Remove(ctx, at); err != nil {
-			return nil, notNow(err)
+		if p := i.purge(ctx, c, at, r); p != nil {
+			return nil, p
 		}
 		done.Purged++
 	}
+}
+
+func (i *Inbox) purge(ctx context.Context, c Caller, number uint64, r *Refusal) *problem.Problem {
+	id := r.Command // of one that cannot be opened: that is all there is
+	if r.Version != 0 {
+		id = r.id()
+	}
+	if p := i.cfg.Record(ctx, c.Claims, id, actPurged, r.act(number)); p != nil {
+		return p
+	}
+	if err := i.cfg.Refused.Remove(ctx, number); err != nil {
+		return notNow(err)
+	}
+	return nil
 }
 
 func notNow(err error) *problem.Problem {

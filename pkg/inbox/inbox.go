@@ -36,6 +36,8 @@ type Config struct {
 	Send func(ctx context.Context, subject string, header nats.Header, body []byte) ([]byte, *problem.Problem)
 	// Claims reads a token as it was at a time: whose it is, is kept with a refusal instead of the token.
 	Claims func(jwt string, at time.Time) (*token.Claims, error)
+	// Record enters who purges or retries a refused command into the system log.
+	Record Record
 	// Lead says whether this process is the one that empties the inbox. It is asked again every second. Default: always.
 	Lead func() bool
 
@@ -62,8 +64,8 @@ func New(cfg Config) (*Inbox, error) {
 	if err := event.CheckSite(cfg.Site); err != nil {
 		return nil, fmt.Errorf("inbox configuration: %w", err)
 	}
-	if cfg.Letters == nil || cfg.Refused == nil || cfg.Send == nil || cfg.Claims == nil {
-		return nil, errors.New("inbox configuration: letters, refused, send and claims are required")
+	if cfg.Letters == nil || cfg.Refused == nil || cfg.Send == nil || cfg.Claims == nil || cfg.Record == nil {
+		return nil, errors.New("inbox configuration: letters, refused, send, claims and record are required")
 	}
 	if cfg.Lead == nil {
 		cfg.Lead = func() bool { return true }

@@ -32,8 +32,11 @@ type office struct {
 	refused *jetlog.Refused
 	engine  *inbox.Inbox
 
-	mu   sync.Mutex // guards sent
+	mu   sync.Mutex // guards what follows
 	sent []sent
+	acts []string // on record
+
+	unrecorded *problem.Problem // why nothing can be recorded
 }
 
 // sent is one attempt to have a command decided.
@@ -62,6 +65,12 @@ func newOffice(t *testing.T, say decide, change func(*inbox.Config)) *office {
 			}
 			return claims(strings.TrimPrefix(jwt, "token-of-")), nil
 		},
+	}
+	cfg.Record = func(_ context.Context, by *token.Claims, id, eventType string, fields map[string]string) *problem.Problem {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.acts = append(o.acts, fmt.Sprint(by.Actor(), " ", eventType, " ", fields["number"], " ", fields["sender"]))
+		return o.unrecorded
 	}
 	cfg.Send = func(ctx context.Context, subject string, header nats.Header, body []byte) ([]byte, *problem.Problem) {
 		p := say(ctx, subject, header, body)

@@ -3,7 +3,6 @@ package natsapi
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"

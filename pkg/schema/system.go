@@ -17,6 +17,7 @@ const (
 	SystemStream     = "eventful-stream"     // id: name of a JetStream stream
 	SystemConfig     = "eventful-config"     // id: act id
 	SystemLogKey     = "eventful-log-key"    // id: public key that signs checkpoints
+	SystemRefused    = "eventful-refused"    // id: of a refused command of the inbox
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 
@@ -45,7 +46,7 @@ func ForgottenID(a event.AggregateID) string {
 var systemSchemas = compileSystem()
 
 // System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-log-key, eventful-config,
-// eventful-certificate, eventful-rollback, eventful-tier-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
+// eventful-refused, eventful-certificate, eventful-rollback, eventful-tier-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
 // eventful-rollback-log (in each log): version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
@@ -102,6 +103,10 @@ func systemDefinitions() []Definition {
 			"credentials-made":    required("user", "proved", "proof", "settings").with("host"),
 		}},
 		{Aggregate: SystemLogKey, Events: map[string]Event{"log-key-made": required("algorithm")}},
+		{Aggregate: SystemRefused, Fields: map[string]Field{"number": whole}, Events: map[string]Event{
+			"refused-purged":  required("number").with("subject", "sender"),
+			"refused-retried": required("number").with("subject", "sender"),
+		}},
 		{Aggregate: SystemForgotten, Events: map[string]Event{
 			"data-forgotten": required("type", "id", "commitment"),
 		}},

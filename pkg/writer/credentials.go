@@ -40,6 +40,13 @@ func (w *Writer) recordCredential(ctx context.Context, issuer, user, eventType s
 	return p
 }
 
+// RecordRefused records that somebody purges or retries a refused command of the inbox, with that id.
+func (w *Writer) RecordRefused(ctx context.Context, by *token.Claims, id, eventType string, fields map[string]string) *problem.Problem {
+	return w.actBy(ctx, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(schema.SystemRefused, id, eventType, fields), nil
+	})
+}
+
 // StreamChange is that somebody changed a stream of the site by the JetStream API, beside EventfulDB.
 type StreamChange struct {
 	Stream  string

@@ -113,7 +113,7 @@ func (e Engines) inbox(ctx context.Context, store *jetlog.Store, c *connections,
 	if err != nil {
 		return nil, err
 	}
-	cfg := inbox.Config{Site: e.Site, Send: natsapi.Relay{App: c.inbox}.Send, Log: e.Log}
+	cfg := inbox.Config{Site: e.Site, Send: natsapi.Relay{App: c.inbox}.Send, Record: w.RecordRefused, Log: e.Log}
 	if cfg.Letters, err = senders.Inbox(ctx); err != nil {
 		return nil, err
 	}
