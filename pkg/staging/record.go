@@ -46,6 +46,7 @@ type entry struct {
 	OccurredAt *int64    `json:"occurred,omitempty"` // ns since 1970
 	Payload    []byte    `json:"payload"`            // the fields, log.md section 3
 	Staged     time.Time `json:"staged"`
+	Issuer     string    `json:"issuer,omitempty"` // auth key of the token that staged it; empty: an earlier version did not note it
 }
 
 // attempt is a commit that was begun: every entry up to a number, each aggregate in the order of its first entry pinned to a version.
@@ -64,6 +65,13 @@ type last struct {
 }
 
 func newCommandID() string { return "staged-" + rand.Text() }
+
+// shownTo: what is staged is seen by tokens of the actor that may write its aggregate, and come from the same auth key or may read it: whoever holds an auth key
+// can name any actor.
+func (e *entry) shownTo(claims *token.Claims) bool {
+	a := e.aggregate()
+	return claims.AllowsAggregate(token.ActionWrite, a) && (e.Issuer == "" || e.Issuer == claims.Issuer || claims.AllowsAggregate(token.ActionRead, a))
+}
 
 func (e *entry) aggregate() event.AggregateID { return event.AggregateID{Type: e.Type, ID: e.ID} }
 
@@ -88,7 +96,7 @@ func (r *record) aggregates(upTo uint64) []event.AggregateID {
 
 // add puts changes behind what is there. It refuses what changes says could never be one command, and a second expected version of an aggregate that says
 // something else than the first.
-func (r *record) add(changes []aggregate.Change, request string, now time.Time) *problem.Problem {
+func (r *record) add(changes []aggregate.Change, issuer, request string, now time.Time) *problem.Problem {
 	check := aggregate.Command{ID: "check", Changes: changes}
 	if problems := check.Check(); len(problems) > 0 {
 		return problem.Join(problems)
@@ -107,7 +115,7 @@ func (r *record) add(changes []aggregate.Change, request string, now time.Time) 
 				return problem.New(problem.Malformed, "%v", err) // cannot be: Check has encoded it
 			}
 			r.Next++
-			e := entry{Number: r.Next, Type: c.Aggregate.Type, ID: c.Aggregate.ID, Expected: expected, Event: c.Events[i].Type, Payload: payload, Staged: now.UTC()}
+			e := entry{Number: r.Next, Type: c.Aggregate.Type, ID: c.Aggregate.ID, Expected: expected, Event: c.Events[i].Type, Payload: payload, Staged: now.UTC(), Issuer: issuer}
 			if at := c.Events[i].OccurredAt; at != nil {
 				e.OccurredAt = new(int64(*at))
 			}
@@ -191,7 +199,7 @@ func (r *record) list(claims *token.Claims, after uint64, take int) (*List, *pro
 	for i := range r.Entries {
 		e := &r.Entries[i]
 		switch {
-		case !claims.AllowsAggregate(token.ActionWrite, e.aggregate()):
+		case !e.shownTo(claims):
 			list.Hidden++
 			continue
 		case e.Number <= after || list.Cursor > 0:
@@ -206,6 +214,9 @@ func (r *record) list(claims *token.Claims, after uint64, take int) (*List, *pro
 		}
 		size += len(e.Payload)
 		list.Events = append(list.Events, one)
+	}
+	if list.Hidden == len(r.Entries) { // such a token is not told that anything is there
+		return &List{Events: []Staged{}}, nil
 	}
 	return list, nil
 }
@@ -232,6 +243,9 @@ func (e *entry) show() (Staged, *problem.Problem) {
 func (r *record) discard(claims *token.Claims, only *event.AggregateID) (*Discarded, *problem.Problem) {
 	out := &Discarded{Aggregates: []string{}}
 	var left []entry
+	if !slices.ContainsFunc(r.Entries, func(e entry) bool { return e.shownTo(claims) }) {
+		return nil, problem.New(problem.NotFound, "nothing is staged that the token of %s may write", claims.Actor()).WithHint("`eventful aggregate:staged` lists what is")
+	}
 	for i := range r.Entries {
 		e := &r.Entries[i]
 		a := e.aggregate()
@@ -239,7 +253,7 @@ func (r *record) discard(claims *token.Claims, only *event.AggregateID) (*Discar
 			left = append(left, *e)
 			continue
 		}
-		if !claims.AllowsAggregate(token.ActionWrite, a) {
+		if !e.shownTo(claims) {
 			return nil, problem.New(problem.Forbidden, "the token of %s does not allow writing %q, which is staged too", claims.Actor(), e.Type).
 				WithHint("discard the aggregates that it may write one by one, or use a token that may write all of them")
 		}

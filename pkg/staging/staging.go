@@ -113,7 +113,7 @@ func (s *Staging) Add(ctx context.Context, c Caller, changes []aggregate.Change,
 		if r.knows(c.Request) {
 			return r.summary(), false, nil
 		}
-		if p := r.add(changes, c.Request, s.cfg.Now()); p != nil {
+		if p := r.add(changes, c.Claims.Issuer, c.Request, s.cfg.Now()); p != nil {
 			return nil, false, p
 		}
 		whole, p := r.changes(r.Next)

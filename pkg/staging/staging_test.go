@@ -443,6 +443,38 @@ func TestNarrowTokens(t *testing.T) {
 	}
 }
 
+// The name of an actor opens nothing: a token of another type, or of another auth key that may not read, is not told that anything is staged.
+func TestForeignTokensSeeNothing(t *testing.T) {
+	s := newSite(t, nil)
+	ada := s.caller("ada")
+	s.mustAdd(ada, change("patient", "A", "admitted"))
+	for name, change := range map[string]func(*token.Claims){
+		"another type":        func(c *token.Claims) { c.Aggregates = []string{"bed"} },
+		"another aggregate":   func(c *token.Claims) { c.AggregateIDs = []event.AggregateID{{Type: "patient", ID: "B"}} },
+		"another key":         func(c *token.Claims) { c.Issuer = "another" },
+		"another key and bed": func(c *token.Claims) { c.Issuer, c.Aggregates = "another", []string{"bed"} },
+	} {
+		claims := *ada.Claims
+		change(&claims)
+		who := again(ada)
+		who.Claims = &claims
+		list, p := s.staging().List(t.Context(), who, 0, 10)
+		if p != nil || len(list.Events) != 0 || list.Hidden != 0 || list.Command != "" {
+			t.Errorf("%s: got %+v, %v, want an empty list", name, list, p)
+		}
+		if _, p := s.staging().Discard(t.Context(), again(who), nil); p == nil || p.Code != problem.NotFound {
+			t.Errorf("%s: discard: got %v, want not_found", name, p)
+		}
+	}
+	claims := *ada.Claims
+	claims.Issuer, claims.Actions = "another", []token.Action{token.ActionWrite, token.ActionRead}
+	reader := again(ada)
+	reader.Claims = &claims
+	if list, p := s.staging().List(t.Context(), reader, 0, 10); p != nil || len(list.Events) != 1 {
+		t.Errorf("another key that may read: got %+v, %v, want one event", list, p)
+	}
+}
+
 func TestListPages(t *testing.T) {
 	s := newSite(t, nil)
 	ada := s.caller("ada")
