@@ -286,12 +286,9 @@ func (s importServer) RecordRows(ctx context.Context, done importer.RowsDone) er
 }
 
 func (s importServer) RowsDone(ctx context.Context, file, aggregate string) (string, error) {
-	state, err := s.client.ImportState(ctx, file)
+	state, err := s.client.ImportState(ctx, file, aggregate)
 	if err != nil {
 		return "", err
-	}
-	if state.Aggregate != "" && state.Aggregate != aggregate {
-		return "", problem.New(problem.Conflict, "this file was imported before, as %s", state.Aggregate).WithHint("a file is imported into one aggregate type")
 	}
 	return state.Ranges, nil
 }

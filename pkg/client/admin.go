@@ -98,12 +98,13 @@ func (c *Client) ImportDone(ctx context.Context, s ImportState) error {
 	return c.act(ctx, "import", "done", s, nil)
 }
 
-// ImportState reads which rows of a file, named by its digest, were imported. None is an empty state, not an error.
-func (c *Client) ImportState(ctx context.Context, file string) (*ImportState, error) {
+// ImportState reads which rows of a file, named by its digest, were imported into a type. None is an empty state, not an error.
+func (c *Client) ImportState(ctx context.Context, file, aggregate string) (*ImportState, error) {
 	s := &ImportState{}
 	return s, c.act(ctx, "import", "state", struct {
-		File string `json:"file"`
-	}{file}, s)
+		File      string `json:"file"`
+		Aggregate string `json:"aggregate"`
+	}{file, aggregate}, s)
 }
 
 // Status reads what the server says of itself into a value of the caller's.

@@ -190,15 +190,17 @@ func (a *API) importDone(ctx context.Context, r request, h headers) (any, *probl
 
 func (a *API) importState(_ context.Context, r request, h headers) (any, *problem.Problem) {
 	var body struct {
-		File string `json:"file"`
+		File      string `json:"file"`
+		Aggregate string `json:"aggregate"`
 	}
-	if _, p := a.who(h, false); p != nil {
+	c, p := a.who(h, false)
+	if p == nil {
+		p = r.body(&body)
+	}
+	if p != nil {
 		return nil, p
 	}
-	if p := r.body(&body); p != nil {
-		return nil, p
-	}
-	return answerOrProblem(a.cfg.Writer.Import(body.File))
+	return answerOrProblem(a.cfg.Writer.ImportOf(c, body.File, body.Aggregate))
 }
 
 func (a *API) serverStatus(ctx context.Context, _ request, _ headers) (any, *problem.Problem) {

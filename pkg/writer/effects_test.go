@@ -429,7 +429,7 @@ func (e *affected) importRows() *problem.Problem {
 }
 
 func (e *affected) rowsDone() bool {
-	s, p := e.w.Import(importedFile)
+	s, p := e.w.Import(importedFile, "patient")
 	return p == nil && s.Rows == 5 && s.Ranges == "1-5"
 }
 

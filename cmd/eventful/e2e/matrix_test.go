@@ -105,7 +105,7 @@ func matrix(site string) []cell {
 		{"adm.archive.run", `{"log":"none"}`, "--------y"},
 		{"adm.writer.list", "", "--------y"},
 		{"adm.writer.resign", `{"log":"patient"}`, "--------y"},
-		{"adm.import.state", `{"file":"` + strings.Repeat("0", 64) + `"}`, "y---y-y-y"},
+		{"adm.import.state", `{"file":"` + strings.Repeat("0", 64) + `","aggregate":"patient"}`, "y---y-x-y"},
 		{"adm.import.done", `{"file":"` + strings.Repeat("0", 64) + `","aggregate":"ward","ranges":"1-2","rows":2}`, "x---y-y-x"},
 		{"adm.staged.add", `{"commits":[]}`, "y---y-y-x"},
 		{"adm.staged.list", "", "y---y-y-x"},
