@@ -43,6 +43,9 @@ type Config struct {
 	Unique [32]byte // of the keyed hashes of unique fields
 
 	After func(time.Duration, func()) // default time.AfterFunc
+
+	// Removed is told when what lay in the place of a key, and was none, was removed to make one; nil: nobody is.
+	Removed func(aggregateType string, bytes int)
 }
 
 // Keys are the keys of a site.
@@ -73,8 +76,31 @@ func New(cfg Config) (*Keys, error) {
 // Cached is the key of an aggregate if it is in memory, else nil.
 func (k *Keys) Cached(a event.AggregateID) *Key { return k.cache.get(a) }
 
-// Get gives the key of an aggregate, nil if it has none. The error wraps keyring.ErrWrongKey where the key was not sealed for this place under this key file, else
-// one of package eventlog.
+// ErrForeign says that what lies in the place of a key was never one: somebody else stored it there.
+var ErrForeign = errors.New("what lies there is no key of EventfulDB")
+
+// Lengths and versions of sealed keys: keyring.Seal makes 29 bytes more than the key, and newer layouts will count up from 2.
+const (
+	sealedLen     = keyLen + 29
+	sealVersion   = 1
+	highestLayout = 15
+)
+
+// foreign reports whether a value has the form of no key: neither of this layout nor of one that a newer program may have.
+func foreign(sealed []byte) bool {
+	if len(sealed) == 0 || sealed[0] < sealVersion || sealed[0] > highestLayout {
+		return true
+	}
+	return sealed[0] == sealVersion && len(sealed) != sealedLen
+}
+
+// Unreadable reports whether an error of Get says that there is a value and that it is no key that this site can ever open: asking again changes nothing.
+func Unreadable(err error) bool {
+	return errors.Is(err, ErrForeign) || errors.Is(err, keyring.ErrWrongKey)
+}
+
+// Get gives the key of an aggregate, nil if it has none. The error wraps ErrForeign where something else lies in its place, keyring.ErrWrongKey where the key was not
+// sealed for this place under this key file, else one of package eventlog.
 func (k *Keys) Get(ctx context.Context, a event.AggregateID) (*Key, error) {
 	if key := k.cache.get(a); key != nil {
 		return key, nil
@@ -90,6 +116,9 @@ func (k *Keys) load(ctx context.Context, a event.AggregateID) (*Key, uint64, err
 	if err != nil || revision == 0 {
 		return nil, 0, err
 	}
+	if foreign(sealed) {
+		return nil, revision, fmt.Errorf("open the field key of %s: %w", a, ErrForeign)
+	}
 	secret, err := keyring.Unseal(k.cfg.Wrap, k.binding(a), sealed)
 	if err != nil {
 		return nil, revision, fmt.Errorf("open the field key of %s: %w", a, err)
@@ -102,10 +131,16 @@ func (k *Keys) load(ctx context.Context, a event.AggregateID) (*Key, uint64, err
 	return key, revision, nil
 }
 
-// Make gives the key of an aggregate, and makes it if it has none. It comes back when the key is on disk. Errors are as of Get.
+// Make gives the key of an aggregate, and makes it if it has none. It comes back when the key is on disk. What lies in its place and was never a key is removed
+// first. Errors are as of Get, but for ErrForeign.
 func (k *Keys) Make(ctx context.Context, a event.AggregateID) (*Key, error) {
 	for {
 		key, err := k.Get(ctx, a)
+		if errors.Is(err, ErrForeign) {
+			if err = k.clear(ctx, a); err == nil {
+				continue
+			}
+		}
 		if key != nil || err != nil {
 			return key, err
 		}
@@ -126,6 +161,21 @@ func (k *Keys) Make(ctx context.Context, a event.AggregateID) (*Key, error) {
 	}
 }
 
+// clear removes what lies in the place of a key and never was one.
+func (k *Keys) clear(ctx context.Context, a event.AggregateID) error {
+	there, revision, err := k.cfg.Bucket.Get(ctx, k.name(a))
+	if err != nil || revision == 0 || !foreign(there) {
+		return err
+	}
+	if err := k.cfg.Bucket.Erase(ctx, k.name(a), revision); err != nil {
+		return err
+	}
+	if k.cfg.Removed != nil {
+		k.cfg.Removed(a.Type, len(there))
+	}
+	return nil
+}
+
 // Temporary is a key that is stored nowhere, for what is only checked.
 func (k *Keys) Temporary() (*Key, error) {
 	secret := make([]byte, keyLen)
@@ -134,10 +184,13 @@ func (k *Keys) Temporary() (*Key, error) {
 }
 
 // Destroy erases the key with this commitment, wherever it is stored, and drops it from the memory of this process. That the aggregate has none, or by now
-// another one, is no error; so Destroy may be repeated.
+// another one, is no error; so Destroy may be repeated. What lies there and cannot be read is erased too: nobody can tell that it is another key.
 func (k *Keys) Destroy(ctx context.Context, a event.AggregateID, commitment event.Hash) error {
 	defer k.cache.drop(a)
 	key, revision, err := k.load(ctx, a)
+	if Unreadable(err) {
+		return k.cfg.Bucket.Erase(ctx, k.name(a), revision)
+	}
 	if err != nil {
 		return err
 	}

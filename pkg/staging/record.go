@@ -243,7 +243,7 @@ func (e *entry) show() (Staged, *problem.Problem) {
 func (r *record) discard(claims *token.Claims, only *event.AggregateID) (*Discarded, *problem.Problem) {
 	out := &Discarded{Aggregates: []string{}}
 	var left []entry
-	if !slices.ContainsFunc(r.Entries, func(e entry) bool { return e.shownTo(claims) }) {
+	if len(r.Entries) > 0 && !slices.ContainsFunc(r.Entries, func(e entry) bool { return e.shownTo(claims) }) {
 		return nil, problem.New(problem.NotFound, "nothing is staged that the token of %s may write", claims.Actor()).WithHint("`eventful aggregate:staged` lists what is")
 	}
 	for i := range r.Entries {

@@ -2,10 +2,13 @@ package writer
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -51,7 +54,7 @@ type forgottenKeyRecord struct {
 	Record     Record `json:"record"`
 }
 
-// Forgettable gives the commitment of the key that Forget would destroy; empty: the aggregate has none.
+// Forgettable gives the commitment of the key that Forget would destroy; empty: the aggregate has none that can be read. Of a lost one Forget finds it in the log.
 func (w *Writer) Forgettable(ctx context.Context, a event.AggregateID) (string, *problem.Problem) {
 	if w.sys.schemaOf(a.Type) == nil || event.IsReserved(a.Type) {
 		return "", w.unknownType(a.Type)
@@ -61,7 +64,7 @@ func (w *Writer) Forgettable(ctx context.Context, a event.AggregateID) (string, 
 	}
 	w.cfg.Keys.Drop(a)
 	key, err := w.cfg.Keys.Get(ctx, a)
-	if err != nil {
+	if err != nil && !fieldkey.Unreadable(err) {
 		return "", problem.New(problem.Unavailable, "the key of %s cannot be reached: %v", a, err)
 	}
 	if key == nil {
@@ -108,16 +111,89 @@ func (w *Writer) Forget(ctx context.Context, c *token.Claims, a event.AggregateI
 	return w.certify(ctx, c, a, r.Forgotten, removed)
 }
 
-// forgetHere records in a log that a key is forgotten; repeating it changes nothing.
+// forgetHere records in a log that a key is forgotten, and with it every key that sealed values of the aggregate, was not forgotten and is not there any more;
+// repeating it changes nothing.
 func (w *Writer) forgetHere(ctx context.Context, e *engine, c *token.Claims, f forgetCall) (*forgottenKeyRecord, *problem.Problem) {
 	a := event.AggregateID{Type: f.Type, ID: f.ID}
-	var commitment event.Hash
-	err := a.Check()
-	if err == nil && f.Commitment != "" {
-		commitment, err = event.ParseHash(f.Commitment)
-	}
-	if err != nil {
+	if err := a.Check(); err != nil {
 		return nil, problem.New(problem.Malformed, "%v", err)
+	}
+	lost, p := w.lostKeys(ctx, e, c, a, f.Commitment)
+	if p != nil {
+		return nil, p
+	}
+	for _, commitment := range lost {
+		if _, p := w.forgetOne(ctx, e, c, forgetCall{Type: f.Type, ID: f.ID, Commitment: commitment.String()}); p != nil {
+			return nil, p
+		}
+	}
+	return w.forgetOne(ctx, e, c, f)
+}
+
+// lostKeys are the commitments that stand in commits of an aggregate besides the present one, and were not forgotten. It reads all its commits.
+func (w *Writer) lostKeys(ctx context.Context, e *engine, c *token.Claims, a event.AggregateID, present string) (lost []event.Hash, p *problem.Problem) {
+	link, known := event.Link{}, map[event.Hash]bool{}
+	ask := func(found []event.Hash) *problem.Problem {
+		_, p := w.act(ctx, e, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+			h, err := e.head(a)
+			link = h.link
+			for _, commitment := range found {
+				forgotten, err2 := e.isForgotten(a, commitment)
+				known[commitment], err = forgotten, errors.Join(err, err2)
+			}
+			if err != nil {
+				return nil, problem.New(problem.Unavailable, "log %s: what it forgot cannot be read", e.name)
+			}
+			return nil, nil
+		})
+		return p
+	}
+	if p := ask(nil); p != nil {
+		return nil, p
+	}
+	var found []event.Hash
+	for link.Sequence > 0 {
+		b, commits, err := e.readBlock(ctx, link.Sequence, link.Block)
+		if err != nil || int(link.Index) >= len(commits) {
+			return nil, problem.New(problem.Unavailable, "log %s: the commits of %s cannot be read: %v", e.name, a, err)
+		}
+		var h event.Hash
+		if n := copy(h[:], commits[link.Index].KeyCommitment); n == len(h) && h.String() != present && !slices.Contains(found, h) {
+			found = append(found, h)
+		}
+		link = b.Records[link.Index].Prev
+	}
+	if found, p = w.notThere(ctx, a, found); p != nil || len(found) == 0 {
+		return nil, p
+	}
+	if p := ask(found); p != nil {
+		return nil, p
+	}
+	return slices.DeleteFunc(found, func(h event.Hash) bool { return known[h] }), nil
+}
+
+// notThere are those of some commitments whose key is not the aggregate's present one: another forgetting may be under way, behind which a new key was made.
+func (w *Writer) notThere(ctx context.Context, a event.AggregateID, of []event.Hash) ([]event.Hash, *problem.Problem) {
+	if w.cfg.Keys == nil || len(of) == 0 {
+		return nil, nil
+	}
+	w.cfg.Keys.Drop(a)
+	key, err := w.cfg.Keys.Get(ctx, a)
+	if err != nil && !fieldkey.Unreadable(err) {
+		return nil, problem.New(problem.Unavailable, "the key of %s cannot be reached: %v", a, err)
+	}
+	return slices.DeleteFunc(of, func(h event.Hash) bool { return key != nil && key.Commitment() == h }), nil
+}
+
+// forgetOne records that one key is forgotten; without a commitment it gives what was forgotten last.
+func (w *Writer) forgetOne(ctx context.Context, e *engine, c *token.Claims, f forgetCall) (*forgottenKeyRecord, *problem.Problem) {
+	a := event.AggregateID{Type: f.Type, ID: f.ID}
+	var commitment event.Hash
+	var err error
+	if f.Commitment != "" {
+		if commitment, err = event.ParseHash(f.Commitment); err != nil {
+			return nil, problem.New(problem.Malformed, "%v", err)
+		}
 	}
 	about := event.AggregateID{Type: typeForgotten, ID: schema.ForgottenID(a)}
 	var newest event.Link

@@ -192,7 +192,7 @@ func (x *sealer) fetch(ctx context.Context, u *unsealed, sch *schema.Schema, c *
 	for i := range c.Events {
 		if u.s.command.DryRun || len(sch.CheckEvent(c.Events[i].Type, c.Events[i].Fields)) > 0 {
 			key, err := x.keys.Get(ctx, c.Aggregate)
-			if key == nil && err == nil {
+			if key == nil && (err == nil || errors.Is(err, fieldkey.ErrForeign)) {
 				key, err = x.keys.Temporary()
 			}
 			return key, err
@@ -213,6 +213,10 @@ func (x *sealer) finish(u *unsealed, keyOf func(*schema.Schema, *aggregate.Chang
 			continue
 		}
 		key, err := keyOf(sch, c)
+		if fieldkey.Unreadable(err) {
+			u.refuse(lostKey(c.Aggregate, err))
+			return
+		}
 		if err != nil {
 			u.refuse(problem.New(problem.Unavailable, "the key of %s cannot be reached: %v", c.Aggregate, err).WithHint("send it again in a moment, with the same command id"))
 			return
@@ -230,6 +234,12 @@ func (x *sealer) finish(u *unsealed, keyOf func(*schema.Schema, *aggregate.Chang
 	s.seals.stale = nil
 	s.digest = s.command.Digest(s.actor)
 	u.e.submit(s)
+}
+
+// lostKey says that the key of an aggregate is there and can never be opened.
+func lostKey(a event.AggregateID, err error) *problem.Problem {
+	return problem.New(problem.Invalid, "the key of %s is lost: %v", a, err).
+		WithHint("bring back the key file, or the bucket of field keys, from a backup, or give the encrypted values up: `eventful data:forget %s --yes`", a)
 }
 
 // seal seals the encrypted fields of a change.

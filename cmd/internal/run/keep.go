@@ -30,7 +30,9 @@ const (
 
 // fieldKeys opens the keys of encrypted fields. A process that writes makes their bucket; one that only reads waits for it.
 func (e Engines) fieldKeys(ctx context.Context, c *connections) (*fieldkey.Keys, error) {
-	cfg := fieldkey.Config{Site: e.Site}
+	cfg := fieldkey.Config{Site: e.Site, Removed: func(aggregateType string, bytes int) {
+		e.Log.Warn().Str("type", aggregateType).Int("bytes", bytes).Msg("what lay in the place of a field key, and was none, was removed")
+	}}
 	for purpose, key := range map[string]*[32]byte{wrapKeys: &cfg.Wrap, nameKeys: &cfg.Name, uniqueKeys: &cfg.Unique} {
 		var err error
 		if *key, err = e.Secrets.Derived(purpose); err != nil {
