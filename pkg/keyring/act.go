@@ -34,6 +34,7 @@ const (
 const MaxActs = 1000
 
 const (
+	maxOneAct  = 64 << 10  // bytes of one that proves nothing
 	maxActText = 768 << 10 // bytes of all acts in a key file, which is read up to maxFile
 
 	actFormat = "1"
@@ -176,6 +177,9 @@ func (k *Keyring) note(seed []byte, n noteOf) error {
 	if err != nil {
 		return fmt.Errorf("sign %s: %w", n.event, err)
 	}
+	if len(text) > maxOneAct && k.provedBy(c.Issuer) == ProvedNothing {
+		return fmt.Errorf("note %s: %w: it has %d bytes, at most %d are kept", n.event, ErrFull, len(text), maxOneAct)
+	}
 	size := len(text)
 	for _, waiting := range k.file.Acts {
 		size += len(waiting.Act)
@@ -224,6 +228,10 @@ func (k *Keyring) readAct(n noted) (Act, error) {
 		return Act{}, fmt.Errorf("%w: it has version %.20q, this program knows %s", ErrNewer, t.Format, actFormat)
 	case c.Subject != k.AccountID(APP):
 		return Act{}, fmt.Errorf("%w: it is of another site", ErrCorrupt)
+	case t.Event != ActSettings && k.provedBy(c.Issuer) == ProvedNothing:
+		return Act{}, fmt.Errorf("%w: it claims %s, and no key of the operator signed it", ErrCorrupt, t.Event)
+	case len(n.Act) > maxOneAct && k.provedBy(c.Issuer) == ProvedNothing:
+		return Act{}, fmt.Errorf("%w: it has %d bytes, and no key of the operator signed it", ErrCorrupt, len(n.Act))
 	}
 	return Act{
 		By: By{User: t.User, Host: t.Host}, At: time.Unix(c.IssuedAt, 0).UTC(), ID: t.ID, Event: t.Event, Settings: t.Settings,

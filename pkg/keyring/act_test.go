@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
 
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -139,13 +141,30 @@ func TestForgedActs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unproved := func(event, host string) string {
+		pair, err := nkeys.CreateOperator()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := jwt.NewGenericClaims(load(t, path).AccountID(keyring.APP))
+		c.Data["eventful"] = map[string]any{"v": "1", "act": event, "id": strings.Repeat("A", 26), "host": host, "settings": map[string]string{"role": "writer"}}
+		text, err := c.Encode(pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
 	flipped := []byte(own)
 	flipped[len(own)/2] ^= 1
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, forged := range map[string]string{"another site's": foreign, "an order": order, "flipped": string(flipped), "nonsense": "nonsense", "empty": ""} {
+	for name, forged := range map[string]string{
+		"another site's": foreign, "an order": order, "flipped": string(flipped), "nonsense": "nonsense", "empty": "",
+		"a DEK replaced without any": unproved("dek-replaced", ""), "a master key replaced without one": unproved("master-key-replaced", ""), "configured by nobody": unproved("site-configured", ""),
+		"credentials of nobody": unproved("credentials-made", ""), "re-encrypted by nobody": unproved("store-reencrypted", ""), "settings without bound": unproved("settings-changed", strings.Repeat("x", 100_000)),
+	} {
 		t.Run(name, func(t *testing.T) {
 			text := bytes.Replace(whole, []byte(`"acts": [`), []byte(`"acts": [{"act":"`+forged+`"},`), 1)
 			if err := os.WriteFile(path, text, 0o600); err != nil {
