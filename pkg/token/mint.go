@@ -81,6 +81,7 @@ func sign(pair nkeys.KeyPair, account string, c Claims) (string, []byte, error) 
 		uc.NotBefore = c.NotBefore.Unix()
 	}
 	uc.Tags = c.tags() // not by Add, which lower-cases: the inbox tag is a key in upper case
+	uc.Name = tagsDigest(uc.Tags)
 	text, err := uc.Encode(pair)
 	if err != nil {
 		return "", nil, fmt.Errorf("sign token: %w", err)

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
 	"regexp"
@@ -52,6 +53,17 @@ func (c *Claims) tags() []string {
 	}
 	list = append(list, c.gates()...)
 	return append(list, tagInbox+":"+strings.TrimPrefix(c.User, "U"))
+}
+
+// digestMark begins the claim `name` of a token, which the token's id covers, as it does not cover the tags themselves.
+const digestMark = "tags:"
+
+// tagsDigest stands for a set of tags in the claim `name` (docs/spec/tokens.md, section 1).
+func tagsDigest(tags []string) string {
+	sorted := slices.Clone(tags)
+	slices.Sort(sorted)
+	sum := sha256.Sum256([]byte(strings.Join(sorted, "\n")))
+	return digestMark + lower.EncodeToString(sum[:])
 }
 
 // gates are the tags that open subjects which name no type.

@@ -208,7 +208,10 @@ func readClaims(uc *jwt.UserClaims) (*Claims, *problem.Problem) {
 	case uc.Expires <= 0 || uc.IssuedAt <= 0 || uc.NotBefore < 0:
 		return nil, refuse("it has no expiry or no time of issue").WithHint(hint)
 	}
-	c := &Claims{ID: uc.ID, User: uc.Subject, Issuer: uc.Issuer, Account: uc.IssuerAccount,
+	if strings.HasPrefix(uc.Name, digestMark) && uc.Name != tagsDigest(uc.Tags) {
+		return nil, refuse("its tags are not the ones that its id covers").WithHint(hint)
+	}
+	c := &Claims{ID: uc.ID, Covered: strings.HasPrefix(uc.Name, digestMark), User: uc.Subject, Issuer: uc.Issuer, Account: uc.IssuerAccount,
 		IssuedAt: time.Unix(uc.IssuedAt, 0).UTC(), Expires: time.Unix(uc.Expires, 0).UTC()}
 	if uc.NotBefore > 0 {
 		c.NotBefore = time.Unix(uc.NotBefore, 0).UTC()
