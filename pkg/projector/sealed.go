@@ -165,6 +165,10 @@ func (p *Projector) open(ctx context.Context, a event.AggregateID, under seal, f
 		return "", false, problem.New(problem.Unavailable, "%s: the field %q is encrypted, and this process holds no keys", a, f.Name)
 	}
 	key, err := p.key(ctx, a, under.commitment)
+	if fieldkey.Unreadable(err) {
+		return "", false, problem.New(problem.Damaged, "%s: the key of its encrypted field %q is lost: %v", a, f.Name, err).
+			WithHint("bring back the bucket of field keys from a backup, or give the values up: `eventful data:forget %s --yes`", a)
+	}
 	if err != nil {
 		return "", false, problem.New(problem.Unavailable, "%s: the key of its encrypted fields cannot be reached: %v", a, err).WithHint("try again in a moment")
 	}
