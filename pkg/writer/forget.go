@@ -130,7 +130,7 @@ func (w *Writer) forgetHere(ctx context.Context, e *engine, c *token.Claims, f f
 	return w.forgetOne(ctx, e, c, f)
 }
 
-// lostKeys are the commitments that stand in commits of an aggregate besides the present one, and were not forgotten. It reads all its commits.
+// lostKeys are the commitments that stand in commits of an aggregate besides the present one, and were not forgotten. It reads all its commits, or, where there is a present key, those that it can.
 func (w *Writer) lostKeys(ctx context.Context, e *engine, c *token.Claims, a event.AggregateID, present string) (lost []event.Hash, p *problem.Problem) {
 	link, known := event.Link{}, map[event.Hash]bool{}
 	ask := func(found []event.Hash) *problem.Problem {
@@ -154,6 +154,9 @@ func (w *Writer) lostKeys(ctx context.Context, e *engine, c *token.Claims, a eve
 	var found []event.Hash
 	for link.Sequence > 0 {
 		b, commits, err := e.readBlock(ctx, link.Sequence, link.Block)
+		if err != nil && present != "" {
+			break // what is in the archive may be out of reach: the present key is forgotten all the same
+		}
 		if err != nil || int(link.Index) >= len(commits) {
 			return nil, problem.New(problem.Unavailable, "log %s: the commits of %s cannot be read: %v", e.name, a, err)
 		}
