@@ -22,10 +22,13 @@ func TestRefusedCommandsAreSeenByRight(t *testing.T) {
 	}, nil)
 	stop := o.run()
 	header := nats.Header{streams.HeaderToken: {"token-of-ada"}}
+	refused := func(n int) { until(t, "it is refused", func() bool { return len(o.entries()) == n }) }
 	o.put(event.AggregateID{Type: "patient", ID: "A"}, `{"name":"Ada"}`)
+	refused(1)
 	o.raw("inbox.cmd.bed", header, `{"commits":[{"type":"bed","id":"1","events":[{"event":"taken"}]},{"type":"patient","id":"A","events":[{"event":"crp"}]}]}`)
+	refused(2)
 	o.raw("inbox.cmd.bed", header, `{"commits":[{"type":"bed","id":"1"`)
-	until(t, "all are refused", func() bool { return len(o.entries()) == 3 })
+	refused(3)
 	stop()
 	write, both := []token.Action{token.ActionWrite}, []token.Action{token.ActionWrite, token.ActionRead}
 	for name, c := range map[string]struct {

@@ -64,7 +64,7 @@ func compileSystem() map[string]*Schema {
 }
 
 func systemDefinitions() []Definition {
-	whole := Field{Type: Integer}
+	whole, refused := Field{Type: Integer}, required("number").with("subject", "sender")
 	return []Definition{
 		{Aggregate: SystemSchema, Fields: map[string]Field{"version": whole}, Events: map[string]Event{
 			"schema-drafted":   required("definition"),
@@ -103,10 +103,7 @@ func systemDefinitions() []Definition {
 			"credentials-made":    required("user", "proved", "proof", "settings").with("host"),
 		}},
 		{Aggregate: SystemLogKey, Events: map[string]Event{"log-key-made": required("algorithm")}},
-		{Aggregate: SystemRefused, Fields: map[string]Field{"number": whole}, Events: map[string]Event{
-			"refused-purged":  required("number").with("subject", "sender"),
-			"refused-retried": required("number").with("subject", "sender"),
-		}},
+		{Aggregate: SystemRefused, Fields: map[string]Field{"number": whole}, Events: map[string]Event{"refused-purged": refused, "refused-retried": refused}},
 		{Aggregate: SystemForgotten, Events: map[string]Event{
 			"data-forgotten": required("type", "id", "commitment"),
 		}},
