@@ -24,6 +24,7 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 		Short: "Prove that an aggregate, a type, or everything is as it was written",
 		Long: "Recompute every hash from the log and compare it with what the commits state. --all reads every log from its beginning.\n" +
 			"--type reads the log of the type, or, where other types share that log, each aggregate of the type; blocks are not counted then.\n" +
+			"EventfulDB's own types (eventful-…) are read aggregate by aggregate, in every log where they lie.\n" +
 			"The exit status is 7 if a proof does not hold; the aggregate and the version are named.\n\n" +
 			"OK: a checkpoint that you kept (--checkpoint) vouches for it. OK_UNWITNESSED: nobody besides the site does. SHREDDED: the proof holds,\n" +
 			"and a key of its encrypted fields was destroyed. The others (TAMPERED, TRUNCATED, FORKED, UNREADABLE) are failures (docs/spec/proofs.md).",
@@ -150,9 +151,17 @@ func (a *app) showReport(aggregateType string, r *client.Report) error {
 	if len(r.Failed) > 0 {
 		verdict = fmt.Sprintf("%d FAILED", len(r.Failed))
 	}
-	_, err := fmt.Fprintf(a.out, "verified %s, %s, %s%s: %s\n",
-		counted(r.Aggregates, "aggregate"), counted(r.Events, "event"), counted(r.Blocks, "block"), ofLog(aggregateType, r), verdict)
+	_, err := fmt.Fprintf(a.out, "verified %s, %s%s%s: %s\n",
+		counted(r.Aggregates, "aggregate"), counted(r.Events, "event"), blocksText(aggregateType, r), ofLog(aggregateType, r), verdict)
 	return err
+}
+
+// blocksText counts the blocks, where whole logs were read.
+func blocksText(aggregateType string, r *client.Report) string {
+	if aggregateType != "" && r.Blocks == 0 {
+		return " of the type " + aggregateType
+	}
+	return ", " + counted(r.Blocks, "block")
 }
 
 func name(f client.Failed) string {

@@ -9,6 +9,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/verify"
 	"github.com/eventfuldb/eventful/streams"
@@ -125,7 +126,8 @@ func logProblem(log string, err error) *problem.Problem {
 }
 
 // verifyLogs proves a type, or the whole site, EventfulDB's own logs included. A type that shares its log is walked aggregate by aggregate, so that it costs
-// nothing for the others; one that has a log to itself is read in one pass, which costs less and checks the log tree too.
+// nothing for the others, and so is each of EventfulDB's own types, which may lie in every log; one that has a log to itself is read in one pass, which costs
+// less and checks the log tree too.
 func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 	names, p := a.logsOf(ctx, k)
 	if p != nil {
@@ -135,8 +137,8 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p != nil {
 		return nil, p
 	}
-	if k.about.Type != "" && !a.cfg.Projector.Alone(k.about.Type) {
-		return a.verifyShared(ctx, k, names[0], kept)
+	if t := k.about.Type; t != "" && (event.IsReserved(t) || !a.cfg.Projector.Alone(t)) {
+		return a.verifyShared(ctx, k, names, kept)
 	}
 	streaming, p := k.headers.flag(streams.HeaderStream, "1")
 	if p != nil {
@@ -170,17 +172,21 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 	return out, nil
 }
 
-// verifyShared proves all aggregates of a type by the index and the links. Blocks are not counted: most hold other types too.
-func (a *API) verifyShared(ctx context.Context, k asked, name string, kept map[string][]verify.Signed) (any, *problem.Problem) {
-	if err := a.cfg.Projector.WaitForLatest(ctx, name); err != nil {
-		return nil, problem.From(err)
+// verifyShared proves all aggregates of a type in the logs where they lie, by the index and the links. Blocks are not counted: most hold other types too.
+func (a *API) verifyShared(ctx context.Context, k asked, names []string, kept map[string][]verify.Signed) (any, *problem.Problem) {
+	out := verified{Failed: []verify.Result{}, Logs: []verifiedLog{}}
+	signed := map[string][]verify.Signed{}
+	for _, name := range names {
+		if err := a.cfg.Projector.WaitForLatest(ctx, name); err != nil {
+			return nil, problem.From(err)
+		}
+		of, found, p := a.signed(ctx, name, kept)
+		if p != nil {
+			return nil, p
+		}
+		signed[name] = of
+		out.Failed = append(append(out.Failed, found...), a.known(name)...)
 	}
-	signed, found, p := a.signed(ctx, name, kept)
-	if p != nil {
-		return nil, p
-	}
-	out := verified{Failed: append(found, a.known(name)...)}
-	verdict := verify.OK
 	for cursor := ""; ; {
 		page, err := a.cfg.Projector.List(ctx, []string{k.about.Type}, cursor, 100)
 		if err != nil {
@@ -189,19 +195,15 @@ func (a *API) verifyShared(ctx context.Context, k asked, name string, kept map[s
 		for _, one := range page.Aggregates {
 			each := k
 			each.about.ID = one.ID
-			r, p := a.verifyWith(ctx, each, signed)
+			newest, _, _, err := a.cfg.Projector.Newest(ctx, each.about)
+			if err != nil {
+				return nil, problem.From(err)
+			}
+			r, p := a.verifyWith(ctx, each, signed[newest.Log])
 			if p != nil {
 				return nil, p
 			}
-			out.Aggregates++
-			if r.Verdict.Good() {
-				out.Events += uint64(r.Version)
-				if !r.Witnessed {
-					verdict = verify.Unwitnessed
-				}
-			} else {
-				out.Failed = append(out.Failed, r)
-			}
+			out.addOne(r)
 		}
 		if cursor = page.Cursor; cursor == "" {
 			break
@@ -210,11 +212,9 @@ func (a *API) verifyShared(ctx context.Context, k asked, name string, kept map[s
 			k.more(map[string]uint64{"done": out.Aggregates, "total": out.Aggregates + 1})
 		}
 	}
-	out.Failed = append([]verify.Result{}, out.Failed...)
-	if len(out.Failed) > 0 {
-		verdict = out.Failed[0].Verdict
+	if len(out.Logs) == 0 && len(names) == 1 {
+		out.Logs = append(out.Logs, verifiedLog{Log: names[0], Verdict: verify.OK})
 	}
-	out.Logs = []verifiedLog{{Log: name, Aggregates: out.Aggregates, Events: out.Events, Verdict: verdict}}
 	return out, nil
 }
 
@@ -244,14 +244,15 @@ func (a *API) known(log string) []verify.Result {
 }
 
 func (a *API) logsOf(ctx context.Context, k asked) ([]string, *problem.Problem) {
-	if t := k.about.Type; t != "" {
+	t := k.about.Type
+	if t != "" && schema.System(t) == nil {
 		log, known := a.cfg.Projector.LogOf(t)
-		if !known {
+		if !known || event.IsReserved(t) {
 			return nil, problem.New(problem.NotFound, "there is no aggregate type %q", t)
 		}
 		return []string{log}, nil
 	}
-	if !k.claims.AllowsAll(token.ActionVerify) {
+	if t == "" && !k.claims.AllowsAll(token.ActionVerify) {
 		return nil, problem.New(problem.Forbidden, "the token of %s does not allow verifying everything", k.claims.Actor()).WithHint("verify a type that it allows: --type=…")
 	}
 	names, err := a.cfg.Store.List(ctx)
@@ -267,4 +268,28 @@ func (v *verified) add(r verify.Report) {
 	v.Blocks += r.Blocks
 	v.Logs = append(v.Logs, verifiedLog{Log: r.Log, Aggregates: r.Aggregates, Events: r.Events, Blocks: r.Blocks, Void: len(r.Void), Verdict: r.Verdict(), Covered: r.Covered})
 	v.Failed = append(v.Failed, r.Failures()...)
+}
+
+// addOne counts an aggregate that was proved by itself.
+func (v *verified) addOne(r verify.Result) {
+	v.Aggregates++
+	i := slices.IndexFunc(v.Logs, func(l verifiedLog) bool { return l.Log == r.Log })
+	if i < 0 {
+		i = len(v.Logs)
+		v.Logs = append(v.Logs, verifiedLog{Log: r.Log, Verdict: verify.OK})
+	}
+	l := &v.Logs[i]
+	l.Aggregates++
+	switch {
+	case !r.Verdict.Good():
+		v.Failed = append(v.Failed, r)
+		if l.Verdict.Good() {
+			l.Verdict = r.Verdict
+		}
+		return
+	case !r.Witnessed && l.Verdict == verify.OK:
+		l.Verdict = verify.Unwitnessed
+	}
+	v.Events += uint64(r.Version)
+	l.Events += uint64(r.Version)
 }
