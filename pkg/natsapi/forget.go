@@ -37,7 +37,7 @@ func (a *API) dataForget(ctx context.Context, r request, h headers) (any, *probl
 		return nil, problem.New(problem.Forbidden, "the token of %s does not allow administering %s", c.Actor(), about).WithHint("use an auth key that allows it: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
 	}
 	if !body.DryRun {
-		return answerOrProblem(a.cfg.Writer.Forget(ctx, c, about, func(ctx context.Context) (writer.Removed, *problem.Problem) { return a.remove(ctx, about, false) }))
+		return answerOrProblem(a.forget(ctx, c, about))
 	}
 	out := forgettable{Aggregate: about.String()}
 	if out.KeyCommitment, p = a.cfg.Writer.Forgettable(ctx, about); p != nil {
@@ -45,6 +45,23 @@ func (a *API) dataForget(ctx context.Context, r request, h headers) (any, *probl
 	}
 	out.Removed, p = a.remove(ctx, about, true)
 	return out, p
+}
+
+// forget destroys the key of an aggregate. Where there is none, what was sent and not stored is removed all the same, if the type has encrypted fields, and recorded.
+func (a *API) forget(ctx context.Context, c *token.Claims, about event.AggregateID) (*writer.Certificate, *problem.Problem) {
+	remove := func(ctx context.Context) (writer.Removed, *problem.Problem) { return a.remove(ctx, about, false) }
+	certificate, none := a.cfg.Writer.Forget(ctx, c, about, remove)
+	if none == nil || none.Code != problem.NotFound || !a.cfg.Writer.Encrypts(about.Type) {
+		return certificate, none
+	}
+	n, p := a.remove(ctx, about, true)
+	if p != nil {
+		return nil, p
+	}
+	if n == (writer.Removed{}) {
+		return nil, none
+	}
+	return a.cfg.Writer.RemoveUnstored(ctx, c, about, n, remove)
 }
 
 // remove removes what is staged, refused or waiting for an aggregate; dry only counts it.

@@ -108,7 +108,8 @@ func systemDefinitions() []Definition {
 			"data-forgotten": required("type", "id", "commitment"),
 		}},
 		{Aggregate: SystemCertificate, Fields: map[string]Field{"staged": whole, "refused": whole, "letters": whole}, Events: map[string]Event{
-			"forget-done": required("type", "id", "commitment", "position", "hash", "staged", "refused", "letters"),
+			"forget-done":      required("type", "id", "commitment", "position", "hash", "staged", "refused", "letters"),
+			"unstored-removed": required("type", "id", "staged", "refused", "letters"),
 		}},
 		{Aggregate: SystemRollback, Fields: map[string]Field{"to": whole, "aggregates": whole, "events": whole}, Events: map[string]Event{
 			"rollback-asked": Event{}.with("type", "id", "before", "to", "cuts"),

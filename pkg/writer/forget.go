@@ -18,8 +18,8 @@ import (
 type Certificate struct {
 	Aggregate     string `json:"aggregate"` // type/id
 	KeyCommitment string `json:"key-commitment"`
-	Forgotten     Record `json:"forgotten"` // from here on nothing is sealed under the key
-	Done          Record `json:"done"`      // the key, and what was waiting, was gone
+	Forgotten     Record `json:"forgotten,omitzero"` // from here on nothing is sealed under the key; zero: there was none
+	Done          Record `json:"done"`               // the key, and what was waiting, was gone
 	Removed
 	Repeated bool `json:"repeated"` // it was given before
 }
@@ -54,6 +54,12 @@ type forgottenKeyRecord struct {
 	Record     Record `json:"record"`
 }
 
+// Encrypts reports whether a type has encrypted fields.
+func (w *Writer) Encrypts(aggregateType string) bool {
+	sch := w.sys.schemaOf(aggregateType)
+	return sch != nil && len(sch.EncryptedFields()) > 0
+}
+
 // Forgettable gives the commitment of the key that Forget would destroy; empty: the aggregate has none that can be read. Of a lost one Forget finds it in the log.
 func (w *Writer) Forgettable(ctx context.Context, a event.AggregateID) (string, *problem.Problem) {
 	if w.sys.schemaOf(a.Type) == nil || event.IsReserved(a.Type) {
@@ -73,31 +79,46 @@ func (w *Writer) Forgettable(ctx context.Context, a event.AggregateID) (string, 
 	return key.Commitment().String(), nil
 }
 
-// Forget destroys the key of an aggregate's encrypted fields, and gives the certificate. remove removes what is staged, refused or waiting for the aggregate, and
-// may be called again. The caller has checked that c may administer the aggregate.
-//
-// Side effects in order; a crash behind each leaves what the next call, of whomever, goes on with: (1) the log of the aggregate records that the key is
-// forgotten: nothing is sealed under it any more, readers do not ask for it, and the next command makes another one. (2) The key is erased. (3) remove. (4) The
-// system log records that it is done, which is the certificate. Behind that a call changes nothing and gives the certificate again.
-func (w *Writer) Forget(ctx context.Context, c *token.Claims, a event.AggregateID, remove func(context.Context) (Removed, *problem.Problem)) (*Certificate, *problem.Problem) {
-	commitment, p := w.Forgettable(ctx, a)
-	if p != nil {
-		return nil, p
-	}
+// askForgotten has the log of an aggregate forget a key, or, without a commitment, say which one was forgotten last; nil: none was.
+func (w *Writer) askForgotten(ctx context.Context, c *token.Claims, a event.AggregateID, commitment string) (*forgottenKeyRecord, *problem.Problem) {
 	log := logOf(w.sys.schemaOf(a.Type))
 	r, p := w.ask(ctx, log, verbForget, call{Token: c, Sequence: w.sys.now.Load().position.Sequence, Forget: &forgetCall{Type: a.Type, ID: a.ID, Commitment: commitment}})
 	if p != nil {
 		return nil, p
 	}
-	if r.Forgotten == nil {
-		removed, p := remove(ctx)
-		if p != nil {
-			return nil, p
-		}
-		return nil, problem.New(problem.NotFound, "%s has no encrypted value that could be forgotten", a).
-			WithHint("what was not stored is gone: %d staged events, %d refused and %d waiting commands", removed.Staged, removed.Refused, removed.Letters)
+	return r.Forgotten, nil
+}
+
+// noKey is the refusal to forget what was never encrypted.
+func (w *Writer) noKey(a event.AggregateID) *problem.Problem {
+	if w.Encrypts(a.Type) {
+		return problem.New(problem.NotFound, "%s has no encrypted value that could be forgotten", a).
+			WithHint("nothing was touched; values that were stored before a field was encrypted stay as they are")
 	}
-	hash, err := event.ParseHash(r.Forgotten.Commitment)
+	return problem.New(problem.NotFound, "the type %s has no encrypted field, so there is nothing to forget of %s", a.Type, a).
+		WithHint("nothing was touched; `eventful schema:alter %s --field=NAME --pii` encrypts new values, and `eventful aggregate:discard` drops what is staged", a.Type)
+}
+
+// Forget destroys the key of an aggregate's encrypted fields, and gives the certificate. remove removes what is staged, refused or waiting for the aggregate, and
+// may be called again. The caller has checked that c may administer the aggregate.
+//
+// Side effects in order; a crash behind each leaves what the next call, of whomever, goes on with: (1) the log of the aggregate records that the key is
+// forgotten: nothing is sealed under it any more, readers do not ask for it, and the next command makes another one. (2) The key is erased. (3) remove. (4) The
+// system log records that it is done, which is the certificate. Behind that a call changes nothing and gives the certificate again. not_found, and nothing was touched: the
+// aggregate has no key, and never had one.
+func (w *Writer) Forget(ctx context.Context, c *token.Claims, a event.AggregateID, remove func(context.Context) (Removed, *problem.Problem)) (*Certificate, *problem.Problem) {
+	commitment, p := w.Forgettable(ctx, a)
+	if p != nil {
+		return nil, p
+	}
+	r, p := w.askForgotten(ctx, c, a, commitment)
+	if p == nil && r == nil {
+		p = w.noKey(a)
+	}
+	if p != nil {
+		return nil, p
+	}
+	hash, err := event.ParseHash(r.Commitment)
 	if err != nil {
 		return nil, problem.New(problem.Internal, "the record of forgetting %s cannot be read: %v", a, err)
 	}
@@ -108,7 +129,36 @@ func (w *Writer) Forget(ctx context.Context, c *token.Claims, a event.AggregateI
 	if p != nil {
 		return nil, p
 	}
-	return w.certify(ctx, c, a, r.Forgotten, removed)
+	return w.certify(ctx, c, a, r, removed)
+}
+
+// RemoveUnstored removes what is staged, refused or waiting for an aggregate that has no key, of a type with encrypted fields; n is how much that is. The caller has checked
+// that c may administer the aggregate.
+//
+// Side effects in order, and what a crash behind each leaves: (1) the system log records it. (2) remove: the next call records what it still finds, and goes on.
+func (w *Writer) RemoveUnstored(ctx context.Context, c *token.Claims, a event.AggregateID, n Removed, remove func(context.Context) (Removed, *problem.Problem)) (*Certificate, *problem.Problem) {
+	about := event.AggregateID{Type: typeCertificate, ID: schema.ForgottenID(a)}
+	answer, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(typeCertificate, about.ID, eventUnstored, map[string]string{
+			"type": a.Type, "id": a.ID, "staged": decimal(uint64(n.Staged)), "refused": decimal(uint64(n.Refused)), "letters": decimal(uint64(n.Letters)),
+		}), nil
+	})
+	if p != nil {
+		return nil, p
+	}
+	link, p := linkOf(answer, event.Link{})
+	if p != nil {
+		return nil, p
+	}
+	r, p := w.system.recordOf(ctx, link, func(*Record) bool { return true })
+	if p != nil {
+		return nil, p
+	}
+	removed, p := remove(ctx)
+	if p != nil {
+		return nil, p
+	}
+	return &Certificate{Aggregate: a.String(), Done: *r, Removed: removed}, nil
 }
 
 // forgetHere records in a log that a key is forgotten, and with it every key that sealed values of the aggregate, was not forgotten and is not there any more;

@@ -17,6 +17,7 @@ const (
 	typeCertificate = schema.SystemCertificate // in the system log
 	eventForgotten  = "data-forgotten"
 	eventForgetDone = "forget-done"
+	eventUnstored   = "unstored-removed" // there was no key
 )
 
 // forgetting is that the key of an aggregate is not used any more from its commit on.
