@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -14,8 +15,9 @@ func newRestartCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restart",
 		Short: "Stop the server, if it runs, and start it",
-		Long:  "Stop the server, if it runs, and start it: with the ports and options that it ran with, save those that are given now.",
-		Args:  cobra.NoArgs,
+		Long: "Stop the server, if it runs, and start it: with the ports and options that it ran with, save those that are given now.\n" +
+			"Keys, certificate and address are checked first: where it could not start again, the server goes on running.",
+		Args: cobra.NoArgs,
 	}
 	serverFlags(cmd)
 	secretFlags(cmd, settings.DEK)
@@ -23,7 +25,8 @@ func newRestartCommand(a *app) *cobra.Command {
 	force := cmd.Flags().Bool("force", false, "kill the server if it has not ended within --timeout")
 	patience := cmd.Flags().Duration("timeout", stopPatience, "how long to wait for the server's end")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if _, err := a.dek(); err != nil { // before anything is stopped
+		dek, err := a.dek()
+		if err != nil {
 			return err
 		}
 		info, err := run.Find(a.settings.DataDir)
@@ -35,6 +38,9 @@ func newRestartCommand(a *app) *cobra.Command {
 				return err
 			}
 			f.noEngines, f.unsafeNoSync = info.NoEngines, info.UnsafeNoSync
+			if err := a.canStart(f, dek); err != nil {
+				return fmt.Errorf("the server goes on running: %w", err)
+			}
 			if err := run.End(cmd.Context(), a.settings.DataDir, *patience, *force); err != nil {
 				return err
 			}
@@ -43,6 +49,15 @@ func newRestartCommand(a *app) *cobra.Command {
 		return a.start(cmd, f)
 	}
 	return cmd
+}
+
+// canStart says why a server could not be started, before the one that runs is stopped.
+func (a *app) canStart(f startFlags, dek []byte) error {
+	s, err := a.server(f, dek, io.Discard)
+	if err != nil {
+		return err
+	}
+	return s.Check()
 }
 
 // keepFlags takes over the flags that the running server was started with, where nothing else is given now.

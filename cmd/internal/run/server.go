@@ -37,6 +37,18 @@ type Server struct {
 	Log             zerolog.Logger
 }
 
+// Check finds what keeps the server from starting, as far as that can be seen while another one still runs on the data folder. The error is a *problem.Problem.
+func (s Server) Check() error {
+	if err := errors.Join(s.TLS.Check(s.Host), checkMoved(s.DataDir), roomToStart(s.DataDir)); err != nil {
+		return err
+	}
+	if _, err := s.TLS.config(); err != nil {
+		return err
+	}
+	_, _, err := s.open()
+	return err
+}
+
 // Serve runs until ctx ends (nil) or something fails for good. ready is called once, when commands are accepted.
 //
 // Side effects in order, and what a crash behind each leaves: (1) the lock: nothing, the kernel frees it. (2) what the lock file says, run.json and the
