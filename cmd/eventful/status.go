@@ -52,6 +52,7 @@ type serverStatus struct {
 	DataDir   string          `json:"data-dir"`
 	Version   string          `json:"version,omitempty"` // of the server, not of this program
 	Site      string          `json:"site,omitempty"`
+	MovedTo   string          `json:"moved-to,omitempty"` // the folder was given up for that one (store:reencrypt)
 	PID       int             `json:"pid,omitempty"`
 	Since     *time.Time      `json:"since,omitempty"`
 	NATS      string          `json:"nats,omitempty"`
@@ -81,6 +82,7 @@ type logState struct {
 	Indexed   uint64 `json:"indexed"`
 	LagEvents uint64 `json:"lag-events"`
 	Unsigned  string `json:"unsigned,omitempty"`
+	Foreign   uint64 `json:"foreign"`
 	Error     string `json:"error"`
 }
 
@@ -103,6 +105,11 @@ func (a *app) status(ctx context.Context) error {
 	if _, err := os.Stat(run.LogPath(dir)); err == nil {
 		s.Log = run.LogPath(dir)
 	}
+	moved, err := run.MovedTo(dir)
+	if err != nil {
+		return err
+	}
+	s.MovedTo = moved
 	info, err := run.Find(dir)
 	if err == nil && info != nil && info.Ready && readiness(ctx, info) == stateStarting { // perhaps it is just ending
 		info, err = run.FindAfter(ctx, dir, endPatience)
@@ -128,6 +135,8 @@ func (a *app) status(ctx context.Context) error {
 	switch {
 	case silent != nil:
 		a.warn("the engines did not say how far they are: %v", silent)
+	case s.State == stateStopped && moved != "":
+		return problem.New(problem.Unavailable, "no server runs on %s, which was given up: the site is in %s", dir, moved).WithHint("look there: `eventful status --data-dir %s`", moved)
 	case s.State == stateStopped:
 		return notRunning(dir)
 	case s.State == stateStarting:
@@ -211,6 +220,9 @@ func (s *serverStatus) lines(e *engineStatus) []string {
 		if s.Site != "" {
 			pairs = append(pairs, "site", s.Site)
 		}
+		if s.MovedTo != "" {
+			pairs = append(pairs, "given up for", s.MovedTo)
+		}
 		if s.Log != "" {
 			pairs = append(pairs, "log", s.Log)
 		}
@@ -248,6 +260,9 @@ func (e *engineStatus) lines() (pairs []string) {
 		text := fmt.Sprintf("%s, at sequence %s, index at %d, %d events behind", l.State, l.Position, l.Indexed, l.LagEvents)
 		if l.Writer != "" {
 			text += ", written by " + l.Writer
+		}
+		if l.Foreign > 0 {
+			text += fmt.Sprintf("; message %d at its end is not its writer's: `eventful aggregate:verify --all` says what it is, before the next command meets it", l.Foreign)
 		}
 		if l.Error != "" {
 			text += ": " + l.Error

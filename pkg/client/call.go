@@ -273,6 +273,9 @@ func (k *call) failure(p *problem.Problem) *problem.Problem {
 	switch p.Code {
 	case problem.Unavailable, problem.NoSpace, problem.Damaged, problem.Unauthenticated, problem.Forbidden, problem.Internal:
 		u := problem.New(problem.UnknownOutcome, "%s: %s", k.req.stores, p.Detail)
+		if p.Code == problem.Damaged {
+			return u.WithHint("run `eventful aggregate:verify --all`, which names what is wrong and where: the log takes nothing until a person has decided. Behind that the same command id tells what became of it")
+		}
 		return u.WithHint("send it again with the same command id: if it was stored, the first answer comes back")
 	}
 	return p

@@ -35,12 +35,12 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 		err := e.attempt(ctx)
 		switch {
 		case err == nil:
-			e.settleFallen(true)
+			e.settleFallen(nil)
 			e.over = newOverlay(e.cfg.CachedHeads, &e.applied)
 			e.applier = startApplier(e.st, !e.isSystem(), &e.applied)
 			return nil
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrDamaged), errors.Is(err, event.ErrNewerFormat), isFinal(err):
-			e.settleFallen(errors.Is(err, ErrFenced)) // a rival's epoch block has the place; else nobody's has, and what was not found may still come
+			e.settleFallen(err) // a rival's epoch block has the place; else nobody's has, and what was not found may still come
 			return err
 		case errors.Is(err, errLost):
 			if err := e.setAside(err); err != nil {
@@ -166,14 +166,20 @@ func (e *engine) keep(b stored, chain event.Chain, tree event.Tree) error {
 }
 
 // settleFallen says what became of the blocks that were in flight: they are in the log, or, once an epoch block has the place, they can never be.
-func (e *engine) settleFallen(fenced bool) {
+// cause is why the log is not taken again; nil: it is.
+func (e *engine) settleFallen(cause error) {
+	fenced := cause == nil || errors.Is(cause, ErrFenced)
+	hint := "send it again with the same command id"
+	if errors.Is(cause, ErrDamaged) {
+		hint = "run `eventful aggregate:verify --all`, which names what is wrong and where: the log takes nothing until a person has decided. Behind that the same command id tells what became of it"
+	}
 	for _, b := range e.inFlight {
 		if e.found[b.ID] {
 			b.answer(e.name)
 			continue
 		}
 		if !fenced {
-			b.fall(problem.New(problem.UnknownOutcome, "the outcome of a block of log %s could not be settled", e.name).WithHint("send it again with the same command id"))
+			b.fall(problem.New(problem.UnknownOutcome, "the outcome of a block of log %s could not be settled", e.name).WithHint("%s", hint))
 			continue
 		}
 		b.fall(problem.New(problem.Unavailable, "log %s: the block could not be written; nothing was stored", e.name).WithHint("send it again, with the same command id"))

@@ -185,7 +185,7 @@ func (e *engine) take(ctx context.Context, r *replay, m met) error {
 		return nil
 	}
 	if len(e.inFlight) > 0 {
-		e.settleFallen(true)
+		e.settleFallen(nil)
 	}
 	if e.orders.settled() && len(e.in)+len(e.ready) > 0 {
 		e.leave(Lost)

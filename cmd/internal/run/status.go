@@ -38,6 +38,7 @@ type logStatus struct {
 	LagEvents uint64 `json:"lag-events"`          // stored and not yet in the index
 	Shortened bool   `json:"shortened,omitempty"` // it has lost acknowledged events, and the evidence is still there
 	Unsigned  string `json:"unsigned,omitempty"`  // why no checkpoints of it are signed any more
+	Foreign   uint64 `json:"foreign,omitempty"`   // sequence of a message behind its newest block that its writer did not store; 0: none is seen
 	Error     string `json:"error,omitempty"`
 }
 
@@ -70,10 +71,14 @@ func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) eng
 	if w != nil {
 		site := w.Site(ctx)
 		s.Writers = &site
+		var strange map[string]uint64
+		if api.Store != nil {
+			strange = foreign(ctx, api.Store, w)
+		}
 		for _, l := range w.Status() {
 			i := indexed[l.Log]
 			delete(indexed, l.Log)
-			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Shortened: l.Shortened, Unsigned: unsigned[l.Log], Error: l.Error + i.Error}
+			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Shortened: l.Shortened, Unsigned: unsigned[l.Log], Foreign: strange[l.Log], Error: l.Error + i.Error}
 			switch {
 			case l.Serving:
 				one.State = "serving"
