@@ -222,7 +222,7 @@ func (c Config) verify(ctx context.Context, to *store) error {
 			return err
 		}
 		if failures := report.Failures(); len(failures) > 0 {
-			return problem.New(problem.Damaged, "log %s does not verify: %s %s", name, failures[0].Verdict, failures[0].Detail).
+			return problem.New(problem.VerificationFailed, "log %s does not verify: %s %s", name, failures[0].Verdict, failures[0].Detail).
 				WithHint("nothing was given up; `eventful aggregate:verify --all` on the old folder says whether it is so there too")
 		}
 	}

@@ -104,8 +104,19 @@ func listenHTTP(host string, port int, protection *tls.Config, registry *prometh
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plainText(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", h.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	h.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	h.server = &http.Server{Handler: withoutQuery(mux), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	return h, nil
+}
+
+// withoutQuery refuses requests with a query: no page takes one, and a token in an address gets into the logs of whatever lies between. It is not repeated.
+func withoutQuery(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" || r.URL.ForceQuery || r.URL.User != nil {
+			plainText(w, http.StatusBadRequest, "no query is taken here; a token never belongs into an address\n")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (h *health) readyz(w http.ResponseWriter, _ *http.Request) {

@@ -84,7 +84,7 @@ func standaloneFlags(cmd *cobra.Command) {
 	flags.String("site", "", "the site that keys.json must belong to")
 	flags.Int("memory-threshold", 100000, "decoded `events` kept in memory, first in first out")
 	flags.String("min-free", "1GiB", "`bytes` that must stay free of the disk of --data-dir and of each server's store")
-	flags.Int("min-free-percent", 5, "the same as a part of them; --help of `eventful start` says what counts")
+	flags.Int("min-free-percent", 5, "the same as a part of them in percent; the larger of the two counts")
 	flags.String("archiver-creds", "", "the same for role archiver in account LOG, which the projector purges with when it archives")
 	ArchiveFlags(flags)
 	flags.String("http", "", "`address` (host:port) of /livez, /readyz and /metrics; none if not given")

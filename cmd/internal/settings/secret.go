@@ -102,7 +102,8 @@ func ReadSecret(path string) ([]byte, error) {
 	if path != "-" {
 		var err error
 		if f, err = os.Open(path); err != nil {
-			return nil, problem.New(problem.Invalid, "a secret cannot be read: %v", err)
+			return nil, problem.New(problem.Invalid, "a secret cannot be read: %v", err).
+				WithHint("name a file that the user who runs this may read; it holds the secret alone")
 		}
 		defer f.Close()
 	}
@@ -112,11 +113,12 @@ func ReadSecret(path string) ([]byte, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {
-		return nil, problem.New(problem.Invalid, "a secret cannot be read: %v", err)
+		return nil, problem.New(problem.Invalid, "a secret cannot be read: %v", err).WithHint("name a file, not a folder; it holds the secret alone")
 	}
 	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 	if len(text) == 0 || len(text) > maxSecret {
-		return nil, problem.New(problem.Invalid, "the secret in %s is empty, or over %d bytes", path, maxSecret)
+		return nil, problem.New(problem.Invalid, "the secret in %s is empty, or over %d bytes", path, maxSecret).
+			WithHint("is it the right file? It holds the secret alone, on one line")
 	}
 	return text, nil
 }
