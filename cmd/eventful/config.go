@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -185,6 +186,12 @@ func (a *app) change(r *rotation, c keyChange, given map[string]any, answer conf
 	if err := r.run(); err != nil {
 		return err
 	}
+	if len(answer.Changed) > 0 {
+		a.warnUnentered()
+	}
+	if r.dek.New != nil {
+		a.warnStaleDEK(r.dek.New)
+	}
 	if r.dek.New != nil && !r.keep {
 		a.warn("no DEK is kept on this machine: give the new one to each start from now on, with EVENTFUL_DEK or EVENTFUL_DEK_FILE")
 	}
@@ -270,6 +277,23 @@ func (a *app) keepDEK(dek []byte) string {
 		a.warn("the DEK was not kept: %v. Give it to each start with EVENTFUL_DEK or EVENTFUL_DEK_FILE", err)
 	}
 	return path
+}
+
+// warnUnentered says that an act which the key file notes is not in the audit yet, where nothing on this folder will enter it.
+func (a *app) warnUnentered() {
+	if !run.EntersActs(a.settings.DataDir) {
+		a.warn("no writer runs on %s: this act is noted in its keys.json, and is not in the audit before a writer has that file. "+
+			"Where the writers run elsewhere, copy keys.json into the data folder of one of them; no restart is needed", a.settings.DataDir)
+	}
+}
+
+// warnStaleDEK names what still gives the old DEK to the next start.
+func (a *app) warnStaleDEK(fresh []byte) {
+	given, err := a.settings.Secret(settings.DEK)
+	if err != nil || given.Bytes == nil || given.Kept() || bytes.Equal(given.Bytes, fresh) {
+		return
+	}
+	a.warn("%s still gives the old DEK, which opens nothing any more: put the new one there before the next start", given.Origin)
 }
 
 func (a *app) mustBeConfigured() error {

@@ -166,7 +166,11 @@ func (a *app) recordCreds(cmd *cobra.Command, secrets *keyring.Secrets, role str
 	if claims, err := jwt.DecodeUserClaims(users[0].jwt); err == nil && claims.Expires > 0 {
 		made["expires"] = time.Unix(claims.Expires, 0).UTC().Format(time.RFC3339)
 	}
-	return run.KeyProblem(keys.NoteCredentials(run.Me(), secrets, made))
+	if err := keys.NoteCredentials(run.Me(), secrets, made); err != nil {
+		return run.KeyProblem(err)
+	}
+	a.warnUnentered()
+	return nil
 }
 
 // expires is when credentials end; the zero time: never.

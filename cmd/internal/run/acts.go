@@ -54,6 +54,15 @@ func EnteredActs(dir string) []string {
 	return e.Acts
 }
 
+// EntersActs reports whether acts in the key file of a data folder get into the system log by themselves: a server with a writer runs on it, or a writer ran on it before.
+func EntersActs(dir string) bool {
+	if infoOf(filepath.Join(dir, enteredFile)) != nil {
+		return true
+	}
+	info, err := Find(dir)
+	return err == nil && info != nil && info.PID != 0 && !info.NoEngines
+}
+
 // actEntry enters what `config` did into the system log: acts that lie in the key file of this process.
 //
 // Side effects in order, and what a crash behind each leaves: (1) the act in the system log: it is sent again at the next start, and not stored again. (2) the note that it
