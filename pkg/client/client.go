@@ -145,7 +145,7 @@ func (c *Client) connected(ctx context.Context, token string) (*link, error) {
 	case c.link != nil && !c.link.nc.IsClosed() && c.link.user == holder.user:
 		return c.link, nil
 	}
-	l, err := dial(ctx, c.opts, holder.user, token)
+	l, err := dial(ctx, c.opts, holder, token)
 	if err != nil {
 		return nil, err
 	}

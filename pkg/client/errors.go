@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,7 +78,11 @@ func forbiddenSubject(err error) (subject string, publish, ok bool) {
 	return subject, strings.Contains(text[:open], "for Publish to"), err == nil
 }
 
-func forbidden(subject string) *problem.Problem {
+func forbidden(subject string, admin bool) *problem.Problem {
+	if admin && strings.HasPrefix(subject, "adm.") { // the server lets every auth key with admin send there
+		return problem.New(problem.Forbidden, "this auth key lacks the action admin, so it may not send to %s", subject).
+			WithHint("issuing, listing and revoking tokens takes admin: use another auth key, or have it given with `eventful token:update PUBLIC-ID --actions=…,admin`, which takes the master key")
+	}
 	return problem.New(problem.Forbidden, "the token may not send to %s", subject).
 		WithHint("the token that opened the connection names other aggregate types or actions; `eventful token:generate` makes one that fits")
 }
@@ -118,6 +123,10 @@ func connectFailure(url string, err error) error {
 		p := notAccepted(err)
 		p.Detail = "connect to " + url + ": " + p.Detail
 		return p
+	}
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return problem.New(problem.Unavailable, "connect to %s: the server's certificate is not trusted: %v", url, err).
+			WithHint("name the PEM file of the CA that signed it, on the command line with --tls-ca or EVENTFUL_TLS_CA, in Go with Options.TLS; do not go on if you do not know it")
 	}
 	return problem.New(problem.Unavailable, "connect to %s: %v", url, err).WithHint("is the server running? `eventful status` shows it, `eventful start` starts it")
 }

@@ -18,6 +18,7 @@ import (
 type link struct {
 	nc     *nats.Conn
 	user   string
+	admin  bool   // an auth key made its token, to administer
 	prefix string // `_INBOX.<user>.<random>.`
 
 	mu      sync.Mutex // guards what follows
@@ -48,8 +49,8 @@ type outcome struct {
 	lost bool
 }
 
-func dial(ctx context.Context, o Options, user, token string) (*link, error) {
-	l := &link{user: user, prefix: streams.InboxPrefix(user) + "." + rand.Text() + ".", pending: map[string]*attempt{}, leave: leave{first: o.LeaveAfter, after: o.LeaveAfter}}
+func dial(ctx context.Context, o Options, holder claims, token string) (*link, error) {
+	l := &link{user: holder.user, admin: holder.admin, prefix: streams.InboxPrefix(holder.user) + "." + rand.Text() + ".", pending: map[string]*attempt{}, leave: leave{first: o.LeaveAfter, after: o.LeaveAfter}}
 	timeout := o.ConnectTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
@@ -202,7 +203,7 @@ func (l *link) violated(err error) {
 		l.endAll(func(*attempt) bool { return true }, outcome{err: p.WithHint("make a new token with `eventful token:generate`")})
 		return
 	}
-	l.endAll(func(a *attempt) bool { return a.subject == subject }, outcome{err: forbidden(subject)})
+	l.endAll(func(a *attempt) bool { return a.subject == subject }, outcome{err: forbidden(subject, l.admin)})
 }
 
 func (l *link) lose(why string) {

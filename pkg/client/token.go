@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ const maxTokens = 1024
 type claims struct {
 	user    string    // the user's public key, which names the inbox
 	expires time.Time // zero: not said
+	admin   bool      // an auth key made it, to administer
 }
 
 // tokens remembers the claims of tokens, so that a token is decoded once and not for each request. It is safe for concurrent use.
@@ -58,7 +60,7 @@ func (t *tokens) read(token string) (claims, error) {
 	return c, nil
 }
 
-// claimsOf reads the claims `sub` and `exp`.
+// claimsOf reads the claims `sub` and `exp`, and whether it is a token that an auth key made to administer.
 func claimsOf(token string) (claims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -71,6 +73,9 @@ func claimsOf(token string) (claims, error) {
 	var text struct {
 		Subject string `json:"sub"`
 		Expires int64  `json:"exp"`
+		NATS    struct {
+			Tags []string `json:"tags"`
+		} `json:"nats"`
 	}
 	if err := json.Unmarshal(body, &text); err != nil {
 		return claims{}, fmt.Errorf("second part: %w", err)
@@ -78,7 +83,7 @@ func claimsOf(token string) (claims, error) {
 	if text.Subject == "" || strings.Trim(text.Subject, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 		return claims{}, errors.New("its sub claim is no public key")
 	}
-	c := claims{user: text.Subject}
+	c := claims{user: text.Subject, admin: slices.Contains(text.NATS.Tags, "adm:*")}
 	if text.Expires != 0 {
 		c.expires = time.Unix(text.Expires, 0)
 	}
