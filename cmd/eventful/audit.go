@@ -1,21 +1,25 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/client"
 )
 
 const auditHelp = `List administrative acts, oldest first: what was done with schemas, auth keys, tokens, imports and the configuration, by whom and when. Each is an event of the
 system log, and has a hash: ` + "`eventful event:get HASH`" + ` shows it, aggregate:verify proves it.
 
-With an auth key that administers every type, everything is shown. Without an auth key the access token is asked: it sees the types that it names with the
+With an auth key that administers every type, everything is shown. Without one the access token asks, and so it does where EVENTFUL_TOKEN is set and the auth
+key is the session's: it sees the types that it names with the
 action read, for example --aggregates=eventful-schema,eventful-key,eventful-token; an auth key that names these types makes it (docs/using.md).
 
   eventful audit:list --since=24h
@@ -27,7 +31,7 @@ func newAuditListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "audit:list", Short: "List administrative acts: who did what, and when", Long: auditHelp, Args: cobra.NoArgs}
 	var want client.ActsWanted
 	flags := cmd.Flags()
-	flags.StringVar(&want.Actor, "actor", "", "only acts of this `actor`, as the list names it")
+	flags.StringVar(&want.Actor, "actor", "", "only acts of this `actor`, with its whole id, as -o json names it")
 	flags.StringVar(&want.About, "aggregate", "", "only acts about this `aggregate` (TYPE or TYPE/ID)")
 	since := flags.String("since", "", "not before: an RFC 3339 `time`, a date, or how long ago, for example 24h")
 	until := flags.String("until", "", "before: a `time` as with --since")
@@ -68,11 +72,11 @@ func momentOf(flag, text string, now time.Time) (time.Time, error) {
 }
 
 func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string, all bool) error {
-	seed, err := a.authKey()
+	administers, err := a.auditsAsKey()
 	if err != nil {
 		return err
 	}
-	administers, connect := seed != nil, a.connect
+	connect := a.connect
 	if administers {
 		connect = a.connectAdmin
 	}
@@ -81,6 +85,10 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 		return err
 	}
 	defer c.Close()
+	names := keyNames{}
+	if administers {
+		names = a.keyNames(cmd, c)
+	}
 	p := a.page("acts", "TIME", "ACTOR", "ACT", "ON", "WHAT", "HASH")
 	for shown := 0; ; {
 		page, err := c.Audit(cmd.Context(), administers, want, cursor)
@@ -88,7 +96,7 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 			return err
 		}
 		for _, e := range page.Acts {
-			if err := p.add(e, timeText(e.Time), e.Actor, e.Event, e.Type+"/"+e.ID, actText(e), short(e.Hash)); err != nil {
+			if err := p.add(e, e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), names.in(e.Actor), e.Event, names.in(e.Type+"/"+e.ID), actText(e, names), short(e.Hash)); err != nil {
 				return err
 			}
 		}
@@ -104,16 +112,81 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 	return nil
 }
 
+// auditsAsKey reports whether the auth key asks, not the access token: what is given goes before the session.
+func (a *app) auditsAsKey() (bool, error) {
+	key, err := a.settings.Secret(settings.AuthKey)
+	if err != nil || key.Bytes != nil {
+		return key.Bytes != nil, err
+	}
+	given, err := a.settings.Secret(settings.Token)
+	if err != nil || given.Bytes != nil {
+		return false, err
+	}
+	seed, err := a.authKey()
+	return seed != nil, err
+}
+
 // actText shows the fields of an act on one line; long ones, as the definition of a schema, are left to event:get.
-func actText(e client.Recorded) string {
-	const longest = 40
-	var words []string
-	for _, name := range slices.Sorted(maps.Keys(e.Fields)) {
-		text := fieldText(e.Fields[name])
-		if len(text) > longest {
+func actText(e client.Recorded, names keyNames) string {
+	const longest, line = 40, 60
+	first, rest := actFields(e)
+	words := first
+	for _, name := range slices.Sorted(maps.Keys(rest)) {
+		text := momentText(name, rest[name])
+		if len(text) > longest && !longID.MatchString(text) {
 			text = "…"
 		}
 		words = append(words, name+"="+text)
 	}
-	return strings.Join(words, " ")
+	text := names.in(strings.Join(words, " "))
+	if all := []rune(text); len(all) > line {
+		text = string(all[:line-1]) + "…"
+	}
+	return text
+}
+
+// actFields sorts the fields of an act: what tells most, as text; the others by name. What another column says, and what is no text for people, is left out.
+func actFields(e client.Recorded) (first []string, rest map[string]string) {
+	rest = map[string]string{}
+	for name, value := range e.Fields {
+		text := fieldText(value)
+		ceiling := name == "maxlimit" || name == "maxexpiration"
+		if name != "proof" && name != "issuer" && name != "issued" && !(ceiling && text == "0") {
+			rest[name] = text
+		}
+	}
+	var made map[string]string
+	if json.Unmarshal([]byte(rest["settings"]), &made) == nil {
+		delete(rest, "settings")
+		delete(made, "users") // public keys
+		for _, name := range slices.Sorted(maps.Keys(made)) {
+			first = append(first, name+"="+made[name])
+		}
+	}
+	for _, name := range []string{"action", "role"} {
+		if text, there := rest[name]; there {
+			first = append(first, name+"="+text)
+			delete(rest, name)
+		}
+	}
+	if id, there := rest["identifierid"]; there {
+		first = append(first, "for="+rest["identifiertype"]+":"+id)
+		for _, name := range []string{"identifierid", "identifiertype", "user"} {
+			delete(rest, name)
+		}
+	}
+	if at, there := rest["expires"]; there {
+		first = append(first, "expires="+momentText("expires", at))
+		delete(rest, "expires")
+	}
+	return first, rest
+}
+
+// momentText is a field as a time, where it is one in seconds since 1970.
+func momentText(name, text string) string {
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || name != "expires" && name != "issued" || seconds == 0 {
+		return text
+	}
+	return time.Unix(seconds, 0).UTC().Format(time.RFC3339)
 }

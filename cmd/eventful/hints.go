@@ -20,6 +20,14 @@ func withHint(err error, hint string) error {
 	return err
 }
 
+// withOtherHint gives a problem this hint in place of its own; other errors pass.
+func withOtherHint(err error, hint string) error {
+	if p, ok := asProblem(err); ok {
+		p.Hint = hint
+	}
+	return err
+}
+
 // checkType is event.CheckType for a type that was given on the command line.
 func checkType(aggregateType string) error {
 	if err := event.CheckType(aggregateType); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
@@ -41,6 +42,8 @@ type issued struct {
 	Only       []string  `json:"aggregate-ids,omitempty"`
 	Limit      uint64    `json:"limit"`
 	Expires    time.Time `json:"expires"`
+	User       string    `json:"user"`         // public key of the token's user
+	Inbox      string    `json:"inbox-prefix"` // the only inbox that it may listen on
 	Creds      string    `json:"creds,omitempty"`
 }
 
@@ -61,7 +64,11 @@ const tokenGenerateHelp = `Make an access token for a person or a service, or wi
   eventful token:generate --master-key --auth-key       asks for the master key, or takes EVENTFUL_MASTER_KEY[_FILE]
   eventful token:generate --expiration=3600 --limit=100 --identifierType=user --identifierId=anna
 
-A token ends with its expiry or its budget, whichever comes first; each stored event costs one unit. Both are shown once and not stored.`
+A token ends with its expiry or its budget, whichever comes first; each stored event costs one unit. Both are shown once and not stored.
+Without --aggregates it is for all that its auth key is for.
+
+A NATS client that is not of pkg/client must set the inbox prefix that is shown, _INBOX.<user>, which is the only inbox that the token may listen on: in Go
+nats.CustomInboxPrefix, elsewhere inbox_prefix. Without it the server refuses the subscription, and each request ends without an answer.`
 
 func newTokenGenerateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "token:generate", Short: "Make an access token, or an auth key", Long: tokenGenerateHelp, Args: cobra.NoArgs}
@@ -69,7 +76,7 @@ func newTokenGenerateCommand(a *app) *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.authKey, "auth-key", false, "make an auth key; needs the master key, and the server on --data-dir, or --server and the DEK")
 	flags.StringVar(&f.name, "name", "", "`name` of the auth key, for people; made of its id if not given")
-	flags.StringSliceVar(&f.aggregates, "aggregates", []string{token.All}, "aggregate `types` that it is for; * is all")
+	flags.StringSliceVar(&f.aggregates, "aggregates", []string{token.All}, "aggregate `types` that it is for; * is all; a token: what its auth key is for, unless given")
 	flags.StringSliceVar(&f.actions, "actions", nil, "what it may do: write, read, verify, archive, admin (an auth key: all; a token: write if it has a --limit, and read)")
 	flags.StringSliceVar(&f.aggregateIDs, "aggregate-id", nil, "single `aggregates` (TYPE/ID) that the token is for, for example an auditor's")
 	flags.Uint64Var(&f.maxLimit, "max-limit", 0, "the largest --limit of the auth key's tokens; 0: no ceiling")
@@ -152,8 +159,8 @@ func (a *app) generateKey(cmd *cobra.Command, f tokenFlags) error {
 	}
 	answer := newKey{AuthKey: string(seed), ID: id, Account: account, Name: f.name, Aggregates: key.Aggregates, Actions: words(key.Actions),
 		MaxLimit: f.maxLimit, MaxExpiration: f.maxExpiration}
-	err = a.show(answer, "auth key", answer.AuthKey, "id", id, "account", account, "aggregates", strings.Join(key.Aggregates, ", "),
-		"actions", strings.Join(answer.Actions, ", "))
+	err = a.show(answer, "auth key", answer.AuthKey, "id", id, "name", key.Name, "account", account, "aggregates", strings.Join(key.Aggregates, ", "),
+		"actions", strings.Join(answer.Actions, ", "), "max limit", ceilingText(key.MaxLimit), "max expiration", expirationText(f.maxExpiration))
 	if !slices.Contains(key.Actions, token.ActionAdmin) {
 		a.warn("without the action admin this key cannot record the tokens that it issues, as `eventful token:generate` does: it is for programs that sign tokens themselves")
 	}
@@ -222,23 +229,32 @@ func (a *app) generateToken(cmd *cobra.Command, f tokenFlags) error {
 	if err != nil {
 		return err
 	}
-	text, userSeed, err := token.Mint(seed, account, claims)
-	if err != nil {
+	if err := checkUserFile(f.credsFile); err != nil {
 		return err
 	}
-	err = a.withAdmin(cmd, func(c *client.Client) error { return c.TokenIssue(cmd.Context(), text) })
+	var text string
+	var userSeed []byte
+	err = a.withAdmin(cmd, func(c *client.Client) error {
+		if !cmd.Flags().Changed("aggregates") {
+			claims.Aggregates = aggregatesOfKey(cmd, c, seed, claims)
+		}
+		if text, userSeed, err = token.Mint(seed, account, claims); err != nil {
+			return err
+		}
+		return withContext("record the token", c.TokenIssue(cmd.Context(), text))
+	})
 	if err != nil {
-		return fmt.Errorf("record the token: %w", err)
+		return err
 	}
 	made, err := jwt.DecodeUserClaims(text)
 	if err != nil {
 		return problem.New(problem.Internal, "the token cannot be read back: %v", err)
 	}
 	answer := issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates,
-		Actions: words(claims.Actions), Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), Creds: f.credsFile}
+		Actions: words(claims.Actions), Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.InboxPrefix(made.Subject), Creds: f.credsFile}
 	pairs := []string{"token", text, "id", answer.ID, "actor", answer.Actor, "expires", answer.Expires.Format(time.RFC3339),
 		"limit", strconv.FormatUint(answer.Limit, 10), "aggregates", strings.Join(answer.Aggregates, ", "),
-		"actions", strings.Join(answer.Actions, ", "), "issuer", answer.Issuer}
+		"actions", strings.Join(answer.Actions, ", "), "issuer", answer.Issuer, "user", answer.User, "inbox prefix", answer.Inbox}
 	if answer.Only = trimmed(f.aggregateIDs); len(answer.Only) > 0 {
 		pairs = append(pairs, "only", strings.Join(answer.Only, ", "))
 	}
@@ -251,14 +267,28 @@ func (a *app) generateToken(cmd *cobra.Command, f tokenFlags) error {
 	return errors.Join(a.show(answer, pairs...), unwritten)
 }
 
-// writeUser writes a token and its user's seed for clients that answer the server's nonce.
-func writeUser(path, text string, userSeed []byte) error {
-	creds, err := jwt.FormatUserConfig(text, userSeed)
-	if err == nil {
-		err = putSecret(path, creds)
-	}
+// aggregatesOfKey are the types that a token is for unless they are given: those of its auth key, without EventfulDB's own where it is to write, which nobody does to them.
+func aggregatesOfKey(cmd *cobra.Command, c *client.Client, seed []byte, claims token.Claims) []string {
+	id, err := token.PublicID(seed)
 	if err != nil {
-		return problem.New(problem.Invalid, "write the credentials: %v", err).WithHint("the token is made and recorded; revoke it where it is of no use without its file")
+		return claims.Aggregates
+	}
+	key, err := c.KeyShow(cmd.Context(), id)
+	if err != nil {
+		return claims.Aggregates // recording the token says why
+	}
+	if slices.Contains(claims.Actions, token.ActionWrite) {
+		key.Aggregates = slices.DeleteFunc(key.Aggregates, event.IsReserved)
+	}
+	if len(key.Aggregates) == 0 {
+		return claims.Aggregates
+	}
+	return key.Aggregates
+}
+
+func withContext(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

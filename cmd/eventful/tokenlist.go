@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/token"
 )
 
 const tokenListHelp = `List the recorded access tokens in the order in which they were made, or with --kek the auth keys (key encryption keys, the issuers of tokens).
@@ -37,7 +38,11 @@ func newTokenListCommand(a *app) *cobra.Command {
 		if *active && *inactive {
 			return usageError("leave out both to list all", "give one of --active and --inactive")
 		}
-		f := client.TokenFilter{AuthKey: string(authKey), Take: *take, Cursor: *cursor}
+		id, err := a.keyNamed(string(authKey))
+		if err != nil {
+			return err
+		}
+		f := client.TokenFilter{AuthKey: id, Take: *take, Cursor: *cursor}
 		if *active || *inactive {
 			f.Active = active
 		}
@@ -46,6 +51,11 @@ func newTokenListCommand(a *app) *cobra.Command {
 			return err
 		}
 		defer c.Close()
+		if id != "" {
+			if _, err := c.KeyShow(cmd.Context(), id); err != nil {
+				return err
+			}
+		}
 		if *keys {
 			return a.listKeys(cmd, c, f)
 		}
@@ -54,15 +64,29 @@ func newTokenListCommand(a *app) *cobra.Command {
 	return cmd
 }
 
+// keyNamed is the public id of an auth key that is named by it, or, with a warning, by its secret.
+func (a *app) keyNamed(text string) (string, error) {
+	if !strings.HasPrefix(text, "SA") {
+		return text, nil
+	}
+	a.warn("this is the secret of an auth key, and its public id is wanted, which begins with A: every user of this machine could see it, so take it for known to others, and revoke it")
+	id, err := token.PublicID([]byte(text))
+	if err != nil {
+		return "", usageError("`eventful token:list --kek` shows the ids", "--auth-key is no auth key's public id")
+	}
+	return id, nil
+}
+
 func (a *app) listTokens(cmd *cobra.Command, c *client.Client, f client.TokenFilter) error {
 	page, err := c.TokenList(cmd.Context(), f)
 	if err != nil {
 		return err
 	}
-	p := a.page("tokens", "ID", "STATE", "ACTOR", "AGGREGATES", "ACTIONS", "ISSUED AT", "EXPIRES AT", "LIMIT", "USED", "LEFT")
+	p := a.page("tokens", "ID", "STATE", "ACTOR", "AGGREGATES", "ACTIONS", "ISSUED AT", "EXPIRES AT", "LIMIT", "USED", "LEFT", "ISSUER")
+	names := a.keyNames(cmd, c)
 	for _, t := range page.Tokens {
 		err := p.add(t, t.ID, t.State, t.Actor, whatOf(t), strings.Join(t.Actions, ","), timeText(t.Issued), timeText(t.Expires),
-			fmt.Sprint(t.Limit), countText(t.Used), countText(t.Left))
+			fmt.Sprint(t.Limit), countText(t.Used), countText(t.Left), names.of(t.Issuer))
 		if err != nil {
 			return err
 		}
@@ -93,9 +117,9 @@ func (a *app) listKeys(cmd *cobra.Command, c *client.Client, f client.TokenFilte
 	if err != nil {
 		return err
 	}
-	p := a.page("keys", "ID", "STATE", "NAME", "AGGREGATES", "ACTIONS", "MAX LIMIT", "MAX EXPIRATION")
+	p := a.page("keys", "ID", "STATE", "NAME", "AGGREGATES", "ACTIONS", "ISSUED AT", "MAX LIMIT", "MAX EXPIRATION")
 	for _, k := range page.Keys {
-		err := p.add(k, k.ID, k.State, k.Name, strings.Join(k.Aggregates, ","), strings.Join(k.Actions, ","), ceilingText(k.MaxLimit), ceilingText(k.MaxExpiration))
+		err := p.add(k, k.ID, k.State, k.Name, strings.Join(k.Aggregates, ","), strings.Join(k.Actions, ","), timeText(k.Issued), ceilingText(k.MaxLimit), ceilingText(k.MaxExpiration))
 		if err != nil {
 			return err
 		}
@@ -141,6 +165,9 @@ func newTokenShowCommand(a *app) *cobra.Command {
 				return a.showKey(k)
 			}
 		}
+		if errors.Is(err, client.ErrNotFound) {
+			return withOtherHint(err, "`eventful token:list` shows the tokens that this auth key may see; one of another installation, or one that was never recorded, is not there")
+		}
 		if err != nil {
 			return err
 		}
@@ -166,7 +193,7 @@ func (a *app) showToken(t *client.TokenInfo) error {
 
 func (a *app) showKey(k *client.KeyInfo) error {
 	return a.show(k, "auth key", k.ID, "state", k.State, "name", k.Name, "aggregates", strings.Join(k.Aggregates, ", "), "actions", strings.Join(k.Actions, ", "),
-		"max limit", ceilingText(k.MaxLimit), "max expiration", expirationText(k.MaxExpiration))
+		"issued", timeText(k.Issued), "max limit", ceilingText(k.MaxLimit), "max expiration", expirationText(k.MaxExpiration))
 }
 
 func expirationText(seconds uint64) string {

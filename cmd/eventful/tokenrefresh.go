@@ -41,6 +41,9 @@ func newTokenRefreshCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := checkUserFile(*creds); err != nil {
+			return err
+		}
 		m, err := a.refresh(cmd, seed, r)
 		if err != nil {
 			return err
@@ -50,7 +53,8 @@ func newTokenRefreshCommand(a *app) *cobra.Command {
 			unwritten = writeUser(*creds, m.Token, m.userSeed)
 		}
 		return errors.Join(unwritten, a.keepSuccessor(m), a.show(m, "token", m.Token, "id", m.ID, "actor", m.Actor, "expires", m.Expires.Format(time.RFC3339), "limit", strconv.FormatUint(m.Limit, 10),
-			"of these left", strconv.FormatUint(m.Left, 10), "refreshed from", m.Predecessor, "issuer", m.Issuer))
+			"carried over", strconv.FormatUint(m.Left, 10), "refreshed from", m.Predecessor, "issuer", m.Issuer,
+			"user", m.User, "inbox prefix", m.Inbox))
 	}
 	return cmd
 }
@@ -122,7 +126,7 @@ func (a *app) refresh(cmd *cobra.Command, seed []byte, r client.Refresh) (*succe
 	}
 	m.userSeed = userSeed
 	m.issued = issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates, Actions: words(claims.Actions), Only: next.AggregateIDs,
-		Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC()}
+		Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.InboxPrefix(made.Subject)}
 	return m, nil
 }
 

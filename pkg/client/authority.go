@@ -39,6 +39,8 @@ type KeyInfo struct {
 	MaxLimit      uint64   `json:"max-limit"`      // events; 0: no ceiling
 	MaxExpiration uint64   `json:"max-expiration"` // seconds; 0: no ceiling
 	Version       uint64   `json:"version"`        // of the record
+
+	Issued time.Time `json:"issued,omitzero"` // zero: a server before this version
 }
 
 // KeyPage is a part of the list of auth keys. An empty Cursor: it is the last.

@@ -28,9 +28,23 @@ func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *prob
 		if _, known := w.sys.Key(k.ID); known {
 			return nil, problem.New(problem.Conflict, "auth key %s exists already", k.ID)
 		}
+		if p := namesake(w.Keys(), k); p != nil {
+			return nil, p
+		}
 		return oneEvent(typeKey, k.ID, eventKeyAdded, k.Fields()), nil
 	})
 	return p
+}
+
+// namesake refuses the name of another auth key that is not revoked.
+func namesake(keys []token.Key, k token.Key) *problem.Problem {
+	for _, other := range keys {
+		if other.Name == k.Name && other.ID != k.ID && !other.Revoked {
+			return problem.New(problem.Invalid, "the auth key %s has the name %q already", other.ID, k.Name).
+				WithHint("give another one with --name: names are how people tell auth keys apart; that of a revoked one is free")
+		}
+	}
+	return nil
 }
 
 // RevokeKey ends an auth key and every token that it signed, for ever. Who may is as for RevokeToken.
@@ -69,6 +83,9 @@ type KeyInfo struct {
 	MaxLimit      uint64   `json:"max-limit"`
 	MaxExpiration uint64   `json:"max-expiration"` // seconds
 	Version       uint64   `json:"version"`        // of the record, which an update names
+	Issued        string   `json:"issued"`         // RFC 3339
+
+	newest event.Link
 }
 
 // KeyInfo shows an auth key; not_found if there is none with that id.
@@ -119,7 +136,7 @@ func (w *Writer) keyInfos(ctx context.Context, fits func(token.Key) bool) ([]Key
 				return nil, unreadableRecord(err)
 			}
 			i := KeyInfo{ID: k.ID, State: TokenActive, Name: k.Name, Aggregates: k.Aggregates, Actions: []string{}, MaxLimit: k.MaxLimit,
-				MaxExpiration: uint64(k.MaxExpiration / time.Second), Version: uint64(h.version)}
+				MaxExpiration: uint64(k.MaxExpiration / time.Second), Version: uint64(h.version), newest: h.link}
 			if k.Revoked {
 				i.State = TokenRevoked
 			}
@@ -133,7 +150,21 @@ func (w *Writer) keyInfos(ctx context.Context, fits func(token.Key) bool) ([]Key
 	if p != nil {
 		return nil, p // the act may still be decided: out is not ours to read
 	}
+	for i := range out {
+		if out[i].Issued, p = w.begun(ctx, out[i].newest); p != nil {
+			return nil, p
+		}
+	}
 	return out, nil
+}
+
+// begun is the time of the first record of an aggregate of the system log, of which the newest is given.
+func (w *Writer) begun(ctx context.Context, newest event.Link) (at string, p *problem.Problem) {
+	_, p = w.system.recordOf(ctx, newest, func(r *Record) bool {
+		at = r.Time
+		return false // on to the one before
+	})
+	return at, p
 }
 
 // UpdateKey gives an auth key another name, other rights and ceilings. The caller has checked that the operator signed for it, for this version of the key's record. Behind Confirm
@@ -154,6 +185,9 @@ func (w *Writer) UpdateKey(ctx context.Context, operator string, k token.Key, ve
 			return nil, nil
 		case uint64(h.version) != version:
 			return nil, problem.New(problem.Conflict, "auth key %s was changed meanwhile: its record has version %d, not %d", k.ID, h.version, version).WithHint("look at it with token:show, and begin again")
+		}
+		if p := namesake(w.Keys(), k); p != nil && k.Name != old.Name { // of before this rule there may be two
+			return nil, p
 		}
 		return oneEvent(typeKey, k.ID, eventKeyUpdate, k.Fields()), nil
 	})
