@@ -131,7 +131,7 @@ func (o *office) newKey() token.Key {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	return token.Key{ID: id, Name: "imports", Aggregates: []string{"patient"}, Actions: []token.Action{token.ActionWrite}}
+	return token.Key{ID: id, Name: "imports " + id[:9], Aggregates: []string{"patient"}, Actions: []token.Action{token.ActionWrite}}
 }
 
 // add asks for a key as the command line does.
