@@ -43,6 +43,9 @@ func (a *API) dataForget(ctx context.Context, r request, h headers) (any, *probl
 	if out.KeyCommitment, p = a.cfg.Writer.Forgettable(ctx, about); p != nil {
 		return nil, p
 	}
+	if out.KeyCommitment == "" && !a.cfg.Writer.Encrypts(about.Type) {
+		return nil, a.cfg.Writer.NothingToForget(about)
+	}
 	out.Removed, p = a.remove(ctx, about, true)
 	return out, p
 }

@@ -89,8 +89,8 @@ func (w *Writer) askForgotten(ctx context.Context, c *token.Claims, a event.Aggr
 	return r.Forgotten, nil
 }
 
-// noKey is the refusal to forget what was never encrypted.
-func (w *Writer) noKey(a event.AggregateID) *problem.Problem {
+// NothingToForget is the refusal to forget what was never encrypted.
+func (w *Writer) NothingToForget(a event.AggregateID) *problem.Problem {
 	if w.Encrypts(a.Type) {
 		return problem.New(problem.NotFound, "%s has no encrypted value that could be forgotten", a).
 			WithHint("nothing was touched; values that were stored before a field was encrypted stay as they are")
@@ -113,7 +113,7 @@ func (w *Writer) Forget(ctx context.Context, c *token.Claims, a event.AggregateI
 	}
 	r, p := w.askForgotten(ctx, c, a, commitment)
 	if p == nil && r == nil {
-		p = w.noKey(a)
+		p = w.NothingToForget(a)
 	}
 	if p != nil {
 		return nil, p
