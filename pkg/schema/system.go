@@ -104,9 +104,7 @@ func systemDefinitions() []Definition {
 		}},
 		{Aggregate: SystemLogKey, Events: map[string]Event{"log-key-made": required("algorithm")}},
 		{Aggregate: SystemRefused, Fields: map[string]Field{"number": whole}, Events: map[string]Event{"refused-purged": refused, "refused-retried": refused}},
-		{Aggregate: SystemForgotten, Events: map[string]Event{
-			"data-forgotten": required("type", "id", "commitment"),
-		}},
+		{Aggregate: SystemForgotten, Events: map[string]Event{"data-forgotten": required("type", "id", "commitment")}},
 		{Aggregate: SystemCertificate, Fields: map[string]Field{"staged": whole, "refused": whole, "letters": whole}, Events: map[string]Event{
 			"forget-done":      required("type", "id", "commitment", "position", "hash", "staged", "refused", "letters"),
 			"unstored-removed": required("type", "id", "staged", "refused", "letters"),
@@ -119,9 +117,7 @@ func systemDefinitions() []Definition {
 			"rollback-begin": Event{}.with("type", "id", "before", "to", "cut"),
 			"rollback-end":   required("aggregates", "events"),
 		}},
-		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{
-			"rows-done": required("aggregate", "ranges", "rows"),
-		}},
+		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{"rows-done": required("aggregate", "ranges", "rows")}},
 	}
 }
 
