@@ -176,8 +176,7 @@ func TestKeysAreNotReplaced(t *testing.T) {
 // TestKeysOfOlderStreams: a stream that was made without a later setting is used as it is, and doctor's check names it.
 func TestKeysOfOlderStreams(t *testing.T) {
 	s := jetlogtest.StartServer(t, jetlogtest.Options{})
-	b, err := s.Store().Keys(t.Context())
-	if err != nil {
+	if _, err := s.Store().Keys(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	js, err := jetstream.New(s.Conn())
@@ -193,7 +192,8 @@ func TestKeysOfOlderStreams(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), older); err != nil {
 		t.Fatal(err)
 	}
-	if b, err = s.Store().Keys(t.Context()); err != nil {
+	b, err := s.Store().Keys(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Put(t.Context(), "key", []byte("value"), 0); err != nil {
