@@ -142,7 +142,7 @@ type scene struct {
 
 func allScenes() []scene {
 	return []scene{
-		{"throughput", throughput}, {"ten", tenEvents}, {"import", bulkImport}, {"history", history}, {"snapshots", snapshots}, {"start", starts}, {"memory", memory}, {"costs", costs}, {"r3", cluster},
+		{"throughput", throughput}, {"ten", tenEvents}, {"import", bulkImport}, {"history", history}, {"snapshots", snapshots}, {"queries", queries}, {"start", starts}, {"memory", memory}, {"costs", costs}, {"r3", cluster},
 	}
 }
 

@@ -227,6 +227,7 @@ func (s Installation) inApp(role Role) Permissions {
 				{"adm.>", "an act that came while its log changed hands goes to its new writer"},
 				{"qry._.audit", "the audit, which who administers asks as an act, is passed on to a projector"},
 				{"qry._.archive", "archiving, likewise"},
+				{"qry._.rebuild", "as the audit: an index is to be built anew"},
 				{InboxSubject("cmd.>"), "a refused command that is tried again"},
 				{inbox, "settings of the inbox"},
 				{api + "STREAM.CREATE." + InboxStream, "the inbox is made by the first writer"},

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,27 +66,85 @@ func (a *app) onAggregate(cmd *cobra.Command, run func(*cobra.Command, *client.C
 	return cmd
 }
 
+const getHelp = `Show the state of an aggregate: now, at a version, as it was stored at a time, or what changed between two versions.
+
+  eventful aggregate:get patient/A
+  eventful aggregate:get patient/A 3
+  eventful aggregate:get patient/A --at=2026-01-31T08:00:00Z
+  eventful aggregate:get patient/A --diff=1,3`
+
 func newAggregateGetCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "aggregate:get [TYPE/]ID [VERSION]",
-		Short: "Show the state of an aggregate, now or at a version",
+		Short: "Show the state of an aggregate, now, at a version or time, or what changed",
+		Long:  getHelp,
 		Args:  cobra.RangeArgs(1, 2),
 	}
+	at := cmd.Flags().String("at", "", "as it was stored at this `time`: RFC 3339, a date, or how long ago, for example 24h")
+	diff := cmd.Flags().String("diff", "", "what changed between two `versions`, for example 1,3; 0 is before the first event")
+	waitFlag(cmd)
 	return a.onAggregate(cmd, func(cmd *cobra.Command, c *client.Client, id event.AggregateID, rest []string) error {
-		options := []client.ReadOption{client.Latest()}
-		if len(rest) == 1 {
-			n, err := strconv.ParseUint(rest[0], 10, 63)
-			if err != nil || n == 0 {
-				return usageError("versions are 1, 2, 3 …", "%.80q is no version", rest[0])
-			}
-			options = append(options, client.AtVersion(event.Version(n)))
+		if len(rest) == 1 && (*at != "" || *diff != "") || *at != "" && *diff != "" {
+			return usageError("give one of them", "a version, --at and --diff say different states")
 		}
-		state, err := c.Get(cmd.Context(), id, options...)
+		wait, err := waiting(cmd)
+		if err != nil {
+			return err
+		}
+		if *diff != "" {
+			return a.diff(cmd, c, id, *diff, wait)
+		}
+		options := []client.ReadOption{wait}
+		if len(rest) == 1 {
+			v, err := versionOf(rest[0], 1)
+			if err != nil {
+				return err
+			}
+			options = append(options, client.AtVersion(v))
+		}
+		when, err := momentOf("at", *at, time.Now())
+		if err != nil {
+			return err
+		}
+		state, err := c.Get(cmd.Context(), id, append(options, client.AtTime(when))...)
 		if err != nil {
 			return err
 		}
 		return a.showState(state)
 	})
+}
+
+func (a *app) diff(cmd *cobra.Command, c *client.Client, id event.AggregateID, versions string, wait client.ReadOption) error {
+	from, to, err := twoVersions(versions)
+	if err != nil {
+		return err
+	}
+	d, err := c.Diff(cmd.Context(), id, from, to, wait)
+	if err != nil {
+		return err
+	}
+	if a.form != "table" {
+		return a.show(d)
+	}
+	p := a.printer("FIELD", fmt.Sprintf("VERSION %d", from), fmt.Sprintf("VERSION %d", to))
+	for _, change := range d.Changes {
+		if err := p.add(change, change.Field, changeText(&change, change.Before), changeText(&change, change.After)); err != nil {
+			return err
+		}
+	}
+	if d.DeletedBefore != d.DeletedAfter {
+		if err := p.add(nil, "(state)", lifeText(d.DeletedBefore), lifeText(d.DeletedAfter)); err != nil {
+			return err
+		}
+	}
+	return p.close()
+}
+
+func changeText(c *client.Change, value *string) string {
+	if value == nil && c.Shredded {
+		return shreddedText
+	}
+	return fieldText(value)
 }
 
 func (a *app) showState(s *client.State) error {
@@ -117,11 +175,28 @@ func newAggregateHistoryCommand(a *app) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 	}
 	from := cmd.Flags().Uint64("from", 1, "first `version` to list")
+	skip := cmd.Flags().Uint64("skip", 0, "`number` of events to leave out at the beginning of the list")
 	take := cmd.Flags().Uint64("take", 0, "`number` of events to list; 0: all")
+	newest := cmd.Flags().Bool("newest-first", false, "begin with the newest event")
+	waitFlag(cmd)
 	return a.onAggregate(cmd, func(cmd *cobra.Command, c *client.Client, id event.AggregateID, _ []string) error {
+		wait, err := waiting(cmd)
+		if err != nil {
+			return err
+		}
+		options := []client.ReadOption{client.From(event.Version(*from)), client.Skip(*skip), wait}
+		if *newest {
+			if cmd.Flags().Changed("from") {
+				return usageError("use --skip", "--from counts from the oldest event, and --newest-first begins at the other end")
+			}
+			options = []client.ReadOption{client.NewestFirst(), client.Skip(*skip), wait}
+		}
+		if *take > 0 && *take < 100 {
+			options = append(options, client.PageSize(int(*take)))
+		}
 		p := a.printer("VERSION", "EVENT", "FIELDS", "ACTOR", "OCCURRED AT", "WRITTEN AT", "HASH")
 		n := uint64(0)
-		for e, err := range c.History(cmd.Context(), id, client.From(event.Version(*from)), client.Latest()) {
+		for e, err := range c.History(cmd.Context(), id, options...) {
 			if err != nil {
 				return err
 			}
@@ -161,60 +236,72 @@ func fieldList(fields map[string]*string) string {
 
 func short(hash string) string { return hash[:min(len(hash), shortHash)] }
 
+const listHelp = `List aggregates, page by page. In JSON and YAML a page is an object: the list "aggregates", and the "cursor" of the next page, which is empty
+on the last one. In a table, and in NDJSON, where each line is an aggregate, standard error says that there is more.
+
+  eventful aggregate:list patient --filter='status = deceased and age >= 80' --sort=-age
+  eventful aggregate:list patient --filter='ward in [A1, A2] and name startsWith "M"'
+
+Filters and orders are about the fields of one type, as they are now, and compare by the type that the schema says (docs/queries.md).`
+
 func newAggregateListCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "aggregate:list [TYPE]",
-		Short: "List aggregates, page by page",
-		Long: "List aggregates, page by page. In JSON and YAML a page is an object: the list `aggregates`, and the `cursor` of the next page, which is empty\n" +
-			"on the last one. In a table, and in NDJSON, where each line is an aggregate, standard error says that there is more.",
-		Args: cobra.MaximumNArgs(1),
-	}
-	take := cmd.Flags().Int("take", 100, "`number` of aggregates on a page")
-	cursor := cmd.Flags().String("cursor", "", "`cursor` of an earlier page, to go on behind it")
-	all := cmd.Flags().Bool("all", false, "all pages")
+	cmd := &cobra.Command{Use: "aggregate:list [TYPE]", Short: "List aggregates, filtered and sorted, page by page", Long: listHelp, Args: cobra.MaximumNArgs(1)}
+	filter := cmd.Flags().String("filter", "", "only aggregates that fulfil this `condition` over their fields")
+	sort := cmd.Flags().String("sort", "", "`fields` to sort by, separated by commas; - before one turns it round")
+	pages := newPageFlags(cmd, "aggregates")
+	waitFlag(cmd)
 	remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if *take < 1 {
-			return usageError("give 1 or more", "--take=%d lists nothing", *take)
+		if err := pages.check(); err != nil {
+			return err
 		}
 		aggregateType := strings.Join(args, "")
 		if len(args) == 1 {
 			if err := checkType(aggregateType); err != nil {
 				return err
 			}
+		} else if *filter != "" || *sort != "" {
+			return usageError("name the TYPE", "--filter and --sort are about the fields of one aggregate type")
 		}
-		c, err := a.connect(cmd)
+		wait, err := waiting(cmd)
 		if err != nil {
 			return err
 		}
-		defer c.Close()
-		p := a.page("aggregates", "AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT")
-		for {
-			page, err := c.ListPage(cmd.Context(), aggregateType, client.PageSize(*take), client.Cursor(*cursor))
-			if err != nil {
-				return err
-			}
-			if len(page.Aggregates) == 0 && aggregateType != "" {
-				if err := typeExists(cmd, c, aggregateType); err != nil {
-					return err
-				}
-			}
-			for _, s := range page.Aggregates {
-				if err := p.add(s, s.Type+"/"+s.ID, fmt.Sprint(s.Version), lifeText(s.Deleted), timeText(s.Time), short(s.Root)); err != nil {
-					return err
-				}
-			}
-			if *cursor = page.Cursor; *cursor == "" || !*all {
-				break
-			}
-		}
-		if err := p.endPage(*cursor); err != nil || *cursor == "" {
-			return err
-		}
-		fmt.Fprintf(a.errOut, "there is more: --cursor=%s, or --all\n", printable(*cursor))
-		return nil
+		return a.listAggregates(cmd, aggregateType, pages, client.Filter(*filter), client.Sort(*sort), wait)
 	}
 	return cmd
+}
+
+func (a *app) listAggregates(cmd *cobra.Command, aggregateType string, pages pageFlags, options ...client.ReadOption) error {
+	c, err := a.connect(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	p := a.page("aggregates", "AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT")
+	options = append(options, client.PageSize(*pages.take))
+	cursor := *pages.cursor
+	for shown := 0; ; {
+		page, err := c.ListPage(cmd.Context(), aggregateType, append(options, client.Cursor(cursor))...)
+		if err != nil {
+			return err
+		}
+		if len(page.Aggregates) == 0 && page.Cursor == "" && shown == 0 && aggregateType != "" {
+			if err := typeExists(cmd, c, aggregateType); err != nil {
+				return err
+			}
+		}
+		for _, s := range page.Aggregates {
+			if err := p.add(s, s.Type+"/"+s.ID, fmt.Sprint(s.Version), lifeText(s.Deleted), timeText(s.Time), short(s.Root)); err != nil {
+				return err
+			}
+		}
+		shown += len(page.Aggregates)
+		if cursor = page.Cursor; cursor == "" || shown > 0 && !*pages.all {
+			break
+		}
+	}
+	return a.endPages(p, cursor)
 }
 
 // typeExists is an error for a type that has no schema, not even a draft. Those of EventfulDB itself are built in.

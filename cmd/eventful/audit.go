@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -105,11 +104,7 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 			break
 		}
 	}
-	if err := p.endPage(cursor); err != nil || cursor == "" {
-		return err
-	}
-	fmt.Fprintf(a.errOut, "there is more: --cursor=%s, or --all\n", printable(cursor))
-	return nil
+	return a.endPages(p, cursor)
 }
 
 // auditsAsKey reports whether the auth key asks, not the access token: what is given goes before the session.

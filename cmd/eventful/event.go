@@ -328,18 +328,23 @@ func newEventGetCommand(a *app) *cobra.Command {
 			if !isHashPrefix(args[0]) {
 				return usageError("give 4 to 64 of 0-9 a-f, as aggregate:history prints them", "%.80q is no hash", args[0])
 			}
+			wait, err := waiting(cmd)
+			if err != nil {
+				return err
+			}
 			c, err := a.connect(cmd)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			e, err := c.Event(cmd.Context(), args[0])
+			e, err := c.Event(cmd.Context(), args[0], wait)
 			if err != nil {
 				return err
 			}
 			return a.showEvent(e)
 		},
 	}
+	waitFlag(cmd)
 	remoteFlags(cmd)
 	return cmd
 }
@@ -356,6 +361,11 @@ func (a *app) showEvent(e *client.Recorded) error {
 	pairs = append(pairs, "actor", e.Actor, "occurred at", timeOrDash(e.OccurredAt), "written at", timeText(e.Time), "hash", e.Hash,
 		"position", e.Position, "commit", e.Commit, "command", e.Command, "token", e.Token, "issuer", e.Issuer,
 		"schema version", fmt.Sprint(e.SchemaVersion))
+	for _, pair := range [][2]string{{"correlation", e.Correlation}, {"causation", e.Causation}} {
+		if pair[1] != "" {
+			pairs = append(pairs, pair[0], pair[1])
+		}
+	}
 	return a.show(e, pairs...)
 }
 

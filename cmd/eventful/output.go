@@ -78,6 +78,14 @@ func (p *printer) add(value any, cells ...string) error {
 	return err
 }
 
+// live is add for a list that goes on and on: what was added shows at once.
+func (p *printer) live(value any, cells ...string) error {
+	if err := p.add(value, cells...); err != nil || p.form != "table" {
+		return err
+	}
+	return p.table.Flush()
+}
+
 func (p *printer) encode(value any) ([]byte, error) {
 	switch {
 	case p.form == "ndjson":

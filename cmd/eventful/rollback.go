@@ -58,7 +58,7 @@ func newAggregateRollbackCommand(a *app) *cobra.Command {
 	dry := cmd.Flags().Bool("dry-run", false, "only list what would change")
 	adminFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		version, err := versionOf(*to)
+		version, err := versionOf(*to, 1)
 		if err != nil {
 			return err
 		}
@@ -71,14 +71,6 @@ func newAggregateRollbackCommand(a *app) *cobra.Command {
 		})
 	}
 	return cmd
-}
-
-func versionOf(text string) (event.Version, error) {
-	var n uint64
-	if _, err := fmt.Sscanf(text, "%d", &n); err != nil || fmt.Sprint(n) != text || n == 0 || n > event.MaxVersion {
-		return 0, usageError("versions are 1, 2, 3 …", "%.80q is no version", text)
-	}
-	return event.Version(n), nil
 }
 
 // findEvent finds the event that a hash, or the beginning of one, names. Without an access token the whole hash has to be given.

@@ -21,7 +21,7 @@ func newAggregateSnapshotCommand(a *app) *cobra.Command {
 	return a.onAggregate(cmd, func(cmd *cobra.Command, c *client.Client, id event.AggregateID, rest []string) error {
 		options := []client.ReadOption{client.Latest()}
 		if len(rest) == 1 {
-			version, err := versionOf(rest[0])
+			version, err := versionOf(rest[0], 1)
 			if err != nil {
 				return err
 			}

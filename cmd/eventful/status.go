@@ -75,15 +75,16 @@ type engineStatus struct {
 
 // logState is how a log is written and how far its index is.
 type logState struct {
-	Log       string `json:"log"`
-	State     string `json:"state"`
-	Writer    string `json:"writer"`
-	Position  string `json:"position"`
-	Indexed   uint64 `json:"indexed"`
-	LagEvents uint64 `json:"lag-events"`
-	Unsigned  string `json:"unsigned,omitempty"`
-	Foreign   uint64 `json:"foreign"`
-	Error     string `json:"error"`
+	Log        string  `json:"log"`
+	State      string  `json:"state"`
+	Writer     string  `json:"writer"`
+	Position   string  `json:"position"`
+	Indexed    uint64  `json:"indexed"`
+	LagEvents  uint64  `json:"lag-events"`
+	LagSeconds float64 `json:"lag-seconds"`
+	Unsigned   string  `json:"unsigned,omitempty"`
+	Foreign    uint64  `json:"foreign"`
+	Error      string  `json:"error"`
 }
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -258,6 +259,9 @@ func (e *engineStatus) lines() (pairs []string) {
 	}
 	for _, l := range e.Logs {
 		text := fmt.Sprintf("%s, at sequence %s, index at %d, %d events behind", l.State, l.Position, l.Indexed, l.LagEvents)
+		if l.LagSeconds > 0 {
+			text += fmt.Sprintf(" (%.1f s)", l.LagSeconds)
+		}
 		if l.Writer != "" {
 			text += ", written by " + l.Writer
 		}

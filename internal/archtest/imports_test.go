@@ -42,6 +42,7 @@ const (
 	minio      = "github.com/minio/minio-go/v7"
 	porcupine  = "github.com/anishathalye/porcupine"
 	testscript = "github.com/rogpeppe/go-internal"
+	expr       = "github.com/expr-lang/expr"
 )
 
 // mayImport is the table: what the code of each package may import besides the standard library. An entry stands for itself and, if it is a
@@ -53,6 +54,7 @@ var mayImport = map[string][]string{
 	"pkg/event":     {norm, merkle},
 	"pkg/schema":    {"pkg/event", "pkg/problem", norm},
 	"pkg/token":     {"pkg/event", "pkg/problem", jwt, nkeys, norm},
+	"pkg/filter":    {"pkg/problem", "pkg/schema", expr},
 	"pkg/aggregate": {"pkg/event", "pkg/problem", "pkg/schema", "pkg/token", norm},
 
 	"pkg/logtree":    {"pkg/event", merkle, formats, mod},
@@ -88,7 +90,8 @@ var mayImport = map[string][]string{
 	"pkg/staging":             {"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/keyring", "pkg/problem", "pkg/token", "pkg/writer"},
 	"pkg/staging/stagingtest": {"pkg/eventlog", "pkg/staging"},
 	"pkg/projector": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/indexstore", "pkg/logtree", "pkg/problem", "pkg/schema", "pkg/snapshot", "pkg/token", zerolog, prometheus,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/filter", "pkg/indexstore", "pkg/logtree", "pkg/problem", "pkg/schema", "pkg/snapshot", "pkg/token",
+		zerolog, prometheus, compress,
 	},
 	"pkg/natsapi": {
 		"pkg/aggregate", "pkg/checkpoint", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/logtree", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
@@ -121,12 +124,12 @@ var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle,
 
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
-	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/archive", "pkg/writer", "pkg/projector",
+	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/archive", "pkg/writer", "pkg/projector",
 	"pkg/fieldkey", "pkg/staging", "pkg/logtree", "pkg/tiles", "pkg/checkpoint", "streams",
 }
 
 // pure packages do no I/O, have no clock and no randomness.
-var pure = []string{"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/aggregate", "pkg/logtree", "streams"}
+var pure = []string{"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/logtree", "streams"}
 
 // impure packages of the standard library, each with all below it.
 var impure = []string{"context", "crypto/rand", "database", "io/fs", "log", "math/rand", "net", "os", "path/filepath", "runtime", "syscall", "testing"}

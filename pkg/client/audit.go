@@ -33,13 +33,7 @@ func (c *Client) Audit(ctx context.Context, administers bool, want ActsWanted, c
 		Units  bool   `json:"units,omitempty"`
 		Take   int    `json:"take,omitempty"`
 		Cursor string `json:"cursor,omitempty"`
-	}{Actor: want.Actor, About: want.About, Units: want.Units, Take: want.Take, Cursor: cursor}
-	if !want.Since.IsZero() {
-		body.Since = want.Since.UTC().Format(time.RFC3339Nano)
-	}
-	if !want.Until.IsZero() {
-		body.Until = want.Until.UTC().Format(time.RFC3339Nano)
-	}
+	}{want.Actor, want.About, wireTime(want.Since), wireTime(want.Until), want.Units, want.Take, cursor}
 	page := &ActsPage{}
 	if administers {
 		return page, c.act(ctx, "audit", "list", body, page)

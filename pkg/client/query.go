@@ -52,6 +52,9 @@ type Recorded struct {
 	Command       string             `json:"command"`
 	SchemaVersion uint64             `json:"schema-version"`
 
+	Correlation string `json:"correlation,omitempty"` // this and the next stand where Type does
+	Causation   string `json:"causation,omitempty"`
+
 	Shredded []string `json:"shredded,omitempty"` // fields that have a value whose key is gone; they are not in Fields
 }
 
@@ -76,14 +79,34 @@ type ReadOption func(*read)
 
 type read struct {
 	version event.Version
+	at      time.Time
 	from    event.Version
+	skip    uint64
+	newest  bool
 	take    int
 	cursor  string
+	filter  string
+	sort    string
 	waitFor string
 }
 
 // AtVersion reads the state as it was at that version.
 func AtVersion(v event.Version) ReadOption { return func(r *read) { r.version = v } }
+
+// AtTime reads the state as it was stored by then.
+func AtTime(t time.Time) ReadOption { return func(r *read) { r.at = t } }
+
+// Skip leaves out that many events at the beginning of a history.
+func Skip(events uint64) ReadOption { return func(r *read) { r.skip = events } }
+
+// NewestFirst gives a history from its end on.
+func NewestFirst() ReadOption { return func(r *read) { r.newest = true } }
+
+// Filter lists those aggregates of a type that fulfil a condition over its fields, for example `status = deceased and age >= 80` (docs/queries.md).
+func Filter(condition string) ReadOption { return func(r *read) { r.filter = condition } }
+
+// Sort lists aggregates of a type by fields, separated by commas; a - before one turns it round.
+func Sort(fields string) ReadOption { return func(r *read) { r.sort = fields } }
 
 // From begins a history at that version.
 func From(v event.Version) ReadOption { return func(r *read) { r.from = v } }
@@ -113,8 +136,9 @@ func (c *Client) Get(ctx context.Context, a event.AggregateID, options ...ReadOp
 	r := readOf(options)
 	var body struct {
 		Version event.Version `json:"version,omitempty"`
+		At      string        `json:"at,omitempty"`
 	}
-	body.Version = r.version
+	body.Version, body.At = r.version, wireTime(r.at)
 	state := &State{}
 	return state, c.ask(ctx, a, "get", r, body, state)
 }
@@ -133,9 +157,11 @@ func (c *Client) History(ctx context.Context, a event.AggregateID, options ...Re
 				if !yield(e, nil) {
 					return
 				}
-				r.from = e.Version + 1
+				if r.from = e.Version + 1; r.newest {
+					r.from = e.Version
+				}
 			}
-			if !more || len(events) == 0 {
+			if r.skip = 0; !more || len(events) == 0 {
 				return
 			}
 		}
@@ -144,9 +170,14 @@ func (c *Client) History(ctx context.Context, a event.AggregateID, options ...Re
 
 func (c *Client) historyPage(ctx context.Context, a event.AggregateID, r read) (events []Recorded, more bool, err error) {
 	body := struct {
-		From event.Version `json:"from"`
-		Take int           `json:"take"`
-	}{max(r.from, 1), r.take}
+		From   event.Version `json:"from"`
+		Take   int           `json:"take"`
+		Skip   uint64        `json:"skip,omitempty"`
+		Newest bool          `json:"newest-first,omitempty"`
+	}{r.from, r.take, r.skip, r.newest}
+	if !r.newest {
+		body.From = max(r.from, 1)
+	}
 	var page struct {
 		Events []Recorded      `json:"events"`
 		Cursor json.RawMessage `json:"cursor"`
@@ -161,6 +192,14 @@ func (c *Client) historyPage(ctx context.Context, a event.AggregateID, r read) (
 func hasMore(cursor json.RawMessage) bool {
 	text := string(cursor)
 	return text != "" && text != `""` && text != "null" && text != "0"
+}
+
+// wireTime is a time in a request; empty for none.
+func wireTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // List goes through the aggregates of a type, or of all types that the token may read if it is empty. It ends behind the first error.
@@ -191,7 +230,9 @@ func (c *Client) ListPage(ctx context.Context, aggregateType string, options ...
 	body := struct {
 		Take   int    `json:"take"`
 		Cursor string `json:"cursor,omitempty"`
-	}{r.take, r.cursor}
+		Filter string `json:"filter,omitempty"`
+		Sort   string `json:"sort,omitempty"`
+	}{r.take, r.cursor, r.filter, r.sort}
 	page := &Page{}
 	return page, c.askType(ctx, aggregateType, "list", r, body, page)
 }

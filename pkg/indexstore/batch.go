@@ -73,16 +73,12 @@ func (b *Batch) write() error {
 func (b *Batch) Set(key, value []byte) error {
 	if b.run == nil {
 		s := b.store
-		s.mu.Lock()
-		number := s.next
-		s.next++
-		s.mu.Unlock()
-		run, err := createRun(s.config.Dir, s.config.Key, number, 0)
+		run, err := s.newRun(0)
 		if err != nil {
 			return err
 		}
 		if s.config.Lookups {
-			run.filter = &filterBuilder{}
+			run.filter = &filterBuilder{of: s.config.LookedUp}
 		}
 		b.run = run
 	} else if bytes.Compare(b.last, key) >= 0 {
@@ -90,6 +86,15 @@ func (b *Batch) Set(key, value []byte) error {
 	}
 	b.last = append(b.last[:0], key...)
 	return b.run.add(key, value)
+}
+
+// newRun begins a run.
+func (s *Store) newRun(level int) (*runWriter, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	number := s.next
+	s.next++
+	return createRun(s.config.Dir, s.config.Key, number, level)
 }
 
 // Commit stores the batch, and a note on how far the store is; the batch is over. After an error nothing of it is stored.
@@ -129,7 +134,7 @@ func (b *Batch) Abandon() {
 	}
 	if b.fresh {
 		_ = b.content.file.Close()
-		_ = os.Remove(contentPath(b.store.config.Dir, b.content.Number)) // else the next Open does it
+		_ = os.Remove(b.content.file.Name()) // else the next Open does it
 	}
 }
 

@@ -51,9 +51,13 @@ func (f filter) may(hash uint64) bool {
 type filterBuilder struct {
 	filter filter
 	hashes []uint64
+	of     func(key []byte) bool // which keys it knows; nil: all
 }
 
 func (b *filterBuilder) add(key []byte) {
+	if b.of != nil && !b.of(key) {
+		return
+	}
 	if b.filter != nil {
 		b.filter.add(hashKey(key))
 		return

@@ -37,6 +37,8 @@ type Config struct {
 	// Lookups is for stores whose keys are looked up one by one, and most of them in vain: each run gets a filter, of about ten bits an entry, in memory. An entry
 	// with an empty value says that there is none any more; it goes when no older run is left that it could hide an entry of.
 	Lookups bool
+	// LookedUp says which keys have part in Lookups; nil: all. Others have no bits in the filters.
+	LookedUp func(key []byte) bool
 	// Room is asked before runs are merged, which takes as much room again: while it gives an error nothing is merged. Nil: there always is.
 	Room func() error
 }
@@ -179,6 +181,11 @@ func (s *Store) Size() (total int64) {
 	return total
 }
 
+// filtered reports whether filters know a key.
+func (c *Config) filtered(key []byte) bool {
+	return c.Lookups && (c.LookedUp == nil || c.LookedUp(key))
+}
+
 // Runs is the number of runs, each of which a read may have to look into.
 func (s *Store) Runs() int {
 	s.mu.Lock()
@@ -210,6 +217,20 @@ func (s *Store) Close() error {
 	if err = errors.Join(err, s.lock.Close()); err != nil {
 		return fmt.Errorf("close index store: %w", err)
 	}
+	return nil
+}
+
+// Move renames the folder of an open store, which goes on meanwhile. There must be nothing at dir.
+func (s *Store) Move(dir string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if err := os.Rename(s.config.Dir, dir); err != nil {
+		return fmt.Errorf("move index store: %w", err)
+	}
+	s.config.Dir = dir
 	return nil
 }
 

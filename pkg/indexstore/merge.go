@@ -49,10 +49,8 @@ func (s *Store) mergeOnce() (bool, error) {
 		}
 	}
 	old := s.current.runs[from:to]
-	number := s.next
-	s.next++
 	s.mu.Unlock() // only this goroutine takes runs away, so old stays open
-	out, err := s.mergeRuns(old, number, from == 0)
+	out, err := s.mergeRuns(old, from == 0)
 	if err != nil {
 		return false, err
 	}
@@ -81,17 +79,13 @@ func mergeable(runs []*run) (from, to int) {
 }
 
 // mergeRuns writes one run from several, oldest first. oldest says that there is none before them.
-func (s *Store) mergeRuns(old []*run, number uint64, oldest bool) (*run, error) {
-	w, err := createRun(s.config.Dir, s.config.Key, number, old[0].Level+1)
+func (s *Store) mergeRuns(old []*run, oldest bool) (*run, error) {
+	w, err := s.newRun(old[0].Level + 1)
 	if err != nil {
 		return nil, err
 	}
 	if s.config.Lookups {
-		entries := uint64(0)
-		for _, r := range old {
-			entries += r.Entries
-		}
-		w.filter = &filterBuilder{filter: newFilter(entries)}
+		w.filter = s.mergedFilter(old)
 	}
 	m := newMerged(old, nil)
 	err = m.seek(nil)
@@ -116,6 +110,18 @@ func (s *Store) mergeRuns(old []*run, number uint64, oldest bool) (*run, error) 
 		return nil, err
 	}
 	return out, nil
+}
+
+// mergedFilter begins the filter of a run that is made of others. Their entries are not counted where only some have part in it.
+func (s *Store) mergedFilter(old []*run) *filterBuilder {
+	if s.config.LookedUp != nil {
+		return &filterBuilder{of: s.config.LookedUp}
+	}
+	entries := uint64(0)
+	for _, r := range old {
+		entries += r.Entries
+	}
+	return &filterBuilder{filter: newFilter(entries)}
 }
 
 func (s *Store) stopping() bool {

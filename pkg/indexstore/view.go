@@ -50,12 +50,13 @@ func (v *View) Floor(prefix, key []byte) (at, value []byte, found bool, err erro
 func (v *View) floor(key []byte, exact bool) (at, value []byte, found bool, err error) {
 	var reader pageReader
 	var hash uint64
-	if exact && v.store.config.Lookups {
+	known := exact && v.store.config.filtered(key)
+	if known {
 		hash = hashKey(key)
 	}
 	for i := len(v.version.runs) - 1; i >= 0; i-- {
 		r := v.version.runs[i]
-		if exact && !r.filter.may(hash) {
+		if known && !r.filter.may(hash) {
 			continue
 		}
 		p := r.fences.page(key)

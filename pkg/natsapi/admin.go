@@ -59,11 +59,8 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 	if p != nil {
 		return p
 	}
-	switch r.Subject() {
-	case auditAct:
-		return a.passed(r, auditQuery)
-	case archiveAct:
-		return a.passed(r, archiveQuery)
+	if query, ok := passed[r.Subject()]; ok {
+		return a.passOn(r, query)
 	}
 	do := acts[r.Subject()]
 	if do == nil {

@@ -2,7 +2,6 @@ package natsapi
 
 import (
 	"context"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -13,15 +12,12 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// The audit is a query, which access tokens ask on auditQuery. Who administers may publish acts only: the writer of the system log passes auditAct on.
-const (
-	auditQuery = "qry._.audit"
-	auditAct   = "adm.audit.list"
-)
+// passed are acts that a projector answers, as a query. Who administers may publish acts only: the writer of the system log passes them on.
+var passed = map[string]string{"adm.audit.list": "qry._.audit", archiveAct: archiveQuery, "adm.projector.rebuild": "qry._.rebuild"}
 
-// passed hands the request to whatever process answers queries; its answer goes to the sender.
-func (a *API) passed(r request, subject string) *problem.Problem {
-	m := &nats.Msg{Subject: subject, Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
+// passOn hands the request to whatever process answers queries; its answer goes to the sender.
+func (a *API) passOn(r request, query string) *problem.Problem {
+	m := &nats.Msg{Subject: query, Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
 	if err := a.cfg.App.PublishMsg(m); err != nil {
 		return problem.New(problem.Unavailable, "the query could not be passed on: %v", err)
 	}
@@ -42,18 +38,11 @@ func (a *API) audit(ctx context.Context, k asked) (any, *problem.Problem) {
 		return nil, p
 	}
 	want := projector.ActsWanted{Actor: body.Actor, Units: body.Units, Take: body.Take, Cursor: body.Cursor}
-	for _, t := range []struct {
-		name, text string
-		into       *time.Time
-	}{{"since", body.Since, &want.Since}, {"until", body.Until, &want.Until}} {
-		if t.text == "" {
-			continue
-		}
-		at, err := time.Parse(time.RFC3339, t.text)
-		if err != nil {
-			return nil, problem.New(problem.Malformed, "the body: %s is %.80q, which is no time", t.name, t.text).WithHint("give an RFC 3339 time, for example 2026-01-31T08:00:00Z")
-		}
-		*t.into = at
+	if p := moment("since", body.Since, &want.Since); p != nil {
+		return nil, p
+	}
+	if p := moment("until", body.Until, &want.Until); p != nil {
+		return nil, p
 	}
 	var p *problem.Problem
 	if want.About, p = aboutOf(body.About); p != nil {

@@ -54,9 +54,9 @@ func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
 	key := event.AggregateID{Type: schema.SystemKey, ID: publicID}
-	state, err := k.projector.Get(ctx, key, 0)
+	state, err := k.projector.Get(ctx, key, projector.When{})
 	if errors.Is(err, &problem.Problem{Code: problem.NotFound}) && k.mayWait(time.Now()) && k.projector.WaitForLatest(ctx, event.Reserved) == nil {
-		state, err = k.projector.Get(ctx, key, 0)
+		state, err = k.projector.Get(ctx, key, projector.When{})
 	}
 	if err != nil || state.Deleted {
 		return token.Key{}, false
@@ -84,7 +84,7 @@ func (k *projectedKeys) Ended(tokenID string) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
-	state, err := k.projector.Get(ctx, event.AggregateID{Type: schema.SystemToken, ID: tokenID}, 0)
+	state, err := k.projector.Get(ctx, event.AggregateID{Type: schema.SystemToken, ID: tokenID}, projector.When{})
 	if err != nil && !errors.Is(err, &problem.Problem{Code: problem.NotFound}) || state.Fields["ended"] != "" {
 		return true
 	}

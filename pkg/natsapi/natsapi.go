@@ -66,14 +66,15 @@ type checkpointReader interface {
 
 // API is the open doors.
 type API struct {
-	cfg    Config
-	tokens authenticator
-	slots  chan struct{}
-	ctx    context.Context // of requests under way
-	cancel context.CancelFunc
-	busy   sync.WaitGroup // all of them …
-	acting sync.WaitGroup // … and those that are acts
-	doors  doors
+	cfg     Config
+	tokens  authenticator
+	slots   chan struct{}
+	waiting chan struct{}   // requests that wait for what comes next
+	ctx     context.Context // of requests under way
+	cancel  context.CancelFunc
+	busy    sync.WaitGroup // all of them …
+	acting  sync.WaitGroup // … and those that are acts
+	doors   doors
 }
 
 // authenticator checks a token; the error is a *problem.Problem.
@@ -96,7 +97,7 @@ func New(cfg Config) (*API, error) {
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = 64
 	}
-	a := &API{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), doors: doors{open: make(map[place]*door)}}
+	a := &API{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), waiting: make(chan struct{}, max(cfg.Concurrency/2, 1)), doors: doors{open: make(map[place]*door)}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if cfg.Writer != nil {
 		a.tokens = cfg.Writer

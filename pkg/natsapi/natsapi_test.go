@@ -218,7 +218,13 @@ func TestQueryBodies(t *testing.T) {
 		{history, `{"from":"x"}`, "from is a string"}, {history, `{"take":{}}`, "take is an object, where a whole number is wanted"},
 		{"qry.patient.list", `{"cursor":1}`, "where a string is wanted"},
 		{get, `{"version":1,"version":2}`, `"version" stands twice`}, {get, `{"version":1,"Version":2}`, `"Version" is unknown`}, {get, `{"Version":2}`, `"Version" is unknown`},
-		{get, `{"at":1}`, `"at" is unknown`}, {get, `{} {}`, "behind"}, {get, `{} }`, "behind"}, {get, `{"version":1`, "ends in the middle"}, {get, `{"version":x}`, "at byte"},
+		{get, `{"instant":1}`, `"instant" is unknown`}, {get, `{} {}`, "behind"}, {get, `{} }`, "behind"}, {get, `{"version":1`, "ends in the middle"}, {get, `{"version":x}`, "at byte"},
+		{get, `{"at":"yesterday"}`, "which is no time"}, {get, `{"at":"9999-99-99T00:00:00Z"}`, "which is no time"}, {get, `{"version":1,"at":"2026-01-01T00:00:00Z"}`, "need not be the same"},
+		{"qry.patient.A.diff", "", "from one version to another"}, {"qry.patient.A.diff", `{"from":0,"to":0}`, "not 0"}, {"qry.patient.A.diff", `{"from":-1,"to":1}`, "from is the number -1"},
+		{"qry._.list", `{"filter":"crp = 1"}`, "several types"}, {"qry._.list", `{"sort":"crp"}`, "several types"},
+		{"qry.patient.list", `{"cursor":"AAAA"}`, "not one that this query gave"}, {"qry.patient.events", `{"event":"No Event"}`, "the body"}, {"qry._.events", `{"id":"A"}`, "id"},
+		{"qry.patient.events", `{"until":"then"}`, "which is no time"}, {"qry._.tail", `{"cursor":"x"}`, "not one that this query gave"}, {"qry._.trace", `{"hash":"xyzw"}`, "hexadecimal"},
+		{history, `{"skip":18446744073709551615}`, "behind every event"},
 		{get, `[]`, "no JSON object"}, {get, `null`, "no JSON object"}, {get, `3`, "no JSON object"}, {get, "{\"version\":\"\xff\"}", "UTF-8"},
 	} {
 		c.refused(b.subject, b.body, nil, problem.Malformed, b.says)

@@ -2,17 +2,20 @@ package natsapi
 
 import (
 	"context"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
 )
 
 const (
 	queryTimeout  = 10 * time.Second
-	verifyTimeout = 6 * time.Hour // reading whole logs; whoever asked has gone long before
+	verifyTimeout = 6 * time.Hour // reading whole logs, to prove them or to build an index; whoever asked has gone long before
 )
 
 // asked is a query with the claims of who asks.
@@ -26,21 +29,30 @@ type asked struct {
 type query struct {
 	action token.Action
 	answer func(*API, context.Context, asked) (any, *problem.Problem)
+	some   bool          // about a type, it gives those who may read some of its aggregates these
+	limit  time.Duration // 0: queryTimeout to read, else verifyTimeout
 }
 
 // The queries by what they are about and verb (docs/spec/commands.md, section 7).
 var (
 	ofAggregate = map[string]query{
-		"get": {token.ActionRead, (*API).get}, "history": {token.ActionRead, (*API).history},
-		"export": {token.ActionRead, (*API).export}, "verify": {token.ActionVerify, (*API).verifyOne},
-		"snapshot": {token.ActionRead, (*API).takeSnapshot}, "snapshots": {token.ActionRead, (*API).snapshots},
+		"get": {action: token.ActionRead, answer: (*API).get}, "history": {action: token.ActionRead, answer: (*API).history},
+		"diff": {action: token.ActionRead, answer: (*API).diff}, "replay": {action: token.ActionRead, answer: (*API).replay},
+		"export": {action: token.ActionRead, answer: (*API).export}, "verify": {action: token.ActionVerify, answer: (*API).verifyOne},
+		"snapshot": {action: token.ActionRead, answer: (*API).takeSnapshot}, "snapshots": {action: token.ActionRead, answer: (*API).snapshots},
 	}
-	ofType = map[string]query{"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs}}
-	ofAll  = map[string]query{
-		"list": {token.ActionRead, (*API).list}, "verify": {token.ActionVerify, (*API).verifyLogs},
-		"event": {token.ActionRead, (*API).event}, "resolve": {token.ActionRead, (*API).resolve}, "audit": {token.ActionRead, (*API).audit},
-		"archive":    {token.ActionAdmin, (*API).archive},
-		"checkpoint": {token.ActionVerify, (*API).checkpoint}, "prove": {token.ActionVerify, (*API).prove}, "entries": {token.ActionVerify, (*API).entries},
+	ofType = map[string]query{
+		"list": {action: token.ActionRead, answer: (*API).list, some: true}, "events": {action: token.ActionRead, answer: (*API).events, some: true}, "tail": {action: token.ActionRead, answer: (*API).tail, some: true},
+		"verify": {action: token.ActionVerify, answer: (*API).verifyLogs},
+	}
+	ofAll = map[string]query{
+		"list": {action: token.ActionRead, answer: (*API).list}, "verify": {action: token.ActionVerify, answer: (*API).verifyLogs},
+		"events": {action: token.ActionRead, answer: (*API).events}, "tail": {action: token.ActionRead, answer: (*API).tail},
+		"event": {action: token.ActionRead, answer: (*API).event}, "trace": {action: token.ActionRead, answer: (*API).trace},
+		"resolve": {action: token.ActionRead, answer: (*API).resolve}, "audit": {action: token.ActionRead, answer: (*API).audit},
+		"archive": {action: token.ActionAdmin, answer: (*API).archive, limit: archivePatience}, "rebuild": {action: token.ActionAdmin, answer: (*API).rebuild},
+		"checkpoint": {action: token.ActionVerify, answer: (*API).checkpoint}, "prove": {action: token.ActionVerify, answer: (*API).prove},
+		"entries": {action: token.ActionVerify, answer: (*API).entries},
 	}
 )
 
@@ -49,12 +61,13 @@ func (a *API) query(ctx context.Context, r request) *problem.Problem {
 	if p != nil {
 		return p
 	}
-	limit := queryTimeout
-	if q.action == token.ActionVerify {
+	limit := q.limit
+	switch {
+	case limit != 0:
+	case q.action == token.ActionRead:
+		limit = queryTimeout
+	default:
 		limit = verifyTimeout
-	}
-	if q.action == token.ActionAdmin {
-		limit = archivePatience
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -95,16 +108,16 @@ func (a *API) read(r request) (query, asked, *problem.Problem) {
 		return query{}, asked{}, problem.From(err)
 	}
 	ask := asked{request: r, headers: h, claims: claims, about: about}
-	return q, ask, ask.allowed(q.action)
+	return q, ask, ask.allowed(q)
 }
 
-func (k asked) allowed(action token.Action) *problem.Problem {
-	ok := true
+func (k asked) allowed(q query) *problem.Problem {
+	ok, action := true, q.action
 	switch {
 	case k.about.ID != "":
 		ok = k.claims.AllowsAggregate(action, k.about)
 	case k.about.Type != "":
-		ok = k.claims.Allows(action, k.about.Type) && len(k.claims.AggregateIDs) == 0
+		ok = k.claims.Allows(action, k.about.Type) && (q.some || len(k.claims.AggregateIDs) == 0)
 	}
 	if ok {
 		return nil
@@ -155,30 +168,43 @@ func answered[T any](v T, err error) (any, *problem.Problem) {
 func (a *API) get(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
 		Version *event.Version `json:"version"`
+		At      string         `json:"at"`
 	}
 	if p := k.body(&body); p != nil {
 		return nil, p
 	}
-	var version event.Version // 0: the newest
+	var when projector.When
 	if body.Version != nil {
-		if version = *body.Version; version == 0 {
+		if when.Version = *body.Version; when.Version == 0 {
 			return nil, problem.New(problem.Malformed, "the body: version is 0, and the first one is 1").WithHint("leave version out for the newest")
 		}
 	}
-	return answered(a.cfg.Projector.Get(ctx, k.about, version))
+	if p := moment("at", body.At, &when.At); p != nil {
+		return nil, p
+	}
+	return answered(a.cfg.Projector.Get(ctx, k.about, when))
 }
 
 func (a *API) history(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
-		From event.Version `json:"from"`
-		Take int           `json:"take"`
+		From   event.Version `json:"from"`
+		Take   int           `json:"take"`
+		Skip   uint64        `json:"skip"`
+		Newest bool          `json:"newest-first"`
 	}
 	if from, take, ok := numbers(k.Data(), "from", "take"); ok {
 		body.From, body.Take = event.Version(from), int(take)
 	} else if p := k.body(&body); p != nil {
 		return nil, p
 	}
-	return answered(a.cfg.Projector.History(ctx, k.about, max(body.From, 1), body.Take))
+	if body.Newest {
+		return answered(a.cfg.Projector.Backwards(ctx, k.about, body.From, body.Skip, body.Take))
+	}
+	from := max(body.From, 1)
+	if body.Skip > uint64(math.MaxInt64)-uint64(min(from, math.MaxInt64)) {
+		return nil, problem.New(problem.Malformed, "the body: skip is %d, which is behind every event", body.Skip)
+	}
+	return answered(a.cfg.Projector.History(ctx, k.about, from+event.Version(body.Skip), body.Take))
 }
 
 func (a *API) export(ctx context.Context, k asked) (any, *problem.Problem) {
@@ -195,26 +221,35 @@ func (a *API) list(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
 		Take   int    `json:"take"`
 		Cursor string `json:"cursor"`
+		Filter string `json:"filter"`
+		Sort   string `json:"sort"`
 	}
 	if p := k.body(&body); p != nil {
 		return nil, p
+	}
+	if k.about.Type == "" && body.Filter+body.Sort != "" {
+		return nil, problem.New(problem.Malformed, "a list of several types has no fields to filter or sort by").WithHint("ask on the subject of a type: qry.<type>.list")
 	}
 	types, p := k.types()
 	if p != nil {
 		return nil, p
 	}
-	return answered(a.cfg.Projector.List(ctx, types, body.Cursor, body.Take))
+	want := projector.Wanted{Types: types, Filter: body.Filter, Order: body.Sort, Cursor: body.Cursor, Take: body.Take}
+	if len(k.claims.AggregateIDs) > 0 {
+		want.Only = k.claims.AggregateIDs
+	}
+	return answered(a.cfg.Projector.List(ctx, want))
 }
+
+// anyType stands for a type that no token names.
+const anyType = "any"
 
 // types are those that the query is about: the one it names, or those that the token names; none means all.
 func (k asked) types() ([]string, *problem.Problem) {
 	if k.about.Type != "" {
 		return []string{k.about.Type}, nil
 	}
-	if len(k.claims.AggregateIDs) > 0 {
-		return nil, problem.New(problem.Forbidden, "the token of %s reads the aggregates that it names, one by one", k.claims.Actor())
-	}
-	if k.claims.AllowsAll(token.ActionRead) {
+	if slices.Contains(k.claims.Aggregates, token.All) && k.claims.Allows(token.ActionRead, anyType) {
 		return nil, nil
 	}
 	var types []string
@@ -236,7 +271,7 @@ func (a *API) event(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p := k.body(&body); p != nil {
 		return nil, p
 	}
-	return answered(a.cfg.Projector.EventByHash(ctx, body.Hash, func(id event.AggregateID) bool { return k.claims.AllowsAggregate(token.ActionRead, id) }))
+	return answered(a.cfg.Projector.EventByHash(ctx, body.Hash, k.may()))
 }
 
 func (a *API) resolve(ctx context.Context, k asked) (any, *problem.Problem) {

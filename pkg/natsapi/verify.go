@@ -9,6 +9,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/verify"
@@ -188,7 +189,7 @@ func (a *API) verifyShared(ctx context.Context, k asked, names []string, kept ma
 		out.Failed = append(append(out.Failed, found...), a.known(name)...)
 	}
 	for cursor := ""; ; {
-		page, err := a.cfg.Projector.List(ctx, []string{k.about.Type}, cursor, 100)
+		page, err := a.cfg.Projector.List(ctx, projector.Wanted{Types: []string{k.about.Type}, Cursor: cursor, Take: 100})
 		if err != nil {
 			return nil, problem.From(err)
 		}

@@ -60,6 +60,8 @@ type NamedEvent struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
 	Event
+	Correlation string `json:"correlation,omitempty"`
+	Causation   string `json:"causation,omitempty"`
 }
 
 // Summary is one aggregate in a list.
@@ -116,5 +118,7 @@ type LogStatus struct {
 	Indexed   uint64 `json:"indexed"`    // last sequence in the index
 	Last      uint64 `json:"last"`       // last sequence of the log when it was last asked
 	LagEvents uint64 `json:"lag-events"` // events stored and not yet in the index, when it was last asked
-	Error     string `json:"error,omitempty"`
+	// LagSeconds is how much later the newest block of the log was written than the newest one in the index, then.
+	LagSeconds float64 `json:"lag-seconds"`
+	Error      string  `json:"error,omitempty"`
 }

@@ -2,10 +2,7 @@ package projector
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
-	"errors"
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -38,8 +35,9 @@ const actsRead = 10_000
 // cost depends on the page, not on the log.
 func (p *Projector) Acts(ctx context.Context, want ActsWanted) (Acts, error) {
 	out := Acts{Acts: []NamedEvent{}}
-	from, err := actPlaceOf(want)
-	if err != nil {
+	query := queryDigest("audit", want.Actor, want.About.Type, want.About.ID, strconv.FormatBool(want.Units)) // times may be given as "an hour ago"
+	var from actPlace
+	if err := p.cursors.open(query, want.Cursor, &from); err != nil {
 		return out, err
 	}
 	if err := p.up(); err != nil {
@@ -50,15 +48,36 @@ func (p *Projector) Acts(ctx context.Context, want ActsWanted) (Acts, error) {
 		return out, nil
 	}
 	page := actsPage{want: want, log: x.name, take: clampTake(want.Take), out: out}
-	err = x.view(func(r *reading) error {
-		return r.acts(from, func(c located) (bool, error) {
+	err := x.view(func(r *reading) error {
+		begin, err := r.begin(spot{sequence: from.Sequence, index: from.Index}, want.Since)
+		if err != nil {
+			return err
+		}
+		return r.walk(posting{}, begin, func(c located) (bool, error) {
 			if err := ctx.Err(); err != nil {
 				return false, problem.New(problem.Unavailable, "reading the acts was given up: %v", err)
 			}
 			return page.add(c)
 		})
 	})
+	if err == nil && page.next != (actPlace{}) {
+		page.out.Cursor, err = p.cursors.seal(query, page.next)
+	}
 	return page.out, err
+}
+
+// actPlace is where a page of acts ends.
+type actPlace struct {
+	Sequence uint64
+	Index    uint32
+}
+
+// begin is where a reader begins: at a place, or with the first block that is not before a time.
+func (r *reading) begin(at spot, since time.Time) (spot, error) {
+	if at != (spot{}) || since.IsZero() || since.Unix() < 0 {
+		return at, nil
+	}
+	return r.since(event.Time(since.UnixNano()))
 }
 
 type actsPage struct {
@@ -67,6 +86,7 @@ type actsPage struct {
 	take int
 	read int
 	size int
+	next actPlace // of the page behind
 	out  Acts
 }
 
@@ -76,10 +96,10 @@ func (p *actsPage) add(c located) (more bool, err error) {
 		return false, nil
 	}
 	if p.read++; p.read > actsRead || len(p.out.Acts) >= p.take || p.size > pageBytes {
-		p.out.Cursor = base64.RawURLEncoding.EncodeToString(actKey(c)[1:])
+		p.next = actPlace{c.at.Sequence, c.at.Index}
 		return false, nil
 	}
-	if !p.want.wants(c) {
+	if time.Unix(0, int64(c.Time)).Before(p.want.Since) || !p.want.wants(c) {
 		return true, nil
 	}
 	for i := range c.Events {
@@ -136,95 +156,4 @@ func rollsBack(c located, of event.AggregateID) bool {
 		}
 	}
 	return (about.Type == "" || about.Type == of.Type) && (about.ID == "" || of.ID == "" || about.ID == of.ID)
-}
-
-// actKey orders the commits of the system log by time, which rises from block to block, and their place in the block.
-func actKey(c located) []byte {
-	return binary.BigEndian.AppendUint32(actTime(c.Time), c.at.Index)
-}
-
-func actTime(t event.Time) []byte {
-	return binary.BigEndian.AppendUint64([]byte{keyAct}, uint64(t)^1<<63)
-}
-
-// actPlaceOf is the key from which on a page reads.
-func actPlaceOf(want ActsWanted) ([]byte, error) {
-	if want.Cursor != "" {
-		rest, err := base64.RawURLEncoding.Strict().DecodeString(want.Cursor)
-		if err != nil || len(rest) != 8+4 {
-			return nil, problem.New(problem.Malformed, "the cursor %.40q is not one that a list gave", want.Cursor).WithHint("take the cursor of the page before as it is, or none to begin")
-		}
-		return append([]byte{keyAct}, rest...), nil
-	}
-	if want.Since.IsZero() || want.Since.Unix() < 0 {
-		return []byte{keyAct}, nil
-	}
-	return actTime(event.Time(want.Since.UnixNano())), nil
-}
-
-// acts gives commits in the order of the log, from a key on, until fn gives false or an error.
-func (r *reading) acts(from []byte, fn func(located) (bool, error)) error {
-	var last event.Link // of what was given out of the store
-	more, recent := true, r.tail.inOrder()
-	var failure error
-	err := r.store.Scan([]byte{keyAct}, from, func(key, value []byte) bool {
-		var c located
-		if c, failure = r.act(key, value); failure != nil {
-			return false
-		}
-		if len(recent) > 0 && !before(c.at, recent[0].at) {
-			return false // flushed meanwhile
-		}
-		last = c.at
-		more, failure = fn(c)
-		return more && failure == nil
-	})
-	if err := errors.Join(failure, err); err != nil || !more {
-		return err
-	}
-	for _, raw := range recent {
-		if !before(last, raw.at) {
-			continue
-		}
-		c, err := r.decodeRecent(raw)
-		if err != nil {
-			return err
-		}
-		if string(actKey(c)) < string(from) {
-			continue
-		}
-		if more, err := fn(c); err != nil || !more {
-			return err
-		}
-	}
-	return nil
-}
-
-// act reads the commit that an entry of an act leads to.
-func (r *reading) act(key, value []byte) (located, error) {
-	first, n := binary.Uvarint(value)
-	if n <= 0 {
-		return located{}, fmt.Errorf("index entry of an act: %w", errContent)
-	}
-	at, err := locationOf(value[n:])
-	if err != nil {
-		return located{}, err
-	}
-	commits, err := r.raw(at)
-	if err != nil {
-		return located{}, err
-	}
-	for i := range commits {
-		if commits[i].first != event.Version(first) {
-			continue
-		}
-		c, err := decodeOne(commits[i])
-		if err == nil && string(actKey(c)) == string(key) {
-			return c, nil
-		}
-		if err != nil {
-			return located{}, err
-		}
-	}
-	return located{}, fmt.Errorf("index entry of an act leads to a record without its commit: %w", errContent)
 }

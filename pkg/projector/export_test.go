@@ -17,7 +17,7 @@ var ErrContent = errContent
 // leaf hash leads, the blocks that counted, and the place. The index must not be in use.
 func IndexDigest(dir string, key []byte, site, log string) (digest [32]byte, err error) {
 	x := newIndex(log, nil)
-	at, err := x.open(indexstore.Config{Dir: dir, Key: key, Identity: identity(site, log)})
+	at, err := x.open(indexstore.Config{Dir: dir, Key: key, Identity: identity(site, log), Lookups: true, LookedUp: lookedUp})
 	if err != nil {
 		return digest, err
 	}
@@ -33,7 +33,7 @@ func IndexDigest(dir string, key []byte, site, log string) (digest [32]byte, err
 // IndexHolds reports whether one of the index's keys, values or commits, decrypted, has a text. The index must not be in use.
 func IndexHolds(dir string, key []byte, site, log, text string) (found bool, commits int, err error) {
 	x := newIndex(log, nil)
-	if _, err = x.open(indexstore.Config{Dir: dir, Key: key, Identity: identity(site, log)}); err != nil {
+	if _, err = x.open(indexstore.Config{Dir: dir, Key: key, Identity: identity(site, log), Lookups: true, LookedUp: lookedUp}); err != nil {
 		return false, 0, err
 	}
 	err = x.read(func(r *reading) error {
@@ -90,8 +90,14 @@ func (d digester) index(r *reading) error {
 			}
 		}
 	}
-	entries(keyNewest, func(key, _ []byte) error {
+	entries(keyNewest, func(key, value []byte) error {
 		d.put(key)
+		s, err := parseState(value)
+		if err != nil {
+			return err
+		}
+		s.at = indexstore.Location{}
+		d.put(append(s.appendHead(nil), s.fields...))
 		newest, err := r.newest(aggregateOf(key))
 		if err != nil {
 			return err
@@ -125,10 +131,35 @@ func (d digester) index(r *reading) error {
 		}
 		return nil
 	})
-	return failure
+	entries(keyField, func(key, value []byte) error {
+		if len(value) > 0 { // what is no more may stand there, or not
+			d.put(key)
+		}
+		return nil
+	})
+	entries(keyOrder, func(key, value []byte) error {
+		d.put(append(key, value[:8]...))
+		e, err := parseOrder(key, value)
+		for _, c := range e.commits {
+			d.put(binary.AppendUvarint(nil, uint64(c.first)))
+		}
+		return err
+	})
+	entries(keyPosting, func(key, value []byte) error {
+		sequence, err := parseOrdered(key[2+hashLen:])
+		for err == nil && len(value) > 0 {
+			distance, n := binary.Uvarint(value)
+			sequence += distance
+			index, m := binary.Uvarint(value[n:])
+			value = value[n+m:]
+			d.put(binary.AppendUvarint(binary.AppendUvarint(bytes.Clone(key[:2+hashLen]), sequence), index))
+		}
+		return err
+	})
+	return errors.Join(failure, r.walk(posting{}, spot{}, func(c located) (bool, error) { return true, d.commit(c) }))
 }
 
-// RewritePlace, RewriteRecord and RewriteCursor read a value and write it again.
+// RewritePlace and RewriteRecord read a value and write it again.
 func RewriteRecord(b []byte) (out []byte, err error) {
 	commits, err := parseRecord(b)
 	for i := range commits {
@@ -145,10 +176,11 @@ func RewritePlace(b []byte) ([]byte, error) {
 	return p.encode(), nil
 }
 
-func RewriteCursor(s string) (string, error) {
-	c, err := parseCursor(s)
-	if err != nil || s == "" {
-		return "", err
+// OpenCursor opens a cursor of some query under some key.
+func OpenCursor(s string) error {
+	c, err := newCursors(make([]byte, 32))
+	if err != nil {
+		return err
 	}
-	return c.String(), nil
+	return c.open(queryDigest("query"), s, &listPlace{})
 }

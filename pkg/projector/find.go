@@ -20,19 +20,18 @@ const minPrefix = 4
 // maxCandidates is the number of events that an ambiguous prefix names in the problem.
 const maxCandidates = 10
 
-// EventByHash gives the event with a leaf hash, or with the only one that begins with a prefix of at least 4 hexadecimal digits. malformed if the
-// prefix is not such a one, or if it is ambiguous: then the problem lists candidates. not_found if no event has it. Events of aggregates that are not readable
-// count as if they did not exist.
-func (p *Projector) EventByHash(ctx context.Context, prefix string, readable func(event.AggregateID) bool) (NamedEvent, error) {
-	m, err := p.match(prefix, readable)
+// EventByHash gives the event with a leaf hash among those of aggregates that who asks may read (nil: all), or with the only one that begins with a prefix of at least 4 hexadecimal digits. malformed if the
+// prefix is not such a one, or if it is ambiguous: then the problem lists candidates. not_found if no event has it.
+func (p *Projector) EventByHash(ctx context.Context, prefix string, may func(event.AggregateID) bool) (NamedEvent, error) {
+	m, err := p.match(prefix, may)
 	if err != nil {
 		return NamedEvent{}, err
 	}
 	return p.event(ctx, m)
 }
 
-// match finds the one event of readable aggregates whose hash begins with a prefix.
-func (p *Projector) match(prefix string, readable func(event.AggregateID) bool) (hashMatch, error) {
+// match finds the one event whose hash begins with a prefix, among those that who asks may read; nil: all.
+func (p *Projector) match(prefix string, may func(event.AggregateID) bool) (hashMatch, error) {
 	if err := p.up(); err != nil {
 		return hashMatch{}, err
 	}
@@ -43,7 +42,7 @@ func (p *Projector) match(prefix string, readable func(event.AggregateID) bool) 
 	var found []hashMatch
 	for _, x := range p.all() {
 		err := x.view(func(r *reading) error {
-			matches, err := r.byPrefix(prefix, maxCandidates+1-len(found), readable)
+			matches, err := r.byPrefix(prefix, maxCandidates+1-len(found), may)
 			for i := range matches {
 				matches[i].x = x
 			}
@@ -56,7 +55,7 @@ func (p *Projector) match(prefix string, readable func(event.AggregateID) bool) 
 	}
 	switch len(found) {
 	case 0:
-		return hashMatch{}, problem.New(problem.NotFound, "no event that the token covers has a hash that begins with %s", prefix)
+		return hashMatch{}, problem.New(problem.NotFound, "no event that the token covers has a hash that begins with %s", prefix).WithHint("`eventful event:list` and `eventful aggregate:history` show hashes")
 	case 1:
 		return found[0], nil
 	}
@@ -116,13 +115,13 @@ func (p *hexPrefix) begins(hash []byte) bool {
 	return bytes.HasPrefix(hash, p.bytes) && (!p.odd || hash[len(p.bytes)]&0xf0 == p.half)
 }
 
-// byPrefix gives at most limit events of readable aggregates whose hash begins with a prefix.
-func (r *reading) byPrefix(digits string, limit int, readable func(event.AggregateID) bool) ([]hashMatch, error) {
+// byPrefix gives at most limit events whose hash begins with a prefix.
+func (r *reading) byPrefix(digits string, limit int, may func(event.AggregateID) bool) ([]hashMatch, error) {
 	prefix, err := parsePrefix(digits)
 	if err != nil {
 		return nil, err
 	}
-	out := r.tail.byPrefix(prefix, limit, readable)
+	out := r.tail.byPrefix(prefix, limit, may)
 	key := append([]byte{keyHash}, prefix.bytes[:min(len(prefix.bytes), hashBytes)]...)
 	from, half := key, prefix.odd && len(prefix.bytes) < hashBytes
 	if half {
@@ -134,7 +133,7 @@ func (r *reading) byPrefix(digits string, limit int, readable func(event.Aggrega
 			return false
 		}
 		var m hashMatch
-		if m, failure = r.resolve(value); failure == nil && prefix.begins(m.hash[:]) && !known(out, m.hash) && readable(m.aggregate) {
+		if m, failure = r.resolve(value); failure == nil && prefix.begins(m.hash[:]) && !known(out, m.hash) && (may == nil || may(m.aggregate)) {
 			out = append(out, m)
 		}
 		return failure == nil
@@ -190,6 +189,7 @@ func (p *Projector) event(ctx context.Context, m hashMatch) (NamedEvent, error) 
 				return false, fmt.Errorf("hash %s leads to another event: %w", m.hash, errContent)
 			}
 			e, err := toEvent(m.x.name, c, i)
+			out.Correlation, out.Causation = c.Correlation, c.Causation
 			if out.Event = e; err == nil && e.sealed() {
 				under = new(sealOf(c))
 				forgotten, err = r.forgotten(ctx, m.aggregate)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -19,17 +18,15 @@ const (
 
 // flush writes a tail into the store, in one batch together with the place behind it. A crash before its Commit leaves the store where it was: the
 // blocks are read from the log again. It only reads the tail, so queries go on meanwhile.
-func (t *tail) flush(log string, store *indexstore.Store, at place) error {
+func (t *tail) flush(store *indexstore.Store, at place) error {
 	b, err := store.Begin()
 	if err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	f := flusher{batch: b, tail: t, aggregates: t.sorted()}
-	steps := []func() error{f.commits, f.blocks, f.hashes, f.newest} // in the order of their keys
-	if log == event.Reserved {
-		steps = append(steps, f.acts)
+	steps := []func() error{ // in the order of their keys
+		func() error { return f.fold(store) }, f.commits, f.blocks, f.fields, f.hashes, f.newest, f.order, f.postings, func() error { return f.tree(store) },
 	}
-	steps = append(steps, func() error { return f.tree(store) })
 	for _, step := range steps {
 		if err := step(); err != nil {
 			b.Abandon()
@@ -48,11 +45,17 @@ type flusher struct {
 	tail       *tail
 	aggregates []*tailed
 	records    map[*tailed][]indexstore.Location // of each commit
+	states     []foldedState                     // of aggregates
+	changes    map[fieldName][]fieldChange
 	key, value []byte
 }
 
 // commits writes the records, and the entries that lead from versions to them.
 func (f *flusher) commits() error {
+	shrinker, err := newShrinker(f.batch, f.tail.dictionary())
+	if err != nil {
+		return err
+	}
 	f.records = make(map[*tailed][]indexstore.Location, len(f.aggregates))
 	all := make([]indexstore.Location, 0, len(f.tail.hashes)) // at most one commit an event
 	var record []byte
@@ -65,7 +68,7 @@ func (f *flusher) commits() error {
 			for ; i < len(of.commits) && (i == from || len(record)+len(of.commits[i].raw) <= recordBytes && of.commits[i].first > of.commits[i-1].first); i++ {
 				record = appendRecorded(record, &of.commits[i])
 			}
-			at, err := f.batch.Record(record)
+			at, err := shrinker.record(record)
 			if err != nil {
 				return err
 			}
@@ -154,32 +157,12 @@ type hashOrder struct {
 }
 
 func (f *flusher) newest() error {
-	for _, of := range f.aggregates {
+	for i, of := range f.aggregates {
 		at := f.records[of]
 		f.key = appendName(append(f.key[:0], keyNewest), of.name)
-		f.value = at[len(at)-1].Append(f.value[:0])
+		s := state{at: at[len(at)-1], version: of.delta.last, time: of.delta.time, flags: f.states[i].flags}
+		f.value = append(s.appendHead(f.value[:0]), f.states[i].fields...)
 		if err := f.batch.Set(f.key, f.value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// acts writes the entries that lead from times to commits. Behind damage times need not rise.
-func (f *flusher) acts() error {
-	entries := make(map[string]string)
-	for _, h := range f.tail.hashes {
-		if h.event > 0 {
-			continue
-		}
-		c, err := decodeOne(h.of.commits[h.commit])
-		if err != nil {
-			return err
-		}
-		entries[string(actKey(c))] = string(f.records[h.of][h.commit].Append(binary.AppendUvarint(nil, uint64(c.First))))
-	}
-	for _, key := range slices.Sorted(maps.Keys(entries)) {
-		if err := f.batch.Set([]byte(key), []byte(entries[key])); err != nil {
 			return err
 		}
 	}

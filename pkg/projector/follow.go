@@ -18,12 +18,17 @@ import (
 // errMismatch: the log does not hold what the index was built from; the index is dropped and rebuilt.
 var errMismatch = errors.New("index does not fit its log")
 
+// errSwapped: another index has taken the place of the one that was followed.
+var errSwapped = errors.New("index was exchanged")
+
 // follower keeps one index up to its log. It is one goroutine that watches, and one that reads.
 type follower struct {
 	p   *Projector
 	x   *index
 	dir string
 	log zerolog.Logger
+
+	impatient bool // waiting for schemas was in vain
 }
 
 // run follows until ctx ends or the log turns out to be of a newer format.
@@ -34,6 +39,8 @@ func (f *follower) run(ctx context.Context) {
 			return
 		}
 		switch {
+		case errors.Is(err, errSwapped):
+			continue
 		case errors.Is(err, event.ErrNewerFormat):
 			f.log.Error().Err(err).Msg("reader stopped: the log has a newer format than this program knows")
 			f.x.progress.failed(stateStopped, err)
@@ -63,12 +70,20 @@ func (f *follower) lost(err error) bool {
 
 // once opens the index, holds its position against the log, and follows the log until an error.
 func (f *follower) once(ctx context.Context) error {
+	f.impatient = false
 	source, err := f.p.config.Store.Open(ctx, f.x.name)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
 	f.x.setSource(source)
-	at, err := f.x.open(indexstore.Config{Dir: f.dir, Key: f.p.config.Key, Identity: identity(f.p.config.Site, f.x.name), Room: f.p.config.Room})
+	if f.x.anew.TryLock() { // else one is being built there, or answers from there until it has its name
+		err := indexstore.Remove(f.dir + besideSuffix)
+		f.x.anew.Unlock()
+		if err != nil {
+			return fmt.Errorf("remove what a rebuild left: %w", err)
+		}
+	}
+	at, err := f.x.open(f.store(f.dir))
 	if err != nil {
 		return err
 	}
@@ -89,6 +104,12 @@ func (f *follower) once(ctx context.Context) error {
 	err = f.follow(ctx, source)
 	f.log.Debug().Dur("after", f.p.config.Now().Sub(began)).Msg("following ended")
 	return err
+}
+
+// store says how the index in a folder is opened.
+func (f *follower) store(dir string) indexstore.Config {
+	c := &f.p.config
+	return indexstore.Config{Dir: dir, Key: c.Key, Identity: identity(c.Site, f.x.name), Lookups: true, LookedUp: lookedUp, Room: c.Room}
 }
 
 // fits holds a place of the index against the log: errMismatch if another block, or none, lies there. It gives the log's last sequence.
@@ -139,6 +160,13 @@ func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
 		select {
 		case err := <-ended:
 			return err
+		case swap := <-f.x.swaps:
+			cancel()
+			reading.Wait()
+			if err := swap(); err != nil {
+				return err
+			}
+			return errSwapped
 		case <-f.x.doubted:
 			return fmt.Errorf("a query found it: %w", errContent)
 		case <-f.x.woken:
@@ -187,7 +215,10 @@ func (f *follower) take(ctx context.Context, source eventlog.Log, found *eventlo
 			events += len(c.Events)
 			f.p.taker.passed(c.Aggregate, c.First, c.Last(), f.every(c.Aggregate.Type))
 		}
-		f.x.add(found)
+		if err := f.schemasOf(ctx, found); err != nil {
+			return err
+		}
+		f.x.add(found, f.p.schemas.ends)
 		if f.x.name == event.Reserved {
 			f.p.schemas.learnBlock(found, f.log)
 			f.p.rights.learnBlock(found)
@@ -196,6 +227,7 @@ func (f *follower) take(ctx context.Context, source eventlog.Log, found *eventlo
 	f.x.at = at
 	settled := f.x.progress.settled()
 	f.x.progress.moved(at)
+	f.p.moves.ring()
 	f.p.metrics.indexed(f.x.name, events)
 	if !settled && f.x.progress.settled() {
 		f.p.Notify()
@@ -212,6 +244,23 @@ func (f *follower) every(aggregateType string) uint64 {
 		return 0
 	}
 	return f.p.schemas.every(aggregateType)
+}
+
+// schemaPatience is how long a block waits for the schemas of its events. Without them states are not kept, and folded when they are asked for.
+const schemaPatience = 5 * time.Second
+
+// schemasOf waits until the index of the system log holds the schemas that a block names.
+func (f *follower) schemasOf(ctx context.Context, found *eventlog.Found) error {
+	if f.x.name == event.Reserved || f.impatient || f.p.schemas.know(found.Commits) {
+		return nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, schemaPatience)
+	defer cancel()
+	err := f.p.WaitForLatest(waiting, event.Reserved)
+	if f.impatient = err != nil; f.impatient && ctx.Err() == nil {
+		f.log.Warn().Err(err).Uint64("sequence", found.Sequence).Msg("schemas of a block are not known: states are folded when they are read")
+	}
+	return ctx.Err()
 }
 
 // roomPause is the time between two tries to write to a disk that has no room.
@@ -272,16 +321,33 @@ func (f *follower) survey(ctx context.Context, source eventlog.Log) error {
 	if last < at.chain.Sequence {
 		return fmt.Errorf("the log ends at %d, the index stands at %d: %w", last, at.chain.Sequence, errMismatch)
 	}
-	lag := uint64(0)
+	lag, late := uint64(0), time.Duration(0)
 	if last > at.chain.Sequence {
 		m, err := source.Get(ctx, last)
 		if err == nil {
 			if b, err := event.DecodeHeader(m.Data); err == nil && b.TreeSize > at.chain.TreeSize {
-				lag = b.TreeSize - at.chain.TreeSize
+				lag, late = b.TreeSize-at.chain.TreeSize, f.lateBy(ctx, source, at, b.Time)
 			}
 		}
 	}
-	f.x.progress.surveyed(last, lag)
-	f.p.metrics.lagging(f.x.name, lag)
+	f.x.progress.surveyed(last, lag, late)
+	f.p.metrics.lagging(f.x.name, lag, late)
 	return nil
+}
+
+// lateBy is how much later a block was written than the newest one in the index; an index without one is as late as the log's first block.
+func (f *follower) lateBy(ctx context.Context, source eventlog.Log, at place, newest event.Time) time.Duration {
+	sequence := at.counted
+	if sequence == 0 {
+		sequence = 1
+	}
+	m, err := source.Get(ctx, sequence)
+	if err != nil {
+		return 0
+	}
+	b, err := event.DecodeHeader(m.Data)
+	if err != nil {
+		return 0
+	}
+	return max(time.Duration(newest-b.Time), 0)
 }

@@ -35,7 +35,7 @@ func TestReadYourWrites(t *testing.T) {
 		if err := p.WaitFor(ctx, at[0]); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := p.Get(ctx, of("A"), 0); err != nil || got.Version != uint64(i+1) {
+		if got, err := p.Get(ctx, of("A"), projector.When{}); err != nil || got.Version != uint64(i+1) {
 			t.Fatalf("got %+v, %v, want version %d", got, err, i+1)
 		}
 	}
@@ -47,7 +47,7 @@ func TestNewLogByTick(t *testing.T) {
 	p := h.start()
 	h.log(patient).Block(one("A", "crp"))
 	h.tick("the log is found", func() bool { return h.status(patient).Indexed == 1 })
-	if _, err := p.Get(context.Background(), of("A"), 0); err != nil {
+	if _, err := p.Get(context.Background(), of("A"), projector.When{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -85,13 +85,13 @@ func TestNotRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Get(context.Background(), of("A"), 0); !unavailable(err) {
+	if _, err := p.Get(context.Background(), of("A"), projector.When{}); !unavailable(err) {
 		t.Errorf("before run: got %v, want unavailable", err)
 	}
 	p = h.start()
 	h.current()
 	h.stop()
-	if _, err := p.Get(context.Background(), of("A"), 0); !unavailable(err) {
+	if _, err := p.Get(context.Background(), of("A"), projector.When{}); !unavailable(err) {
 		t.Errorf("after run: got %v, want unavailable", err)
 	}
 	if err := p.WaitForLatest(context.Background(), patient); !unavailable(err) && err != nil {
@@ -116,7 +116,7 @@ func TestNewerFormat(t *testing.T) {
 	if s := h.status(patient); !strings.Contains(s.Error, "version 7") {
 		t.Errorf("got status %+v, want it to name version 7", s)
 	}
-	if _, err := p.Get(ctx, of("A"), 0); err != nil {
+	if _, err := p.Get(ctx, of("A"), projector.When{}); err != nil {
 		t.Errorf("what was indexed: %v", err)
 	}
 	if err := p.WaitForLatest(ctx, patient); !unavailable(err) {
@@ -152,7 +152,7 @@ func TestTriedAgain(t *testing.T) {
 	h.from = flaky{h.store, healed}
 	p := h.start()
 	h.tick("the failure shows", func() bool { return h.status(patient).State == "retrying" })
-	if _, err := p.Get(context.Background(), of("A"), 0); !unavailable(err) {
+	if _, err := p.Get(context.Background(), of("A"), projector.When{}); !unavailable(err) {
 		t.Errorf("got %v, want unavailable", err)
 	}
 	close(healed)
@@ -209,7 +209,7 @@ func TestSystemTypes(t *testing.T) {
 	migrate(h.log(event.Reserved), definition)
 	p := h.start()
 	ctx := h.current()
-	got, err := p.Get(ctx, verifytest.Aggregate("eventful-schema", patient), 0)
+	got, err := p.Get(ctx, verifytest.Aggregate("eventful-schema", patient), projector.When{})
 	if err != nil || got.Fields["log"] != patient {
 		t.Errorf("got %+v, %v, want the schema of %s", got, err, patient)
 	}

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,6 +39,36 @@ func (p *Projector) History(ctx context.Context, a event.AggregateID, from event
 		err = p.openPage(ctx, a, &page)
 	}
 	return page.out, err
+}
+
+// Backwards gives an aggregate's events, newest first, behind the newest skip of them, and before a version (0: from the newest); otherwise it is History. Cursor is the version before which it goes on.
+func (p *Projector) Backwards(ctx context.Context, a event.AggregateID, before event.Version, skip uint64, take int) (History, error) {
+	_, newest, _, err := p.Newest(ctx, a)
+	if err != nil {
+		return History{}, err
+	}
+	if before == 0 || before > newest+1 {
+		before = newest + 1
+	}
+	out := History{Events: []Event{}}
+	if skip >= uint64(before-1) {
+		return out, nil
+	}
+	last := before - 1 - event.Version(skip)
+	for take = min(clampTake(take), int(min(uint64(last), maxTake))); ; take = (take + 1) / 2 {
+		first := last - event.Version(take) + 1
+		if out, err = p.History(ctx, a, first, take); err != nil {
+			return History{}, err
+		}
+		if n := len(out.Events); n == take || take == 1 { // else they are too large for one page: its beginning is not what is wanted
+			slices.Reverse(out.Events)
+			out.Cursor = ""
+			if first > 1 {
+				out.Cursor = strconv.FormatUint(uint64(first), 10)
+			}
+			return out, nil
+		}
+	}
 }
 
 type historyPage struct {

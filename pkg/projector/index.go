@@ -18,10 +18,13 @@ var errContent = errors.New("index entry cannot be read")
 type index struct {
 	name     string
 	held     *held
+	dicts    *dicts
 	progress progress
-	woken    chan struct{} // asks the follower to look at its log again, and to try again what failed
-	doubted  chan struct{} // a query found an entry that cannot be read
-	at       place         // behind what tail holds; the follower's alone
+	woken    chan struct{}     // asks the follower to look at its log again, and to try again what failed
+	swaps    chan func() error // asks the follower to run it while nothing reads the log
+	anew     sync.Mutex        // held while the index is being rebuilt beside
+	doubted  chan struct{}     // a query found an entry that cannot be read
+	at       place             // behind what tail holds; the follower's alone
 
 	mu    sync.RWMutex        // guards what follows
 	store *indexstore.Store   // nil while there is none
@@ -32,7 +35,7 @@ type index struct {
 }
 
 func newIndex(name string, held *held) *index {
-	x := &index{name: name, held: held, woken: make(chan struct{}, 1), doubted: make(chan struct{}, 1)}
+	x := &index{name: name, held: held, dicts: newDicts(), woken: make(chan struct{}, 1), doubted: make(chan struct{}, 1), swaps: make(chan func() error)}
 	x.progress.init()
 	return x
 }
@@ -114,24 +117,24 @@ func readTypes(store *indexstore.Store) (map[string]struct{}, error) {
 		return nil, err
 	}
 	defer view.Close()
-	r := reading{tail: newTail(), store: view}
+	r := reading{tail: newTail(), store: view, dicts: newDicts()}
 	return r.types()
 }
 
 // add takes a block that counts into the index.
-func (x *index) add(found *eventlog.Found) {
-	x.tail.add(found.Sequence, found.Block, found.Commits, func(a event.AggregateID) {
+func (x *index) add(found *eventlog.Found, deletes func(string, *event.Event) (ends, certain bool)) {
+	x.tail.add(found.Sequence, found.Block, found.Commits, learning{deletes: deletes, known: func(a event.AggregateID) {
 		if !x.has(a.Type) {
 			x.mu.Lock()
 			x.types[a.Type] = struct{}{}
 			x.mu.Unlock()
 		}
-	})
+	}})
 }
 
 // flush moves the tail into the store. Queries see every event all the while: in the tail that they hold, or in the store, or in both.
 func (x *index) flush() error {
-	if err := x.tail.flush(x.name, x.store, x.at); err != nil {
+	if err := x.tail.flush(x.store, x.at); err != nil {
 		return err
 	}
 	x.mu.Lock()
@@ -166,7 +169,7 @@ func (x *index) shut(keep bool) (err error) {
 		return nil
 	}
 	if keep && !x.tail.empty() {
-		err = x.tail.flush(x.name, x.store, x.at)
+		err = x.tail.flush(x.store, x.at)
 	}
 	err = errors.Join(err, x.store.Close())
 	x.store, x.tail, x.types = nil, nil, nil
@@ -210,5 +213,5 @@ func (x *index) read(fn func(*reading) error) error {
 		return problem.New(problem.Unavailable, "the index of log %s is not open", x.name).WithHint("try again in a moment")
 	}
 	defer view.Close()
-	return fn(&reading{log: x.name, tail: tail, from: store, store: view, held: x.held})
+	return fn(&reading{log: x.name, tail: tail, from: store, store: view, held: x.held, dicts: x.dicts})
 }

@@ -3,6 +3,7 @@ package projector
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -13,24 +14,38 @@ import (
 //
 //	a type 0 id 0 u64 version    record of the commits from that version on
 //	b u64 sequence               ids of the blocks that counted, from that sequence on: distance (uvarint) and id, for each
+//	f type 0 field 0 hash id     1 where the field has a value with that hash now; nothing where it had it once. The hash has 6 bytes
 //	h start of a leaf hash       version (uvarint), record
-//	n type 0 id                  record that ends with the newest commit
-//	t time u32 index             first version (uvarint), record; of each commit of the system log, by the time of its block (big-endian, sign bit flipped)
+//	n type 0 id                  record that ends with the newest commit, and the state behind it (state.go)
+//	o u64 sequence               time of the block (big-endian); of each of its commits record and first version (uvarint)
+//	p kind hash sequence         commits that name something with that hash (6 bytes), from that sequence on: distance and index (uvarints), for each.
+//	                             The sequence: number of its bytes, and they
 //	w u8 level u64 index         hashes of the log tree at a level of tiles, from that index on, to the end of its tile at most (tree.go)
 const (
-	keyCommit = 'a'
-	keyBlock  = 'b'
-	keyHash   = 'h'
-	keyNewest = 'n'
-	keyAct    = 't'
-	keyTree   = 'w'
+	keyCommit  = 'a'
+	keyBlock   = 'b'
+	keyField   = 'f'
+	keyHash    = 'h'
+	keyNewest  = 'n'
+	keyOrder   = 'o'
+	keyPosting = 'p'
+	keyTree    = 'w'
+)
+
+// What commits are found by, as it stands in keys.
+const (
+	byActor       = 'a'
+	byCause       = 'c' // what caused them, as they name it
+	byCommand     = 'd'
+	byCorrelation = 'r'
+	byEvent       = 't' // type of one of their events
 )
 
 // hashBytes is how much of a leaf hash stands in its key. Salts are random, so that no two events ever agree in so much.
 const hashBytes = 12
 
 // contentVersion is the version of this layout; another one is dropped and rebuilt.
-const contentVersion = 5
+const contentVersion = 6
 
 func identity(site, log string) string {
 	return fmt.Sprintf("%s/%s/index/%d", site, log, contentVersion)
@@ -76,24 +91,81 @@ func aggregateOf(newestKey []byte) event.AggregateID {
 	return event.AggregateID{Type: t, ID: id}
 }
 
+// lookedUp are the keys of newest commits: a flush asks for them one by one.
+func lookedUp(key []byte) bool { return key[0] == keyNewest }
+
+func appendHash48(b []byte, hash uint64) []byte {
+	return append(b, byte(hash>>40), byte(hash>>32), byte(hash>>24), byte(hash>>16), byte(hash>>8), byte(hash))
+}
+
+// hashLen is what appendHash48 takes.
+const hashLen = 6
+
+// fieldPrefix begins the keys of the aggregates of a type whose field has a value with a hash.
+func fieldPrefix(aggregateType, field string, hash uint64) []byte {
+	b := append(append([]byte{keyField}, aggregateType...), 0)
+	return appendHash48(append(append(b, field...), 0), hash)
+}
+
+func orderKey(sequence uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{keyOrder}, sequence)
+}
+
+func postingPrefix(kind byte, hash uint64) []byte { return appendPosting(nil, kind, hash) }
+
+func appendPosting(b []byte, kind byte, hash uint64) []byte {
+	return appendHash48(append(b, keyPosting, kind), hash)
+}
+
+// appendOrdered appends a number so that the order of the bytes is that of the numbers.
+func appendOrdered(b []byte, n uint64) []byte {
+	length := (bits.Len64(n) + 7) / 8
+	b = append(b, byte(length))
+	for i := length - 1; i >= 0; i-- {
+		b = append(b, byte(n>>(8*i)))
+	}
+	return b
+}
+
+// parseOrdered is the inverse of appendOrdered.
+func parseOrdered(b []byte) (n uint64, err error) {
+	if len(b) == 0 || int(b[0]) != len(b)-1 || b[0] > 8 {
+		return 0, fmt.Errorf("key of a posting: %w", errContent)
+	}
+	for _, c := range b[1:] {
+		n = n<<8 | uint64(c)
+	}
+	return n, nil
+}
+
 // blockOf finds the id of the block at a sequence in an entry of blocks.
 func blockOf(key, value []byte, sequence uint64) (id event.ID16, found bool, err error) {
+	err = eachBlock(key, value, func(at uint64, of event.ID16) bool {
+		if at == sequence {
+			id, found = of, true
+		}
+		return !found
+	})
+	return id, found, err
+}
+
+// eachBlock goes through an entry of blocks until fn gives false.
+func eachBlock(key, value []byte, fn func(uint64, event.ID16) bool) error {
 	if len(key) != 9 {
-		return id, false, fmt.Errorf("key of block ids has %d bytes: %w", len(key), errContent)
+		return fmt.Errorf("key of block ids has %d bytes: %w", len(key), errContent)
 	}
 	first := binary.BigEndian.Uint64(key[1:])
 	for len(value) > 0 {
 		distance, n := binary.Uvarint(value)
-		if n <= 0 || len(value)-n < len(id) {
-			return id, false, fmt.Errorf("entry of block ids is cut: %w", errContent)
+		if n <= 0 || len(value)-n < len(event.ID16{}) {
+			return fmt.Errorf("entry of block ids is cut: %w", errContent)
 		}
-		if first+distance == sequence {
-			copy(id[:], value[n:])
-			return id, true, nil
+		if !fn(first+distance, event.ID16(value[n:n+len(event.ID16{})])) {
+			return nil
 		}
-		value = value[n+len(id):]
+		value = value[n+len(event.ID16{}):]
 	}
-	return id, false, nil
+	return nil
 }
 
 const linkBytes = 8 + 4 + 16

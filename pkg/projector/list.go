@@ -2,70 +2,257 @@ package projector
 
 import (
 	"context"
-	"encoding/base64"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/filter"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
-// List gives aggregates by log, type and id in ascending byte order: of the given types, or of all but EventfulDB's own if there are none. At most
-// take of them (100 if it is less than 1, 1000 at most) and about 512 KiB; the cursor of one page (empty: from the start) begins the next one.
-// malformed if the cursor is not one that a List gave. A type that nobody has is no error.
-func (p *Projector) List(ctx context.Context, types []string, cursor string, take int) (List, error) {
+// Wanted says which aggregates a list gives; the zero value: all but EventfulDB's own.
+type Wanted struct {
+	Types  []string            // of these types; none: of all but EventfulDB's own
+	Only   []event.AggregateID // if any, these at most: who asks may read no others
+	Filter string              // a condition over the fields of the one type (package filter); empty: none
+	Order  string              // what they are sorted by (filter.ParseOrder); empty: log, type and id, ascending in bytes
+	Cursor string              // of the page before; empty: from the start
+	Take   int                 // at most; 100 if it is less than 1, 1000 at most
+}
+
+// listRead is how many aggregates one page of a list that is not sorted looks at, at most: a page may be empty and have a cursor.
+const listRead = 50_000
+
+// List gives aggregates. A page has about 512 KiB at most; its cursor begins the next one of the same query. While aggregates are written a list by id gives each that is there all the while
+// once; a sorted one gives an aggregate twice, or not, if its place changes. malformed if the cursor is not one of this query, or the filter or order cannot be read; unavailable if ctx ends
+// before a sorted list is through. A type that nobody has is no error. An equality in the filter is looked up; else the cost grows with the number of aggregates that are looked at.
+func (p *Projector) List(ctx context.Context, want Wanted) (List, error) {
 	if err := p.up(); err != nil {
 		return List{}, err
 	}
-	from, err := parseCursor(cursor)
+	l, err := p.listing(want)
 	if err != nil {
 		return List{}, err
 	}
-	var page listPage
+	l.ctx = ctx
 	err = p.withSchemas(ctx, func() error {
-		page = listPage{take: clampTake(take), out: List{Aggregates: []Summary{}}}
+		l.begin()
 		for _, x := range p.all() {
-			if x.name < from.log || page.full {
+			if x.name < l.from.Log || l.full {
 				continue
 			}
-			if err := p.listLog(x, types, from, &page); err != nil {
+			if err := x.view(func(r *reading) error { return l.log(x, r) }); err != nil {
 				return err
 			}
 		}
-		return nil
+		return l.end()
 	})
-	return page.out, err
+	return l.out, err
 }
 
-// listLog adds the aggregates of one log to a page.
-func (p *Projector) listLog(x *index, types []string, from listCursor, page *listPage) error {
-	return x.view(func(r *reading) error {
-		for _, t := range x.listed(types) {
-			after := ""
-			switch {
-			case x.name == from.log && t < from.aggregate.Type:
-				continue
-			case x.name == from.log && t == from.aggregate.Type:
-				after = from.aggregate.ID
-			}
-			ids, err := r.ids(t, after, page.take+1-len(page.out.Aggregates))
-			if err != nil {
-				return fmt.Errorf("list %s: %w", t, err)
-			}
-			for _, id := range ids {
-				a := event.AggregateID{Type: t, ID: id}
-				c, err := r.newest(a)
-				if err == nil {
-					err = page.add(p.schemas, x.name, a, c.Commit)
-				}
-				if err != nil || page.full {
-					return err
-				}
+// listing is a list under way.
+type listing struct {
+	p      *Projector
+	ctx    context.Context
+	want   Wanted
+	filter *filter.Filter // nil: none
+	order  *filter.Order  // nil: by id
+	query  []byte
+	start  listPlace
+	take   int
+
+	from listPlace // behind it the next one is looked for
+	last listPlace // that was looked at
+	best []ranked  // of a sorted list, in order
+	out  List
+	read int
+	size int
+	full bool // there may be more
+}
+
+// listPlace is where a page ends. The zero value stands before the first.
+type listPlace struct {
+	Log, Type, ID string
+	Key           filter.Key `json:",omitempty"` // of a sorted list
+}
+
+func (p *Projector) listing(want Wanted) (*listing, error) {
+	l := &listing{p: p, want: want, take: clampTake(want.Take), query: queryDigest("list", strings.Join(want.Types, "\x00"), want.Filter, want.Order)}
+	if want.Filter != "" || want.Order != "" {
+		if len(want.Types) != 1 {
+			return nil, problem.New(problem.Malformed, "a list of several types has no fields to filter or sort by").WithHint("name the aggregate type")
+		}
+		fields, ok := p.schemas.fieldsOf(want.Types[0])
+		if !ok {
+			return nil, problem.New(problem.NotFound, "there is no aggregate type %s", want.Types[0]).WithHint("`eventful schema:list` lists the types")
+		}
+		var err error
+		if want.Filter != "" {
+			if l.filter, err = filter.Parse(want.Filter, fields); err != nil {
+				return nil, err
 			}
 		}
+		if want.Order != "" {
+			if l.order, err = filter.ParseOrder(want.Order, fields); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := p.cursors.open(l.query, want.Cursor, &l.start); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// begin begins anew, as a query does that met a schema which was not known yet.
+func (l *listing) begin() {
+	l.from, l.last, l.best, l.read, l.size, l.full = l.start, l.start, nil, 0, 0, false
+	l.out = List{Aggregates: []Summary{}}
+	if l.order != nil {
+		l.from = listPlace{} // all are looked at
+	}
+}
+
+// log looks at the aggregates of one log.
+func (l *listing) log(x *index, r *reading) error {
+	for _, t := range x.listed(l.want.Types) {
+		after := ""
+		switch {
+		case x.name == l.from.Log && t < l.from.Type:
+			continue
+		case x.name == l.from.Log && t == l.from.Type:
+			after = l.from.ID
+		}
+		err := l.candidates(r, t, after, func(c *current) (bool, error) { return l.look(r, x.name, c) })
+		if err != nil || l.full {
+			return err
+		}
+	}
+	return nil
+}
+
+// look takes an aggregate into the page if it is wanted; false: the page is full.
+func (l *listing) look(r *reading, log string, c *current) (bool, error) {
+	if l.read++; l.read%256 == 0 && l.ctx.Err() != nil {
+		return false, problem.New(problem.Unavailable, "the list was given up behind %d aggregates: %v", l.read, l.ctx.Err()).WithHint("narrow it by an equality in the filter")
+	}
+	if l.order == nil && l.read > listRead {
+		l.full = true
+		return false, nil
+	}
+	if l.filter != nil || l.order != nil {
+		if err := l.p.whole(l.ctx, r, c); err != nil {
+			return false, err
+		}
+	}
+	at := listPlace{Log: log, Type: c.id.Type, ID: c.id.ID}
+	row := c.row()
+	if l.filter != nil && !l.filter.Match(row) || c.err != nil {
+		l.last = at
+		return c.err == nil, c.err
+	}
+	if l.order != nil {
+		return true, l.rank(at, c, row)
+	}
+	if full, err := l.add(r, at); err != nil || full {
+		l.full = full
+		return false, err
+	}
+	l.last = at
+	return true, nil
+}
+
+// summaryText is what an aggregate takes in JSON besides its id.
+const summaryText = 250
+
+// add puts an aggregate on the page, if there is room.
+func (l *listing) add(r *reading, at listPlace) (full bool, err error) {
+	size := summaryText + jsonSize(at.ID)
+	if len(l.out.Aggregates) == l.take || len(l.out.Aggregates) > 0 && l.size+size > pageBytes {
+		return true, nil
+	}
+	c, err := r.newest(event.AggregateID{Type: at.Type, ID: at.ID})
+	if err != nil {
+		return false, err
+	}
+	newest := &c.Events[len(c.Events)-1]
+	deleted, err := l.p.schemas.deleting(at.Type, newest.Type, newest.SchemaDigest)
+	if err != nil {
+		return false, err
+	}
+	l.out.Aggregates = append(l.out.Aggregates, Summary{Type: at.Type, ID: at.ID, Version: uint64(c.Last()), Root: c.Root.String(), Deleted: deleted, Time: timeText(c.Time)})
+	l.size += size
+	return false, nil
+}
+
+// end ends the page.
+func (l *listing) end() (err error) {
+	if l.order != nil {
+		if err := l.ranked(); err != nil {
+			return err
+		}
+	}
+	if l.full {
+		l.out.Cursor, err = l.p.cursors.seal(l.query, l.last)
+	}
+	return err
+}
+
+// ranked is an aggregate of a sorted list.
+type ranked struct {
+	listPlace
+	version event.Version
+}
+
+// compare orders aggregates of a sorted list: by their keys, then by log, type and id.
+func (l *listing) compare(a, b *listPlace) int {
+	if c := l.order.Compare(a.Key, b.Key); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Log, b.Log); c != 0 {
+		return c
+	}
+	return strings.Compare(a.ID, b.ID)
+}
+
+// rank keeps an aggregate if it belongs to the page: behind the cursor, and among the first that do. One more than the page holds is kept.
+func (l *listing) rank(at listPlace, c *current, row *filter.Row) error {
+	at.Key = l.order.Key(row)
+	if c.err != nil {
+		return c.err
+	}
+	if l.start.ID != "" && l.compare(&at, &l.start) <= 0 {
 		return nil
-	})
+	}
+	if n := len(l.best); n > l.take && l.compare(&at, &l.best[n-1].listPlace) >= 0 {
+		return nil
+	}
+	i, _ := slices.BinarySearchFunc(l.best, at, func(r ranked, at listPlace) int { return l.compare(&r.listPlace, &at) })
+	l.best = slices.Insert(l.best, i, ranked{at, c.version})
+	if len(l.best) > l.take+1 {
+		l.best = l.best[:l.take+1]
+	}
+	return nil
+}
+
+// ranked makes the page of a sorted list.
+func (l *listing) ranked() error {
+	for i := range l.best {
+		one := &l.best[i]
+		x, err := l.p.find(event.AggregateID{Type: one.Type, ID: one.ID})
+		if err != nil {
+			return err
+		}
+		err = x.view(func(r *reading) (err error) {
+			l.full, err = l.add(r, one.listPlace)
+			return err
+		})
+		if err != nil || l.full {
+			return err
+		}
+		l.last = one.listPlace
+	}
+	return nil
 }
 
 // listed gives the types of the index that a list shows, in ascending order.
@@ -80,60 +267,4 @@ func (x *index) listed(wanted []string) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-type listPage struct {
-	out  List
-	last listCursor
-	take int
-	size int
-	full bool // there is more
-}
-
-// summaryText is what an aggregate takes in JSON besides its id.
-const summaryText = 250
-
-func (l *listPage) add(schemas *schemas, log string, a event.AggregateID, c *event.Commit) error {
-	size := summaryText + jsonSize(a.ID)
-	if len(l.out.Aggregates) == l.take || len(l.out.Aggregates) > 0 && l.size+size > pageBytes {
-		l.full, l.out.Cursor = true, l.last.String()
-		return nil
-	}
-	newest := &c.Events[len(c.Events)-1]
-	deleted, err := schemas.deleting(a.Type, newest.Type, newest.SchemaDigest)
-	if err != nil {
-		return err
-	}
-	l.out.Aggregates = append(l.out.Aggregates, Summary{Type: a.Type, ID: a.ID, Version: uint64(c.Last()), Root: c.Root.String(), Deleted: deleted, Time: timeText(c.Time)})
-	l.size += size
-	l.last = listCursor{log, a}
-	return nil
-}
-
-// listCursor names the last aggregate of a page. The zero value stands before the first.
-type listCursor struct {
-	log       string
-	aggregate event.AggregateID
-}
-
-// String gives the opaque form.
-func (c listCursor) String() string {
-	return base64.RawURLEncoding.EncodeToString([]byte(c.log + "\x00" + c.aggregate.Type + "\x00" + c.aggregate.ID))
-}
-
-func parseCursor(s string) (listCursor, error) {
-	if s == "" {
-		return listCursor{}, nil
-	}
-	bad := problem.New(problem.Malformed, "the cursor %.40q is not one that a list gave", s).WithHint("take the cursor of the page before as it is, or none to begin")
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	parts := strings.Split(string(raw), "\x00")
-	if err != nil || len(parts) != 3 {
-		return listCursor{}, bad
-	}
-	c := listCursor{log: parts[0], aggregate: event.AggregateID{Type: parts[1], ID: parts[2]}}
-	if event.CheckLog(c.log) != nil || c.aggregate.Check() != nil {
-		return listCursor{}, bad
-	}
-	return c, nil
 }

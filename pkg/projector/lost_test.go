@@ -33,7 +33,7 @@ func TestALostEndDoesNotStopReading(t *testing.T) {
 	if err := p.WaitForLatest(ctx, "patient"); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := p.Get(ctx, a, 0); err != nil || s.Version != 2 {
+	if s, err := p.Get(ctx, a, projector.When{}); err != nil || s.Version != 2 {
 		t.Errorf("got %+v, %v; want version 2", s, err)
 	}
 	cancel()

@@ -3,6 +3,7 @@ package projector
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -10,6 +11,7 @@ import (
 // metrics are the projector's; a nil one takes everything and keeps nothing.
 type metrics struct {
 	lag      *prometheus.GaugeVec
+	late     *prometheus.GaugeVec
 	events   *prometheus.CounterVec
 	rebuilds *prometheus.CounterVec
 }
@@ -21,12 +23,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "eventful_projector_lag_events",
 			Help: "Events stored in a log and not yet in its index, asked once a second."}, []string{"log"}),
+		late: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "eventful_projector_lag_seconds",
+			Help: "How much later the newest block of a log was written than the newest one in its index, asked once a second."}, []string{"log"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "eventful_projector_events_total",
 			Help: "Events written to the index of a log since the program started."}, []string{"log"}),
 		rebuilds: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "eventful_projector_rebuilds_total",
 			Help: "Times that the index of a log was dropped and rebuilt."}, []string{"log"}),
 	}
-	return m, errors.Join(register(r, m.lag), register(r, m.events), register(r, m.rebuilds))
+	return m, errors.Join(register(r, m.lag), register(r, m.late), register(r, m.events), register(r, m.rebuilds))
 }
 
 func register(r prometheus.Registerer, c prometheus.Collector) error {
@@ -36,9 +40,10 @@ func register(r prometheus.Registerer, c prometheus.Collector) error {
 	return nil
 }
 
-func (m *metrics) lagging(log string, events uint64) {
+func (m *metrics) lagging(log string, events uint64, late time.Duration) {
 	if m != nil {
 		m.lag.WithLabelValues(log).Set(float64(events))
+		m.late.WithLabelValues(log).Set(late.Seconds())
 	}
 }
 

@@ -127,7 +127,7 @@ func TestList(t *testing.T) {
 	ctx := h.current()
 	list := func(types []string, take int) (names []string) {
 		for cursor, pages := "", 0; ; pages++ {
-			page, err := p.List(ctx, types, cursor, take)
+			page, err := p.List(ctx, projector.Wanted{Types: types, Cursor: cursor, Take: take})
 			if err != nil || pages > 100 {
 				t.Fatalf("page %d: %v", pages, err)
 			}
@@ -211,8 +211,8 @@ func TestHeld(t *testing.T) {
 	ctx := h.current()
 	for i := range 20 {
 		for range 2 {
-			if got, err := p.Get(ctx, of(fmt.Sprintf("P%06d", i)), 0); err != nil || got.Version != 10 {
-				t.Fatalf("got %+v, %v, want version 10", got, err)
+			if got, err := p.History(ctx, of(fmt.Sprintf("P%06d", i)), 1, 0); err != nil || len(got.Events) != 10 {
+				t.Fatalf("got %+v, %v, want ten events", got, err)
 			}
 		}
 		if held, limit := p.Held(); held != 10 || limit != 10 {
@@ -249,5 +249,42 @@ func BenchmarkHistory(b *testing.B) {
 			}
 			b.ReportMetric(float64(processor(b)-began)/float64(b.N), "cpu-ns/op")
 		})
+	}
+}
+
+// TestBackwards: a history from its end on, page by page, whatever is skipped; large events make small pages.
+func TestBackwards(t *testing.T) {
+	h := newHarness(t)
+	h.verifyAtEnd()
+	b := h.log(patient)
+	for range 25 {
+		b.Block(one("A", "crp", text("note", strings.Repeat("x", 100_000))))
+	}
+	p := h.start()
+	ctx := h.current()
+	for skip := range uint64(27) {
+		var got []uint64
+		before, left := event.Version(0), skip
+		for {
+			page, err := p.Backwards(ctx, of("A"), before, left, 7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.Events {
+				got = append(got, e.Version)
+			}
+			if page.Cursor == "" {
+				break
+			}
+			before, left = next(t, page.Cursor), 0
+		}
+		for i, v := range got {
+			if want := 25 - skip - uint64(i); v != want {
+				t.Fatalf("behind %d: got %v, want %d at %d", skip, got, want, i)
+			}
+		}
+		if want := 25 - min(skip, 25); uint64(len(got)) != want {
+			t.Errorf("behind %d: got %d events, want %d", skip, len(got), want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"sync"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -23,6 +24,7 @@ type progress struct {
 	at       place
 	last     uint64        // of the log, when it was last asked
 	lag      uint64        // events, when the log was last asked
+	late     time.Duration // as lag, in time of the blocks
 	target   uint64        // the index is complete from this sequence on
 	opened   bool          // target is known
 	finished bool          // target was reached since the index was last empty
@@ -57,13 +59,13 @@ func (p *progress) moved(at place) {
 	p.set(func() {
 		p.at, p.last = at, max(p.last, at.chain.Sequence)
 		if p.last == at.chain.Sequence {
-			p.lag = 0
+			p.lag, p.late = 0, 0
 		}
 	})
 }
 
-func (p *progress) surveyed(last, lag uint64) {
-	p.set(func() { p.last, p.lag = max(last, p.at.chain.Sequence), lag })
+func (p *progress) surveyed(last, lag uint64, late time.Duration) {
+	p.set(func() { p.last, p.lag, p.late = max(last, p.at.chain.Sequence), lag, late })
 }
 
 // resumed ends a pause.
@@ -116,7 +118,7 @@ func (p *progress) now() (at place, changed <-chan struct{}, stopped error) {
 func (p *progress) status(log string) LogStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := LogStatus{Log: log, State: p.state, Indexed: p.at.chain.Sequence, Last: p.last, LagEvents: p.lag}
+	s := LogStatus{Log: log, State: p.state, Indexed: p.at.chain.Sequence, Last: p.last, LagEvents: p.lag, LagSeconds: p.late.Seconds()}
 	if p.err != nil {
 		s.Error = p.err.Error()
 	}

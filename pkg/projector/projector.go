@@ -88,9 +88,11 @@ type Projector struct {
 	config  Config
 	metrics *metrics
 	held    *held
+	cursors *cursors
 	schemas *schemas
 	rights  rights
 	taker   *taker
+	moves   bell
 	notify  chan struct{}
 	ready   chan struct{}
 
@@ -118,7 +120,11 @@ func New(c Config) (*Projector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure projector: %w", err)
 	}
-	return &Projector{config: c, metrics: m, held: newHeld(c.MemoryThreshold), schemas: newSchemas(), taker: newTaker(c.Snapshots), notify: make(chan struct{}, 1),
+	cursors, err := newCursors(c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("configure projector: %w", err)
+	}
+	return &Projector{config: c, metrics: m, cursors: cursors, held: newHeld(c.MemoryThreshold), schemas: newSchemas(), taker: newTaker(c.Snapshots), notify: make(chan struct{}, 1),
 		ready: make(chan struct{}), indexes: map[string]*index{}, grown: make(chan struct{})}, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/indexstore"
@@ -20,6 +19,7 @@ type reading struct {
 	from  *indexstore.Store
 	store *indexstore.View
 	held  *held // nil: decode anew
+	dicts *dicts
 }
 
 // located is a commit with its place in the log and the leaf hashes of its events.
@@ -137,7 +137,7 @@ func locationOf(value []byte) (indexstore.Location, error) {
 }
 
 func (r *reading) raw(at indexstore.Location) ([]tailCommit, error) {
-	raw, err := r.store.Record(at)
+	raw, err := r.unshrunk(at)
 	if err != nil {
 		return nil, err
 	}
@@ -190,10 +190,15 @@ func (r *reading) newest(a event.AggregateID) (located, error) {
 	if !found {
 		return located{}, noAggregate(a)
 	}
-	at, err := locationOf(value)
+	s, err := parseState(value)
 	if err != nil {
 		return located{}, err
 	}
+	return r.ending(a, s.at)
+}
+
+// ending gives the last commit of a record.
+func (r *reading) ending(a event.AggregateID, at indexstore.Location) (located, error) {
 	if commits := r.held.get(heldKey{store: r.from, a: at.File, b: at.Offset}); commits != nil {
 		return commits[len(commits)-1], nil
 	}
@@ -225,22 +230,30 @@ func (r *reading) block(sequence uint64) (id event.ID16, found bool, err error) 
 	return blockOf(key, value, sequence)
 }
 
-// ids gives at most limit ids of one type behind after, ascending.
-func (r *reading) ids(aggregateType, after string, limit int) ([]string, error) {
-	recent := r.tail.ids(aggregateType, after, limit)
-	var ids []string
-	prefix := typePrefix(aggregateType)
-	from := append(bytes.Clone(prefix), after...)
-	err := r.store.Scan(prefix, from, func(key, _ []byte) bool {
-		if id := string(key[len(prefix):]); id > after {
-			ids = append(ids, id)
-		}
-		return len(ids) < limit
+// ids gives the ids of one type, ascending.
+func (r *reading) ids(aggregateType string) (ids []string, err error) {
+	err = r.scan(aggregateType, "", func(c *current) (bool, error) {
+		ids = append(ids, c.id.ID)
+		return true, nil
 	})
-	ids = append(ids, recent...)
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	return ids[:min(limit, len(ids))], err
+	return ids, err
+}
+
+// end is the place behind the last block that counted.
+func (r *reading) end() (feedPlace, error) {
+	if b, ok := r.tail.last(); ok {
+		return feedPlace{Sequence: b.sequence + 1, Block: b.id.String(), Of: b.sequence}, nil
+	}
+	key, value, found, err := r.store.Floor([]byte{keyBlock}, blockKey(1<<64-1))
+	if err != nil || !found {
+		return feedPlace{}, err
+	}
+	var place feedPlace
+	err = eachBlock(key, value, func(sequence uint64, id event.ID16) bool {
+		place = feedPlace{Sequence: sequence + 1, Block: id.String(), Of: sequence}
+		return true
+	})
+	return place, err
 }
 
 // types gives the aggregate types in the store; it jumps from type to type and does not read the aggregates between.

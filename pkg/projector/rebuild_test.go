@@ -154,11 +154,11 @@ func TestDamagedMeanwhile(t *testing.T) {
 	p := h.start()
 	ctx := h.current()
 	scribble(t, filepath.Join(h.dir, patient))
-	if got, err := p.Get(ctx, of("P000001"), 0); !unavailable(err) {
+	if got, err := p.History(ctx, of("P000001"), 1, 0); !unavailable(err) {
 		t.Errorf("got %+v, %v, want unavailable", got, err)
 	}
-	h.tick("index is rebuilt", func() bool { _, err := p.Get(ctx, of("P000001"), 0); return err == nil })
-	if got, err := p.Get(ctx, of("P000001"), 0); err != nil || got.Version != 100 {
+	h.tick("index is rebuilt", func() bool { _, err := p.History(ctx, of("P000001"), 1, 0); return err == nil })
+	if got, err := p.Get(ctx, of("P000001"), projector.When{}); err != nil || got.Version != 100 {
 		t.Errorf("got %+v, %v, want version 100", got, err)
 	}
 	h.stop()
@@ -243,8 +243,8 @@ func TestSequencesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.tick("index is rebuilt", func() bool { return p.WaitFor(ctx, at) == nil })
-	a, errA := p.Get(ctx, of("A"), 0)
-	got, errB := p.Get(ctx, of("B"), 0)
+	a, errA := p.Get(ctx, of("A"), projector.When{})
+	got, errB := p.Get(ctx, of("B"), projector.When{})
 	if errA != nil || errB != nil || a.Version != 2 || got.Version != 2 {
 		t.Errorf("got A %+v, %v and B %+v, %v, want version 2 of both", a, errA, got, errB)
 	}

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/eventfuldb/eventful/pkg/projector"
 )
 
 // An index without room waits, and answers from what it has; then it goes on.
@@ -28,7 +30,7 @@ func TestAnIndexWaitsForRoom(t *testing.T) {
 	if before.Indexed < 10 || before.Indexed >= 1010 || before.Error == "" {
 		t.Errorf("got %+v, want a part of 1010 messages indexed, and why no more", before)
 	}
-	state, err := h.p.Get(t.Context(), of("P000001"), 1)
+	state, err := h.p.Get(t.Context(), of("P000001"), projector.When{Version: 1})
 	if err != nil || state.Version != 1 {
 		t.Errorf("got %+v, error %v, want the state that is indexed", state, err)
 	}

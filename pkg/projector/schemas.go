@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"maps"
+	"strconv"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -26,15 +27,17 @@ var errSchemaUnknown = errors.New("schema is not known")
 // schemas is what the folding of events needs of every schema version that was ever migrated. Versions are found by digest, which the leaf
 // hash covers; the version number stands under no hash.
 type schemas struct {
-	mu      sync.RWMutex                   // guards what follows
-	deletes map[event.Hash]map[string]bool // by schema digest: event types that end the aggregate
-	logs    map[string]string              // aggregate type -> log
+	mu      sync.RWMutex                       // guards what follows
+	deletes map[event.Hash]map[string]bool     // by schema digest: event types that end the aggregate
+	logs    map[string]string                  // aggregate type -> log
+	fields  map[string]map[string]schema.Field // aggregate type -> the fields of its newest schema
+	version map[string]uint64                  // aggregate type -> that schema's version
 
 	thresholds map[string]uint64 // by aggregate type: events between two snapshots, by the newest schema
 }
 
 func newSchemas() *schemas {
-	return &schemas{deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}, thresholds: map[string]uint64{}}
+	return &schemas{deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}, fields: map[string]map[string]schema.Field{}, version: map[string]uint64{}, thresholds: map[string]uint64{}}
 }
 
 // deleting reports whether an event ended its aggregate, by the schema it was checked against. An event without a schema does not.
@@ -56,6 +59,50 @@ func (s *schemas) deleting(aggregateType, eventType string, digest event.Hash) (
 		return false, fmt.Errorf("schema %s of %s: %w", digest, aggregateType, errSchemaUnknown)
 	}
 	return types[eventType], nil
+}
+
+// ends is deleting for the index: certain is false where the schema is not known.
+func (s *schemas) ends(aggregateType string, e *event.Event) (ends, certain bool) {
+	ends, err := s.deleting(aggregateType, e.Type, e.SchemaDigest)
+	return ends, err == nil
+}
+
+// know reports whether the schemas of all events are known.
+func (s *schemas) know(commits []*event.Commit) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var last event.Hash // zero: an event without a schema
+	for _, c := range commits {
+		if event.IsReserved(c.Aggregate.Type) {
+			continue
+		}
+		for i := range c.Events {
+			digest := c.Events[i].SchemaDigest
+			if digest == last {
+				continue
+			}
+			if _, ok := s.deletes[digest]; !ok && digest != (event.Hash{}) && digest != schema.RolledBackDigest {
+				return false
+			}
+			last = digest
+		}
+	}
+	return true
+}
+
+// fieldsOf gives the fields of an aggregate type, as its newest schema has them.
+func (s *schemas) fieldsOf(aggregateType string) (map[string]schema.Field, bool) {
+	if event.IsReserved(aggregateType) {
+		built := schema.System(aggregateType)
+		if built == nil {
+			return nil, false
+		}
+		return built.Fields, true
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	fields, ok := s.fields[aggregateType]
+	return fields, ok
 }
 
 func (s *schemas) logOf(aggregateType string) (string, bool) {
@@ -112,13 +159,28 @@ func (s *schemas) learnEvent(c *event.Commit, i int) error {
 	s.deletes[schema.Digest(definition)] = types
 	s.logs[c.Aggregate.ID] = values["log"]
 	s.thresholds[c.Aggregate.ID] = uint64(max(d.SnapshotThreshold, 0))
+	if version, err := strconv.ParseUint(values["version"], 10, 64); err == nil && version >= s.version[c.Aggregate.ID] {
+		s.version[c.Aggregate.ID], s.fields[c.Aggregate.ID] = version, declared(&d)
+	}
 	return nil
+}
+
+// declared are the fields of a definition, those without rules too.
+func declared(d *schema.Definition) map[string]schema.Field {
+	fields := make(map[string]schema.Field, len(d.Fields))
+	for _, e := range d.Events {
+		for _, name := range e.Fields {
+			fields[name] = schema.Field{}
+		}
+	}
+	maps.Copy(fields, d.Fields)
+	return fields
 }
 
 // readSchemas takes up every schema version in the index of the system log.
 func (x *index) readSchemas(s *schemas) error {
 	err := x.read(func(r *reading) error {
-		ids, err := r.ids(schema.SystemSchema, "", math.MaxInt)
+		ids, err := r.ids(schema.SystemSchema)
 		if err != nil {
 			return err
 		}

@@ -73,12 +73,12 @@ func TestSealedFieldsAreOpenedInAnswers(t *testing.T) {
 	v.log(patient).Block(v.sealed("A", "first"), v.sealed("B", "other"), one("A", "crp", text("note", "plain")), v.sealed("A", "second"))
 	p := v.start()
 	ctx := v.current()
-	state, err := p.Get(ctx, of("A"), 0)
+	state, err := p.Get(ctx, of("A"), projector.When{})
 	if err != nil || state.Fields["note"] != "second" || state.Fields["crp"] != "1" || state.Shredded != nil {
 		t.Errorf("get: got %+v, %v, want the text", state, err)
 	}
 	for version, want := range map[event.Version]string{1: "first", 2: "plain", 3: "second"} {
-		if state, err = p.Get(ctx, of("A"), version); err != nil || state.Fields["note"] != want {
+		if state, err = p.Get(ctx, of("A"), projector.When{Version: version}); err != nil || state.Fields["note"] != want {
 			t.Errorf("get version %d: got %+v, %v, want %q", version, state, err, want)
 		}
 	}
@@ -112,7 +112,7 @@ func TestShreddedFields(t *testing.T) {
 			b.Block(v.sealed("A", "secret"), v.sealed("B", "other"))
 			old := v.key("A").Commitment()
 			p := v.start()
-			if state, err := p.Get(v.current(), of("A"), 0); err != nil || state.Fields["note"] != "secret" { // the key is in memory now
+			if state, err := p.Get(v.current(), of("A"), projector.When{}); err != nil || state.Fields["note"] != "secret" { // the key is in memory now
 				t.Fatalf("got %+v, %v", state, err)
 			}
 			if strings.Contains(how, "forgotten") {
@@ -126,7 +126,7 @@ func TestShreddedFields(t *testing.T) {
 				}
 			}
 			ctx := v.current()
-			state, err := p.Get(ctx, of("A"), 0)
+			state, err := p.Get(ctx, of("A"), projector.When{})
 			if _, there := state.Fields["note"]; err != nil || there || !cmp.Equal(state.Shredded, []string{"note"}) || state.Fields["crp"] != "1" {
 				t.Errorf("get: got %+v, %v, want note shredded", state, err)
 			}
@@ -144,7 +144,7 @@ func TestShreddedFields(t *testing.T) {
 			if gone, err := p.Forgotten(ctx, of("A")); err != nil || gone[old] != strings.Contains(how, "forgotten") {
 				t.Errorf("forgotten: got %v, %v", gone, err)
 			}
-			if state, err := p.Get(ctx, of("B"), 0); err != nil || state.Fields["note"] != "other" {
+			if state, err := p.Get(ctx, of("B"), projector.When{}); err != nil || state.Fields["note"] != "other" {
 				t.Errorf("another aggregate: got %+v, %v", state, err)
 			}
 			if err := v.writer.Destroy(t.Context(), of("A"), old); err != nil {
@@ -152,10 +152,10 @@ func TestShreddedFields(t *testing.T) {
 			}
 			b.Block(v.sealed("A", "again"))
 			ctx = v.current()
-			if state, err := p.Get(ctx, of("A"), 0); err != nil || state.Fields["note"] != "again" || state.Shredded != nil {
+			if state, err := p.Get(ctx, of("A"), projector.When{}); err != nil || state.Fields["note"] != "again" || state.Shredded != nil {
 				t.Errorf("written again: got %+v, %v", state, err)
 			}
-			if state, err := p.Get(ctx, of("A"), 1); err != nil || !cmp.Equal(state.Shredded, []string{"note"}) {
+			if state, err := p.Get(ctx, of("A"), projector.When{Version: 1}); err != nil || !cmp.Equal(state.Shredded, []string{"note"}) {
 				t.Errorf("version 1 behind that: got %+v, %v", state, err)
 			}
 		})
@@ -171,7 +171,7 @@ func TestTheIndexHoldsSealedValuesOnly(t *testing.T) {
 		b.Block(v.sealed("A", secret))
 	}
 	p := v.start()
-	if state, err := p.Get(v.current(), of("A"), 0); err != nil || state.Fields["note"] != secret {
+	if state, err := p.Get(v.current(), of("A"), projector.When{}); err != nil || state.Fields["note"] != secret {
 		t.Fatalf("got %+v, %v", state, err)
 	}
 	v.stop()
@@ -234,13 +234,13 @@ func TestSealedFieldsThatCannotBeOpened(t *testing.T) {
 	changed.Events[0].Fields[1].Value = good.Events[0].Fields[1].Value // sealed for A
 	v.log(patient).Block(good, changed)
 	p := v.start()
-	if _, err := p.Get(v.current(), of("B"), 0); !errors.Is(err, &problem.Problem{Code: problem.Damaged}) || strings.Contains(err.Error(), "secret") {
+	if _, err := p.Get(v.current(), of("B"), projector.When{}); !errors.Is(err, &problem.Problem{Code: problem.Damaged}) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("changed: got %v, want damaged", err)
 	}
 	v.stop()
 	v.keys = nil
 	p = v.start()
-	if _, err := p.Get(v.current(), of("A"), 0); !unavailable(err) {
+	if _, err := p.Get(v.current(), of("A"), projector.When{}); !unavailable(err) {
 		t.Errorf("without keys: got %v, want unavailable", err)
 	}
 	v.stop()
@@ -265,7 +265,7 @@ func TestSealedFieldsThatCannotBeOpened(t *testing.T) {
 	}
 	v.keys = v.open()
 	p = v.start()
-	if _, err := p.Get(v.current(), of("A"), 0); !errors.Is(err, &problem.Problem{Code: problem.Damaged}) || !strings.Contains(err.Error(), "is lost") || strings.Contains(err.Error(), "layout") {
+	if _, err := p.Get(v.current(), of("A"), projector.When{}); !errors.Is(err, &problem.Problem{Code: problem.Damaged}) || !strings.Contains(err.Error(), "is lost") || strings.Contains(err.Error(), "layout") {
 		t.Errorf("junk in the place of the key: got %v, want that the key is lost", err)
 	}
 }

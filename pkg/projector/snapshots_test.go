@@ -51,7 +51,7 @@ func (h *harness) states(newest event.Version) (out []projector.State) {
 	h.t.Helper()
 	ctx := h.current()
 	for _, v := range []event.Version{0, newest, newest - 1, 1200, 1201, 1199, 900, 899, 700, 501, 500, 499, 300, 2, 1} {
-		s, err := h.p.Get(ctx, longOne, v)
+		s, err := h.p.Get(ctx, longOne, projector.When{Version: v})
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestSnapshotsChangeNoState(t *testing.T) {
 	h.snapshotsIn(m)
 	h.start()
 	ctx := h.current()
-	if _, err := h.p.Get(ctx, longOne, 0); err != nil { // a read that found none asks for one
+	if _, err := h.p.Get(ctx, longOne, projector.When{Version: newest - 1}); err != nil { // a read that found none asks for one
 		t.Fatal(err)
 	}
 	h.taken(1200)
@@ -198,7 +198,10 @@ func TestLyingSnapshots(t *testing.T) {
 		if got := h.lies(newest); len(got) != 1 || got[0] != c.detail {
 			t.Errorf("%s: got %q, want %q", name, got, c.detail)
 		}
-		if s, err := h.p.Get(h.current(), longOne, 1200); err != nil || c.believed != (s.Fields["zz"] == "lie") {
+		if r, err := h.p.Replay(h.current(), longOne, newest, 1); err != nil || len(r.Lies) != 1 || !*r.Agrees {
+			t.Errorf("%s: a replay names %q, %v, want the one", name, r.Lies, err)
+		}
+		if s, err := h.p.Get(h.current(), longOne, projector.When{Version: 1200}); err != nil || c.believed != (s.Fields["zz"] == "lie") {
 			t.Errorf("%s: got %+v, %v; want it believed: %v", name, s, err, c.believed)
 		}
 	}
@@ -231,14 +234,14 @@ func BenchmarkGetLong(b *testing.B) {
 			}
 			h.start()
 			ctx := h.current()
-			if _, err := h.p.Get(ctx, longOne, 0); err != nil {
+			if _, err := h.p.Get(ctx, longOne, projector.When{}); err != nil {
 				b.Fatal(err)
 			}
 			if with {
 				h.taken(1200)
 			}
 			for b.Loop() {
-				if _, err := h.p.Get(ctx, longOne, 0); err != nil {
+				if _, err := h.p.Get(ctx, longOne, projector.When{}); err != nil {
 					b.Fatal(err)
 				}
 			}

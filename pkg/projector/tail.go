@@ -2,6 +2,7 @@ package projector
 
 import (
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -16,6 +17,7 @@ type tail struct {
 	hashes     []tailHash
 	blocks     []tailBlock
 	runs       []tailRun
+	posts      []post // in the order of the log
 	bytes      int
 }
 
@@ -23,6 +25,7 @@ type tail struct {
 type tailed struct {
 	name    event.AggregateID
 	commits []tailCommit
+	delta   delta
 }
 
 // tailCommit is a commit as it is stored, with the leaf hashes of its events. It shares the memory of its message or record.
@@ -48,21 +51,28 @@ func (h tailHash) version() event.Version {
 type tailBlock struct {
 	sequence uint64
 	id       event.ID16
+	time     event.Time
 }
 
 // tailBytes is the size from which on a tail is flushed, and commitBytes what a commit in it takes besides its bytes, about.
 const (
 	tailBytes   = 8 << 20
-	commitBytes = 300
+	commitBytes = 500
 )
 
 func newTail() *tail { return &tail{aggregates: map[event.AggregateID]*tailed{}} }
 
-// add takes a block that counts. known is told each aggregate that the tail did not hold.
-func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, known func(event.AggregateID)) {
+// learning is what a tail needs to know to take a block.
+type learning struct {
+	known   func(event.AggregateID)                                         // is told each aggregate that the tail did not hold
+	deletes func(aggregateType string, e *event.Event) (ends, certain bool) // whether an event ends its aggregate
+}
+
+// add takes a block that counts.
+func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, learning learning) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blocks = append(t.blocks, tailBlock{sequence, b.ID})
+	t.blocks = append(t.blocks, tailBlock{sequence, b.ID, b.Time})
 	t.bytes += commitBytes
 	events := 0
 	for _, c := range commits {
@@ -75,7 +85,7 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, kno
 		if of == nil {
 			of = &tailed{name: c.Aggregate}
 			t.aggregates[c.Aggregate] = of
-			known(c.Aggregate)
+			learning.known(c.Aggregate)
 		}
 		raw, start := b.Records[i].Raw, len(leaves)
 		leaves = c.AppendLeaves(leaves)
@@ -84,20 +94,50 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, kno
 		}
 		at := event.Link{Sequence: sequence, Index: uint32(i), Block: b.ID}
 		of.commits = append(of.commits, tailCommit{at, c.First, leaves[start:len(leaves):len(leaves)], raw})
+		of.delta.take(c, func(e *event.Event) (ends, known bool) { return learning.deletes(c.Aggregate.Type, e) })
+		t.post(c, spot{sequence: sequence, index: uint32(i)})
 		t.bytes += len(raw) + commitBytes
 	}
 }
 
-// inOrder gives the commits of the tail in the order of the log.
-func (t *tail) inOrder() (out []tailCommit) {
+// delta gives what the tail changes of an aggregate, and the first version that it holds.
+func (t *tail) delta(a event.AggregateID) (d delta, first event.Version, found bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, h := range t.hashes {
+	of := t.aggregates[a]
+	if of == nil {
+		return d, 0, false
+	}
+	return of.delta.clone(), of.commits[0].first, true
+}
+
+// from gives commits in the order of the log, at most limit of them, beginning with the first that is not before a spot.
+func (t *tail) from(s spot, limit int) (out []tailCommit) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, h := range t.hashes[t.search(s):] {
+		if len(out) == limit {
+			break
+		}
 		if h.event == 0 {
 			out = append(out, h.of.commits[h.commit])
 		}
 	}
 	return out
+}
+
+// search gives the place in hashes of the first event that is not before a spot; the caller holds mu.
+func (t *tail) search(s spot) int {
+	return sort.Search(len(t.hashes), func(i int) bool {
+		at := t.hashes[i].of.commits[t.hashes[i].commit].at
+		return at.Sequence > s.sequence || at.Sequence == s.sequence && at.Index >= s.index
+	})
+}
+
+// at gives the commit at a spot, which the tail holds; the caller holds mu.
+func (t *tail) at(s spot) tailCommit {
+	h := t.hashes[t.search(s)]
+	return h.of.commits[h.commit]
 }
 
 func (t *tail) full() bool {
@@ -122,8 +162,8 @@ func (t *tail) of(a event.AggregateID) []tailCommit {
 	return nil
 }
 
-// ids gives at most limit ids of one type behind after, ascending.
-func (t *tail) ids(aggregateType, after string, limit int) []string {
+// ids gives the ids of one type behind after, ascending.
+func (t *tail) ids(aggregateType, after string) []string {
 	t.mu.RLock()
 	var ids []string
 	for a := range t.aggregates {
@@ -133,7 +173,7 @@ func (t *tail) ids(aggregateType, after string, limit int) []string {
 	}
 	t.mu.RUnlock()
 	slices.Sort(ids)
-	return ids[:min(limit, len(ids))]
+	return ids
 }
 
 // block gives the id of the block that counted at a sequence.
@@ -155,12 +195,22 @@ func (t *tail) block(sequence uint64) (event.ID16, bool) {
 	return t.blocks[i].id, true
 }
 
-// byPrefix gives at most limit events of readable aggregates whose hash begins with a prefix.
-func (t *tail) byPrefix(prefix hexPrefix, limit int, readable func(event.AggregateID) bool) (out []hashMatch) {
+// last gives the newest block.
+func (t *tail) last() (b tailBlock, found bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if n := len(t.blocks); n > 0 {
+		return t.blocks[n-1], true
+	}
+	return b, false
+}
+
+// byPrefix gives at most limit events whose hash begins with a prefix.
+func (t *tail) byPrefix(prefix hexPrefix, limit int, may func(event.AggregateID) bool) (out []hashMatch) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, h := range t.hashes {
-		if hash := h.hash(); prefix.begins(hash[:]) && len(out) < limit && readable(h.of.name) {
+		if hash := h.hash(); prefix.begins(hash[:]) && len(out) < limit && (may == nil || may(h.of.name)) {
 			out = append(out, hashMatch{hash: *hash, aggregate: h.of.name, version: h.version()})
 		}
 	}

@@ -221,9 +221,9 @@ type Proved struct {
 	Event     int // of the commit
 }
 
-// Find gives the event with a leaf hash or a unique prefix of it. Errors, and what readable says, are as of EventByHash.
-func (p *Projector) Find(ctx context.Context, prefix string, readable func(event.AggregateID) bool) (Proved, error) {
-	m, err := p.match(prefix, readable)
+// Find gives the event with a leaf hash or a unique prefix of it. Errors, and what may says, are as of EventByHash.
+func (p *Projector) Find(ctx context.Context, prefix string, may func(event.AggregateID) bool) (Proved, error) {
+	m, err := p.match(prefix, may)
 	if err != nil {
 		return Proved{}, err
 	}

@@ -123,6 +123,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 	c.must("aggregate:snapshot", "patient/A", "--comment=seen")
 	c.must("aggregate:verify", "--all")
 	c.must("audit:list", "--account="+c.account, "EVENTFUL_TOKEN=")
+	c.must("projector:rebuild", "patient", "--account="+c.account)
 	c.must("writer:resign", "patient", "--account="+c.account)
 	c.must("event:archive", "--log=patient", "--account="+c.account)
 	c.must("event:archive", "--log=patient", "--account="+c.account) // there is nothing new

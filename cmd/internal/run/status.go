@@ -30,16 +30,17 @@ type engineStatus struct {
 
 // logStatus is how a log is written and how far its index is.
 type logStatus struct {
-	Log       string `json:"log"`
-	State     string `json:"state"`               // of writing it, or without a writer of indexing it
-	Writer    string `json:"writer,omitempty"`    // the process that writes it, where that is another one: host and process id
-	Position  string `json:"position"`            // sequence of its newest block
-	Indexed   uint64 `json:"indexed"`             // last sequence in the index
-	LagEvents uint64 `json:"lag-events"`          // stored and not yet in the index
-	Shortened bool   `json:"shortened,omitempty"` // it has lost acknowledged events, and the evidence is still there
-	Unsigned  string `json:"unsigned,omitempty"`  // why no checkpoints of it are signed any more
-	Foreign   uint64 `json:"foreign,omitempty"`   // sequence of a message behind its newest block that its writer did not store; 0: none is seen
-	Error     string `json:"error,omitempty"`
+	Log        string  `json:"log"`
+	State      string  `json:"state"`               // of writing it, or without a writer of indexing it
+	Writer     string  `json:"writer,omitempty"`    // the process that writes it, where that is another one: host and process id
+	Position   string  `json:"position"`            // sequence of its newest block
+	Indexed    uint64  `json:"indexed"`             // last sequence in the index
+	LagEvents  uint64  `json:"lag-events"`          // stored and not yet in the index
+	LagSeconds float64 `json:"lag-seconds"`         // how much later its newest block was written than the newest one in the index
+	Shortened  bool    `json:"shortened,omitempty"` // it has lost acknowledged events, and the evidence is still there
+	Unsigned   string  `json:"unsigned,omitempty"`  // why no checkpoints of it are signed any more
+	Foreign    uint64  `json:"foreign,omitempty"`   // sequence of a message behind its newest block that its writer did not store; 0: none is seen
+	Error      string  `json:"error,omitempty"`
 }
 
 func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) engineStatus {
@@ -78,7 +79,7 @@ func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) eng
 		for _, l := range w.Status() {
 			i := indexed[l.Log]
 			delete(indexed, l.Log)
-			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Shortened: l.Shortened, Unsigned: unsigned[l.Log], Foreign: strange[l.Log], Error: l.Error + i.Error}
+			one := logStatus{Log: l.Log, State: "recovering", Position: strconv.FormatUint(l.Sequence, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, LagSeconds: i.LagSeconds, Shortened: l.Shortened, Unsigned: unsigned[l.Log], Foreign: strange[l.Log], Error: l.Error + i.Error}
 			switch {
 			case l.Serving:
 				one.State = "serving"
@@ -91,7 +92,7 @@ func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) eng
 		}
 	}
 	for _, i := range indexed {
-		s.Logs = append(s.Logs, logStatus{Log: i.Log, State: i.State, Position: strconv.FormatUint(i.Last, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, Error: i.Error})
+		s.Logs = append(s.Logs, logStatus{Log: i.Log, State: i.State, Position: strconv.FormatUint(i.Last, 10), Indexed: i.Indexed, LagEvents: i.LagEvents, LagSeconds: i.LagSeconds, Error: i.Error})
 	}
 	slices.SortFunc(s.Logs, func(a, b logStatus) int { return strings.Compare(a.Log, b.Log) })
 	return s

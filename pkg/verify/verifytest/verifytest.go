@@ -23,6 +23,8 @@ type Commit struct {
 	Aggregate event.AggregateID
 	Events    []Event
 	Actor     string // empty: "user:test"
+	Command   string // its id; empty: made up
+	Causation string
 
 	KeyCommitment []byte // of the key that sealed fields are sealed under; nil: there are none
 }
@@ -126,6 +128,10 @@ func (b *Builder) commit(at event.Time, spec *Commit) *event.Commit {
 	if spec.Actor != "" {
 		c.Actor = spec.Actor
 	}
+	if spec.Command != "" {
+		c.CommandID = spec.Command
+	}
+	c.Causation = spec.Causation
 	c.Transaction = event.Transaction{ID: c.ID, Count: 1}
 	if h := b.heads[spec.Aggregate]; h != nil {
 		c.First = event.Version(h.tree.Size()) + 1
