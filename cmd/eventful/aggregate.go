@@ -248,6 +248,7 @@ func newAggregateListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "aggregate:list [TYPE]", Short: "List aggregates, filtered and sorted, page by page", Long: listHelp, Args: cobra.MaximumNArgs(1)}
 	filter := cmd.Flags().String("filter", "", "only aggregates that fulfil this `condition` over their fields")
 	sort := cmd.Flags().String("sort", "", "`fields` to sort by, separated by commas; - before one turns it round")
+	archived := cmd.Flags().Bool("archived", false, "only aggregates that are archived (aggregate:archive)")
 	pages := newPageFlags(cmd, "aggregates")
 	waitFlag(cmd)
 	remoteFlags(cmd)
@@ -267,7 +268,11 @@ func newAggregateListCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.listAggregates(cmd, aggregateType, pages, client.Filter(*filter), client.Sort(*sort), wait)
+		options := []client.ReadOption{client.Filter(*filter), client.Sort(*sort), wait}
+		if *archived {
+			options = append(options, client.OnlyArchived())
+		}
+		return a.listAggregates(cmd, aggregateType, pages, options...)
 	}
 	return cmd
 }

@@ -78,16 +78,17 @@ type Page struct {
 type ReadOption func(*read)
 
 type read struct {
-	version event.Version
-	at      time.Time
-	from    event.Version
-	skip    uint64
-	newest  bool
-	take    int
-	cursor  string
-	filter  string
-	sort    string
-	waitFor string
+	version  event.Version
+	at       time.Time
+	from     event.Version
+	skip     uint64
+	newest   bool
+	take     int
+	cursor   string
+	filter   string
+	sort     string
+	archived bool
+	waitFor  string
 }
 
 // AtVersion reads the state as it was at that version.
@@ -107,6 +108,9 @@ func Filter(condition string) ReadOption { return func(r *read) { r.filter = con
 
 // Sort lists aggregates of a type by fields, separated by commas; a - before one turns it round.
 func Sort(fields string) ReadOption { return func(r *read) { r.sort = fields } }
+
+// OnlyArchived lists those aggregates that are archived, and no others.
+func OnlyArchived() ReadOption { return func(r *read) { r.archived = true } }
 
 // From begins a history at that version.
 func From(v event.Version) ReadOption { return func(r *read) { r.from = v } }
@@ -228,11 +232,12 @@ func (c *Client) List(ctx context.Context, aggregateType string, options ...Read
 func (c *Client) ListPage(ctx context.Context, aggregateType string, options ...ReadOption) (*Page, error) {
 	r := readOf(options)
 	body := struct {
-		Take   int    `json:"take"`
-		Cursor string `json:"cursor,omitempty"`
-		Filter string `json:"filter,omitempty"`
-		Sort   string `json:"sort,omitempty"`
-	}{r.take, r.cursor, r.filter, r.sort}
+		Take     int    `json:"take"`
+		Cursor   string `json:"cursor,omitempty"`
+		Filter   string `json:"filter,omitempty"`
+		Sort     string `json:"sort,omitempty"`
+		Archived bool   `json:"archived,omitempty"`
+	}{r.take, r.cursor, r.filter, r.sort, r.archived}
 	page := &Page{}
 	return page, c.askType(ctx, aggregateType, "list", r, body, page)
 }

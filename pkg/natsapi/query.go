@@ -219,10 +219,11 @@ func (a *API) export(ctx context.Context, k asked) (any, *problem.Problem) {
 
 func (a *API) list(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
-		Take   int    `json:"take"`
-		Cursor string `json:"cursor"`
-		Filter string `json:"filter"`
-		Sort   string `json:"sort"`
+		Take     int    `json:"take"`
+		Cursor   string `json:"cursor"`
+		Filter   string `json:"filter"`
+		Sort     string `json:"sort"`
+		Archived bool   `json:"archived"`
 	}
 	if p := k.body(&body); p != nil {
 		return nil, p
@@ -234,7 +235,7 @@ func (a *API) list(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p != nil {
 		return nil, p
 	}
-	want := projector.Wanted{Types: types, Filter: body.Filter, Order: body.Sort, Cursor: body.Cursor, Take: body.Take}
+	want := projector.Wanted{Types: types, Filter: body.Filter, Order: body.Sort, Archived: body.Archived, Cursor: body.Cursor, Take: body.Take}
 	if len(k.claims.AggregateIDs) > 0 {
 		want.Only = k.claims.AggregateIDs
 	}

@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -12,12 +13,13 @@ import (
 
 // Wanted says which aggregates a list gives; the zero value: all but EventfulDB's own.
 type Wanted struct {
-	Types  []string            // of these types; none: of all but EventfulDB's own
-	Only   []event.AggregateID // if any, these at most: who asks may read no others
-	Filter string              // a condition over the fields of the one type (package filter); empty: none
-	Order  string              // what they are sorted by (filter.ParseOrder); empty: log, type and id, ascending in bytes
-	Cursor string              // of the page before; empty: from the start
-	Take   int                 // at most; 100 if it is less than 1, 1000 at most
+	Types    []string            // of these types; none: of all but EventfulDB's own
+	Only     []event.AggregateID // if any, these at most: who asks may read no others
+	Filter   string              // a condition over the fields of the one type (package filter); empty: none
+	Order    string              // what they are sorted by (filter.ParseOrder); empty: log, type and id, ascending in bytes
+	Cursor   string              // of the page before; empty: from the start
+	Archived bool                // only those that are archived now
+	Take     int                 // at most; 100 if it is less than 1, 1000 at most
 }
 
 // listRead is how many aggregates one page of a list that is not sorted looks at, at most: a page may be empty and have a cursor.
@@ -77,7 +79,7 @@ type listPlace struct {
 }
 
 func (p *Projector) listing(want Wanted) (*listing, error) {
-	l := &listing{p: p, want: want, take: clampTake(want.Take), query: queryDigest("list", strings.Join(want.Types, "\x00"), want.Filter, want.Order)}
+	l := &listing{p: p, want: want, take: clampTake(want.Take), query: queryDigest("list", strings.Join(want.Types, "\x00"), want.Filter, want.Order, strconv.FormatBool(want.Archived))}
 	if want.Filter != "" || want.Order != "" {
 		if len(want.Types) != 1 {
 			return nil, problem.New(problem.Malformed, "a list of several types has no fields to filter or sort by").WithHint("name the aggregate type")
@@ -147,9 +149,9 @@ func (l *listing) look(r *reading, log string, c *current) (bool, error) {
 	}
 	at := listPlace{Log: log, Type: c.id.Type, ID: c.id.ID}
 	row := c.row()
-	if l.filter != nil && !l.filter.Match(row) || c.err != nil {
+	if wanted, err := l.wanted(r, c, row); err != nil || !wanted {
 		l.last = at
-		return c.err == nil, c.err
+		return err == nil, err
 	}
 	if l.order != nil {
 		return true, l.rank(at, c, row)
@@ -160,6 +162,17 @@ func (l *listing) look(r *reading, log string, c *current) (bool, error) {
 	}
 	l.last = at
 	return true, nil
+}
+
+// wanted reports whether an aggregate is one of those that are asked for.
+func (l *listing) wanted(r *reading, c *current, row *filter.Row) (bool, error) {
+	if l.filter != nil && !l.filter.Match(row) || c.err != nil {
+		return false, c.err
+	}
+	if !l.want.Archived {
+		return true, nil
+	}
+	return r.archived(c.id)
 }
 
 // summaryText is what an aggregate takes in JSON besides its id.
