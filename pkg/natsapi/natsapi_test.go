@@ -176,6 +176,25 @@ func ward(t *testing.T) (*caller, []event.Position) {
 	return c, at
 }
 
+// TestKeysThatAreNotReadYet: a query that comes while the writer beside the projector starts is not told that its token is wrong.
+func TestKeysThatAreNotReadYet(t *testing.T) {
+	store := eventlog.NewMemory()
+	w, err := writer.New(writer.Config{Site: site, Store: store, Dir: t.TempDir(), Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := projector.New(projector.Config{Store: store, Dir: t.TempDir(), Key: key, Site: site})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, natsapi.Config{Writer: w, Projector: p, Store: store})
+	c.token = "not.a.token"
+	c.refused("qry.patient.A.get", "", nil, problem.Unavailable, "has not read all auth keys yet")
+	during(t, w.Run)
+	<-w.Ready()
+	c.refused("qry.patient.A.get", "", nil, problem.Unauthenticated, "token")
+}
+
 // Any number of processes answer queries, and each query gets one answer.
 func TestAQueryIsAnsweredOnce(t *testing.T) {
 	c, _ := ward(t)

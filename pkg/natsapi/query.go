@@ -103,12 +103,29 @@ func (a *API) read(r request) (query, asked, *problem.Problem) {
 	if !ok {
 		return query{}, asked{}, problem.New(problem.NotFound, "there is no query %.80q", r.Subject()).WithHint("docs/spec/subjects.md lists the subjects of queries")
 	}
+	known := a.keysKnown() // before it is looked for
 	claims, err := a.tokens.Authenticate(h.get(streams.HeaderToken))
+	if err != nil && !known {
+		return query{}, asked{}, problem.New(problem.Unavailable, "this process starts and has not read all auth keys yet: %v", err).WithHint("try again in a moment")
+	}
 	if err != nil {
 		return query{}, asked{}, problem.From(err)
 	}
 	ask := asked{request: r, headers: h, claims: claims, about: about}
 	return q, ask, ask.allowed(q)
+}
+
+// keysKnown reports whether auth keys and ended tokens are known. Queries come while the writer beside the projector still reads its logs.
+func (a *API) keysKnown() bool {
+	if a.cfg.Writer == nil {
+		return true // they are in the index, which is asked
+	}
+	select {
+	case <-a.cfg.Writer.Ready():
+		return true
+	default:
+		return false
+	}
 }
 
 func (k asked) allowed(q query) *problem.Problem {
