@@ -193,8 +193,12 @@ func (c *canaries) addresses() {
 		}
 		body, err := io.ReadAll(answer.Body)
 		answer.Body.Close()
-		if known := strings.Contains(path, "z?") || strings.Contains(path, "metrics"); err != nil || known != (answer.StatusCode == http.StatusOK) {
-			c.t.Errorf("%s…: got %s, %v", path, answer.Status, err)
+		want := http.StatusBadRequest // a token in an address is refused
+		if path == "/" {
+			want = http.StatusNotFound
+		}
+		if err != nil || answer.StatusCode != want {
+			c.t.Errorf("%s…: got %s, %v, want %d", path, answer.Status, err, want)
 		}
 		c.said.Write(body)
 		for name, values := range answer.Header {
