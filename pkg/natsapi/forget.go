@@ -29,9 +29,9 @@ func (a *API) dataForget(ctx context.Context, r request, h headers) (any, *probl
 	if p != nil {
 		return nil, p
 	}
-	about := event.AggregateID{Type: body.Type, ID: body.ID}
-	if err := about.Check(); err != nil {
-		return nil, problem.New(problem.Malformed, "%v", err).WithHint("name type and id of an aggregate")
+	about, p := aggregateOf(body.Type, body.ID)
+	if p != nil {
+		return nil, p
 	}
 	if !c.AllowsAggregate(token.ActionAdmin, about) {
 		return nil, problem.New(problem.Forbidden, "the token of %s does not allow administering %s", c.Actor(), about).WithHint("use an auth key that allows it: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
@@ -48,6 +48,15 @@ func (a *API) dataForget(ctx context.Context, r request, h headers) (any, *probl
 	}
 	out.Removed, p = a.remove(ctx, about, true)
 	return out, p
+}
+
+// aggregateOf is the aggregate that an act is about.
+func aggregateOf(aggregateType, id string) (event.AggregateID, *problem.Problem) {
+	about := event.AggregateID{Type: aggregateType, ID: id}
+	if err := about.Check(); err != nil {
+		return about, problem.New(problem.Malformed, "%v", err).WithHint("name type and id of an aggregate")
+	}
+	return about, nil
 }
 
 // forget destroys the key of an aggregate. Where there is none, what was sent and not stored is removed all the same, if the type has encrypted fields, and recorded.

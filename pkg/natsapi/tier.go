@@ -3,7 +3,6 @@ package natsapi
 import (
 	"context"
 
-	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
@@ -33,9 +32,9 @@ func (a *API) moveTier(ctx context.Context, r request, h headers, archive bool) 
 	if p != nil {
 		return nil, p
 	}
-	about := event.AggregateID{Type: body.Type, ID: body.ID}
-	if err := about.Check(); err != nil {
-		return nil, problem.New(problem.Malformed, "%v", err).WithHint("name type and id of an aggregate")
+	about, p := aggregateOf(body.Type, body.ID)
+	if p != nil {
+		return nil, p
 	}
 	if len(body.Comment) > maxComment {
 		return nil, problem.New(problem.TooLarge, "the comment has %d bytes, at most %d are allowed", len(body.Comment), maxComment)

@@ -83,11 +83,7 @@ func (w *Writer) archive(ctx context.Context, e *engine, by *token.Claims, cut C
 		})
 	}
 	w.checking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
-	defer cancel()
-	select {
-	case <-k.done:
-	case <-ctx.Done():
+	if !doneInTime(ctx, k.done) {
 		return result{Again: true}
 	}
 	w.checking.Lock()

@@ -89,8 +89,20 @@ type checking struct {
 	err    error
 }
 
-// checkPatience is how long one call of a check waits before it has to be asked again.
+// checkPatience is how long one call waits for work that goes on from call to call.
 const checkPatience = attemptPatience / 3
+
+// doneInTime waits for such work; false: it has to be asked again.
+func doneInTime(ctx context.Context, done <-chan struct{}) bool {
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 // check lists the duplicates in a frozen log. The search goes on from call to call.
 func (w *Writer) check(ctx context.Context, e *engine, f freeze, fields uniqueSet) result {
@@ -105,11 +117,7 @@ func (w *Writer) check(ctx context.Context, e *engine, f freeze, fields uniqueSe
 		})
 	}
 	w.checking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
-	defer cancel()
-	select {
-	case <-k.done:
-	case <-ctx.Done():
+	if !doneInTime(ctx, k.done) {
 		return result{Again: true}
 	}
 	w.checking.Lock()

@@ -96,11 +96,7 @@ func (w *Writer) rollStep(ctx context.Context, e *engine, c call) result {
 		w.rolls[key] = j
 	}
 	w.checking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
-	defer cancel()
-	select {
-	case <-j.done:
-	case <-ctx.Done():
+	if !doneInTime(ctx, j.done) {
 		return result{Again: true}
 	}
 	w.checking.Lock()
