@@ -169,11 +169,12 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte, revision uin
 func (b *Bucket) Replace(ctx context.Context, key string, value []byte, revision uint64) (next uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.store.options.AckTimeout)
 	defer cancel()
-	if revision == 0 {
-		next, err = b.kv.Create(ctx, key, value)
-	} else {
-		next, err = b.kv.Update(ctx, key, value, revision)
-	}
+	next, err = settled(ctx, func(ctx context.Context) (uint64, error) {
+		if revision == 0 {
+			return b.kv.Create(ctx, key, value)
+		}
+		return b.kv.Update(ctx, key, value, revision)
+	})
 	return next, b.changed("write", err)
 }
 
@@ -181,7 +182,10 @@ func (b *Bucket) Replace(ctx context.Context, key string, value []byte, revision
 func (b *Bucket) Delete(ctx context.Context, key string, revision uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, b.store.options.AckTimeout)
 	defer cancel()
-	return b.changed("take back", b.kv.Purge(ctx, key, jetstream.LastRevision(revision)))
+	_, err := settled(ctx, func(ctx context.Context) (uint64, error) {
+		return 0, b.kv.Purge(ctx, key, jetstream.LastRevision(revision))
+	})
+	return b.changed("take back", err)
 }
 
 // Keys lists the keys that have, or had, a value. Errors are as of Get.

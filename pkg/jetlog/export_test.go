@@ -1,6 +1,15 @@
 package jetlog
 
-import "github.com/nats-io/nats.go"
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Settled is settled.
+func Settled(ctx context.Context, change func(context.Context) (uint64, error)) (uint64, error) {
+	return settled(ctx, change)
+}
 
 // Acknowledge gives the outcome of an append to a log whose stream lies in a domain, when a message comes as its acknowledgement.
 func Acknowledge(stream, domain string, expected uint64, m *nats.Msg) error {

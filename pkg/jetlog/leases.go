@@ -104,15 +104,17 @@ func (l *Leases) publish(ctx context.Context, birth uint64, key string, value []
 	if header == nil {
 		header = nats.Header{}
 	}
-	ack, err := l.store.read.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: value, Header: header}, jetstream.WithExpectStream(streams.LeaseStream),
-		jetstream.WithExpectLastSequencePerSubject(behind), jetstream.WithRetryAttempts(0))
-	if err != nil {
-		return 0, leaseOutcome(err)
-	}
-	if ack.Stream != streams.LeaseStream || l.store.options.Domain != "" && ack.Domain != l.store.options.Domain {
-		return 0, fmt.Errorf("acknowledged by stream %s, domain %q", ack.Stream, ack.Domain)
-	}
-	return ack.Sequence, nil
+	return settled(ctx, func(ctx context.Context) (uint64, error) {
+		ack, err := l.store.read.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: value, Header: header}, jetstream.WithExpectStream(streams.LeaseStream),
+			jetstream.WithExpectLastSequencePerSubject(behind), jetstream.WithRetryAttempts(0))
+		if err != nil {
+			return 0, leaseOutcome(err)
+		}
+		if ack.Stream != streams.LeaseStream || l.store.options.Domain != "" && ack.Domain != l.store.options.Domain {
+			return 0, fmt.Errorf("acknowledged by stream %s, domain %q", ack.Stream, ack.Domain)
+		}
+		return ack.Sequence, nil
+	})
 }
 
 // end is the sequence behind which a key that is not there is written; ErrConflict if it is.

@@ -2,7 +2,10 @@ package jetlog
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // The pause between two tries doubles from the first to the longest.
@@ -44,5 +47,24 @@ func wait(ctx context.Context, pause time.Duration) {
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	}
+}
+
+// settlePause is the first pause before a change is sent again that met another one in flight; settlePatience bounds the last, which is half of all.
+const (
+	settlePause    = time.Millisecond
+	settlePatience = 64 * time.Millisecond
+)
+
+// settled sends a change of one key until it is not refused because of a message in flight: a replicated stream acknowledges a message a moment before it strikes it off
+// the list of those (nats-server 2.15, applyStreamMsgOp), so who writes behind his own acknowledged change can meet it. That refusal stored nothing.
+func settled(ctx context.Context, change func(context.Context) (uint64, error)) (uint64, error) {
+	for pause := settlePause; ; pause *= 2 {
+		at, err := change(ctx)
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.ErrorCode != codeWrongLastSequenceConstant || pause > settlePatience || ctx.Err() != nil {
+			return at, err
+		}
+		wait(ctx, pause)
 	}
 }
