@@ -142,7 +142,7 @@ func TestNoAnswerIsUnknown(t *testing.T) {
 
 // What was published while the server was away never comes up later: the connection keeps nothing.
 func TestNothingIsKeptForLater(t *testing.T) {
-	f := newFixture(t, jetlog.Options{AckTimeout: 200 * time.Millisecond})
+	f := newFixture(t, jetlog.Options{})
 	f.server.Stop()
 	if err := f.log.Append(0, []byte("lost")).Err(); !errors.Is(err, eventlog.ErrUnknown) {
 		t.Errorf("got %v, want ErrUnknown", err)
@@ -155,7 +155,7 @@ func TestNothingIsKeptForLater(t *testing.T) {
 }
 
 func TestAwayServerIsUnavailable(t *testing.T) {
-	f := newFixture(t, jetlog.Options{RequestTimeout: 50 * time.Millisecond, GiveUp: 200 * time.Millisecond})
+	f := newFixture(t, jetlog.Options{GiveUp: 200 * time.Millisecond})
 	f.server.Stop()
 	if _, err := f.log.Get(t.Context(), 1); !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("Get: got %v, want ErrUnavailable", err)
@@ -191,7 +191,7 @@ func TestNewRefusesAConnectionThatKeepsMessages(t *testing.T) {
 func TestDomainOfTheStream(t *testing.T) {
 	server := jetlogtest.StartServer(t, jetlogtest.Options{Domain: "north"})
 	for domain, want := range map[string]error{"": nil, "north": nil, "south": eventlog.ErrUnavailable} {
-		store, err := jetlog.New(server.Conn(), jetlogtest.Site, jetlog.Options{Domain: domain, RequestTimeout: 50 * time.Millisecond, GiveUp: 200 * time.Millisecond})
+		store, err := jetlog.New(server.Conn(), jetlogtest.Site, jetlog.Options{Domain: domain, GiveUp: 200 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 )
+
+// patience is how long a change may be unknown before the suite fails.
+const patience = 20 * time.Second
 
 // Memory is a bucket that ends with its process. Safe for concurrent use.
 type Memory struct {
@@ -101,7 +105,7 @@ func TestBucket(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 	t.Run("a key that is not there", func(t *testing.T) {
 		b := open(t)
 		expect(t, b, "absent", nil)
-		if err := b.Put(t.Context(), "absent", []byte("x"), 7); !errors.Is(err, eventlog.ErrTaken) {
+		if err := put(t, b, "absent", []byte("x"), 7); !errors.Is(err, eventlog.ErrTaken) {
 			t.Errorf("put at a wrong revision: got %v, want ErrTaken", err)
 		}
 		if err := b.Erase(t.Context(), "absent", 7); err != nil {
@@ -112,10 +116,10 @@ func TestBucket(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 	t.Run("put, erase, put again", func(t *testing.T) {
 		b, other := open(t), open(t)
 		for _, value := range []string{"first", "second"} {
-			if err := b.Put(t.Context(), "key", []byte(value), 0); err != nil {
+			if err := put(t, b, "key", []byte(value), 0); err != nil {
 				t.Fatal(err)
 			}
-			if err := other.Put(t.Context(), "key", []byte("late"), 0); !errors.Is(err, eventlog.ErrTaken) {
+			if err := put(t, other, "key", []byte("late"), 0); !errors.Is(err, eventlog.ErrTaken) {
 				t.Errorf("put where there is one: got %v, want ErrTaken", err)
 			}
 			revision := expect(t, other, "key", []byte(value))
@@ -144,7 +148,7 @@ func race(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 		b := open(t)
 		running.Go(func() {
 			value := fmt.Sprintf("value %d", i)
-			err := b.Put(t.Context(), "contended", []byte(value), 0)
+			err := put(t, b, "contended", []byte(value), 0)
 			if err == nil {
 				made.Store(value, true)
 			} else if !errors.Is(err, eventlog.ErrTaken) {
@@ -159,6 +163,20 @@ func race(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 		t.Fatalf("%d were told that they made it, want 1", len(all))
 	}
 	expect(t, open(t), "contended", []byte(all[0]))
+}
+
+// put repeats a change whose outcome is unknown, as it is while a replicated bucket changes its leader, and reads whether it was made.
+func put(t *testing.T, b fieldkey.Bucket, key string, value []byte, revision uint64) error {
+	err := b.Put(t.Context(), key, value, revision)
+	for end := time.Now().Add(patience); errors.Is(err, eventlog.ErrUnknown) && time.Now().Before(end); {
+		if err = b.Put(t.Context(), key, value, revision); !errors.Is(err, eventlog.ErrTaken) {
+			continue
+		}
+		if stored, _, unread := b.Get(t.Context(), key); unread == nil && bytes.Equal(stored, value) {
+			return nil
+		}
+	}
+	return err
 }
 
 // expect holds the value of a key, nil meaning none, and gives its revision.
