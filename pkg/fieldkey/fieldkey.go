@@ -188,13 +188,10 @@ func (k *Keys) Temporary() (*Key, error) {
 func (k *Keys) Destroy(ctx context.Context, a event.AggregateID, commitment event.Hash) error {
 	defer k.cache.drop(a)
 	key, revision, err := k.load(ctx, a)
-	if Unreadable(err) {
-		return k.cfg.Bucket.Erase(ctx, k.name(a), revision)
-	}
-	if err != nil {
+	if err != nil && !Unreadable(err) {
 		return err
 	}
-	if key == nil || key.Commitment() != commitment {
+	if err == nil && (key == nil || key.Commitment() != commitment) {
 		return nil
 	}
 	return k.cfg.Bucket.Erase(ctx, k.name(a), revision)
