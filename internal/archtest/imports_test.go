@@ -93,6 +93,8 @@ var mayImport = map[string][]string{
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/filter", "pkg/indexstore", "pkg/logtree", "pkg/problem", "pkg/schema", "pkg/snapshot", "pkg/token",
 		zerolog, prometheus, compress,
 	},
+	"pkg/plugin":            {"pkg/event", "pkg/schema", zerolog},
+	"pkg/plugin/plugintest": {"pkg/event", "pkg/plugin"},
 	"pkg/natsapi": {
 		"pkg/aggregate", "pkg/checkpoint", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/logtree", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
 		"streams", natsGo, zerolog,
@@ -125,7 +127,7 @@ var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle,
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
 	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/archive", "pkg/writer", "pkg/projector",
-	"pkg/fieldkey", "pkg/staging", "pkg/logtree", "pkg/tiles", "pkg/checkpoint", "streams",
+	"pkg/fieldkey", "pkg/staging", "pkg/logtree", "pkg/tiles", "pkg/checkpoint", "pkg/plugin", "streams",
 }
 
 // pure packages do no I/O, have no clock and no randomness.

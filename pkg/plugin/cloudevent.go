@@ -1,0 +1,117 @@
+package plugin
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// AppendCloudEvent appends the change as one CloudEvent 1.0 in the JSON format, on one line without a line break: what process and webhook plugins send, and what the
+// nats plugin publishes. docs/spec/plugins.md says what each attribute holds.
+func AppendCloudEvent(b []byte, c *Change) []byte {
+	b = append(b, `{"specversion":"1.0"`...)
+	b = appendText(b, "id", c.Leaf.String())
+	b = appendText(b, "source", Source(c))
+	b = appendText(b, "type", c.Aggregate.Type+"."+c.EventType)
+	b = appendText(b, "subject", c.Aggregate.String())
+	b = appendText(b, "time", CloudEventTime(c))
+	b = appendText(b, "datacontenttype", "application/json")
+	for _, x := range Extensions(c) {
+		if x.Name == "deletes" || x.Name == "again" {
+			b = append(b, `,"`+x.Name+`":true`...)
+			continue
+		}
+		b = appendText(b, x.Name, x.Value)
+	}
+	b = append(b, `,"data":`...)
+	return append(AppendData(b, c), '}')
+}
+
+// Source is the CloudEvents source of a change: `/eventful/<site>/<log>`.
+func Source(c *Change) string { return "/eventful/" + c.Meta.Site + "/" + c.Position.Log }
+
+// CloudEventTime is when the event happened, or was stored if nobody said, in RFC 3339 with UTC.
+func CloudEventTime(c *Change) string {
+	t := c.Meta.Time
+	if c.Meta.OccurredAt != nil {
+		t = *c.Meta.OccurredAt
+	}
+	return rfc3339(t)
+}
+
+func rfc3339(t event.Time) string { return time.Unix(0, int64(t)).UTC().Format(time.RFC3339Nano) }
+
+// Extension is an extension attribute of a CloudEvent.
+type Extension struct{ Name, Value string }
+
+// Extensions are the extension attributes of a change. Those with nothing to say are left out.
+func Extensions(c *Change) []Extension {
+	all := []Extension{
+		{"aggregatetype", c.Aggregate.Type}, {"aggregateid", c.Aggregate.ID}, {"aggregateversion", strconv.FormatUint(uint64(c.Version), 10)},
+		{"eventtype", c.EventType}, {"position", c.Position.String()}, {"recordedtime", rfc3339(c.Meta.Time)},
+		{"actor", c.Meta.Actor}, {"commandid", c.Meta.Command}, {"schemaversion", strconv.FormatUint(c.Meta.Schema, 10)},
+	}
+	for _, x := range []Extension{{"correlationid", c.Meta.Correlation}, {"causationid", c.Meta.Causation}, {"traceparent", c.Meta.Traceparent}} {
+		if x.Value != "" {
+			all = append(all, x)
+		}
+	}
+	if c.Deletes {
+		all = append(all, Extension{"deletes", "true"})
+	}
+	if c.Again {
+		all = append(all, Extension{"again", "true"})
+	}
+	return all
+}
+
+// AppendData appends what the CloudEvent carries: `{"fields":{…},"state":{…}}`. A field that is unset is null; there is no state if none was asked for, and null
+// for a deleted aggregate.
+func AppendData(b []byte, c *Change) []byte {
+	b = appendFields(append(b, `{"fields":`...), c.Fields)
+	switch {
+	case c.State == nil:
+	case c.State.Deleted:
+		b = append(b, `,"state":null`...)
+	default:
+		b = appendFields(append(b, `,"state":`...), c.State.Fields)
+	}
+	return append(b, '}')
+}
+
+func appendFields(b []byte, fields []event.Field) []byte {
+	b = append(b, '{')
+	for i, f := range fields {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendJSON(b, f.Name), ':')
+		if !f.Set {
+			b = append(b, "null"...)
+			continue
+		}
+		b = appendJSON(b, f.Value)
+	}
+	return append(b, '}')
+}
+
+func appendText(b []byte, name, value string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	return appendJSON(append(b, '"', ':'), value)
+}
+
+// appendJSON appends s as a JSON string.
+func appendJSON(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // of a string: it cannot fail
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
