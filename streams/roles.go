@@ -118,22 +118,26 @@ func (s Installation) reading() Permissions {
 
 // private are the streams of LOG that hold no log.
 func (s Installation) private() []string {
-	return []string{LeaseStream, "KV_STAGED_" + s.Site, "REFUSED_" + s.Site}
+	return []string{LeaseStream, "KV_STAGED_" + s.Site, "REFUSED_" + s.Site, "KV_POSITIONS_" + s.Site, "DEAD_" + s.Site}
 }
 
 func (s Installation) notForReaders(verbs ...string) (all []Permission) {
 	for _, stream := range s.private() {
-		all = append(all, denied(stream, "leases, staged and refused commands are the writer's", verbs...)...)
+		all = append(all, denied(stream, "leases, staged and refused commands, and what plugins keep, are not for readers", verbs...)...)
 	}
 	return all
 }
 
 // withoutNames denies what lists the names in a bucket, and its settings with them: whoever knows a name can have an answer of the server stored there.
-func (s Installation) withoutNames(more ...string) (all []Permission) {
-	for _, stream := range append(s.private(), more...) {
-		all = append(all, Permission{api + "STREAM.INFO." + stream, "names in a bucket are for who writes it: JetStream stores its answers where the asker wants them"})
+func (s Installation) withoutNames(more ...string) []Permission {
+	return namesOf(append(s.private(), more...)...)
+}
+
+func namesOf(all ...string) (denied []Permission) {
+	for _, stream := range all {
+		denied = append(denied, Permission{api + "STREAM.INFO." + stream, "names in a bucket are for who writes it: JetStream stores its answers where the asker wants them"})
 	}
-	return all
+	return denied
 }
 
 // withoutKeys are verbs that are denied to who reads the logs and neither the keys of encrypted fields nor snapshots.
@@ -170,6 +174,8 @@ func (s Installation) inLog(role Role) Permissions {
 				{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "snapshots of an aggregate that is forgotten are overwritten"},
 				{"refused." + s.Site, "what the inbox refused is noted"},
 				{api + "STREAM.MSG.DELETE.REFUSED_" + s.Site, "and removed when a person has dealt with it"},
+				{api + "STREAM.MSG.DELETE.DEAD_" + s.Site, "a parked change that a person drops"},
+				{"run." + s.Site + ".*", "a plugin is tried by a plugin-runner"},
 				{"eng." + s.Site + ".>", "calls between writers"},
 				{"_INBOX.>", "answers to them"},
 			}...),
@@ -187,9 +193,7 @@ func (s Installation) inLog(role Role) Permissions {
 		p.Deny = append(p.Deny, s.withoutNames()...)
 		return p
 	case RoleRunner:
-		p := s.reading()
-		p.Deny = append(append(p.Deny, s.withoutKeys(readingVerbs()...)...), s.withoutNames("KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site)...)
-		return p
+		return s.running()
 	case RoleArchiver:
 		p := s.reading()
 		p.Deny = append(append(p.Deny, s.withoutKeys(readingVerbs()...)...), s.withoutNames("KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site)...)
@@ -212,6 +216,28 @@ func (s Installation) inLog(role Role) Permissions {
 		return Permissions{Publish: []Permission{{">", "repairs that nothing else can make"}}, Subscribe: []Permission{{">", "as publishing"}}}
 	}
 	return Permissions{}
+}
+
+// running is what delivering to plugins takes: reading logs, and keeping how far they are.
+func (s Installation) running() Permissions {
+	p := s.reading()
+	own := []string{LeaseStream, "KV_POSITIONS_" + s.Site, "DEAD_" + s.Site}
+	p.Deny = append(s.withoutKeys(readingVerbs()...), namesOf("KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site)...)
+	for _, stream := range s.private() {
+		if !slices.Contains(own, stream) {
+			p.Deny = append(p.Deny, denied(stream, "staged and refused commands are the writer's", readingVerbs()...)...)
+			p.Deny = append(p.Deny, namesOf(stream)...)
+		}
+	}
+	p.Publish = append(p.Publish, []Permission{
+		{PluginLeases(s.Site), "which process has which partition of which plugin"},
+		{"$KV.POSITIONS_" + s.Site + ".>", "how far each partition is"},
+		{"dead." + s.Site + ".*", "what a target refuses for good is parked"},
+		{api + "STREAM.MSG.DELETE.DEAD_" + s.Site, "and removed when it was delivered after all"},
+		{"_INBOX.>", "answers to the writer, which has a plugin tried"},
+	}...)
+	p.Subscribe = []Permission{{"run." + s.Site + ".*", "a plugin is to be tried"}}
+	return p
 }
 
 func (s Installation) inApp(role Role) Permissions {
@@ -264,7 +290,7 @@ func (s Installation) inSys(role Role) Permissions {
 			{"$SYS.REQ.ACCOUNT." + s.APP + ".CLAIMS.LOOKUP", "the account APP as it is"},
 			{"$SYS.REQ.CLAIMS.UPDATE", "a new auth key or a revocation: the operator's signature counts"},
 		}, Subscribe: []Permission{{"$SYS.ACCOUNT." + s.LOG + ".CONNECT", "who connects with a break-glass credential is recorded"}}}
-	case RoleProjector, RoleObserver, RoleDoctor:
+	case RoleProjector, RoleRunner, RoleObserver, RoleDoctor:
 		return Permissions{Publish: []Permission{ask}}
 	}
 	return Permissions{}

@@ -58,3 +58,19 @@ func dataCommands(a *app) []*cobra.Command {
 		newTokenLogoutCommand(a),
 	}
 }
+
+// pluginCommands are the commands about plugins.
+func pluginCommands(a *app) []*cobra.Command {
+	return []*cobra.Command{
+		newPluginConfigCommand(a),
+		newPluginListCommand(a),
+		newPluginShowCommand(a),
+		newPluginEnableCommand(a),
+		newPluginDisableCommand(a),
+		newPluginRemoveCommand(a),
+		newPluginTestCommand(a),
+		newPluginReplayCommand(a),
+		newPluginParkedCommand(a),
+		newPluginLogsCommand(a),
+	}
+}

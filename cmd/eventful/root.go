@@ -44,6 +44,7 @@ func execute(args []string) (status int) {
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // a second interrupt ends the process at once
 	root := newRootCommand(a)
+	declareOptions(root, args)
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		return a.fail(a.usage(err))
@@ -78,6 +79,7 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.Bool("no-color", false, "never use colours (the same as NO_COLOR=1)")
 	root.AddCommand(serverCommands(a)...)
 	root.AddCommand(dataCommands(a)...)
+	root.AddCommand(pluginCommands(a)...)
 	root.SetHelpCommand(newHelpCommand())
 	a.mark(root)
 	return root

@@ -26,10 +26,11 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(leakless{m}, map[string]func(){
-		"eventful":  main,
-		"writer":    func() { os.Exit(run.Standalone{Name: "writer", Writer: true}.Main()) },
-		"projector": func() { os.Exit(run.Standalone{Name: "projector", Projector: true}.Main()) },
-		"httpget":   httpGet,
+		"eventful":      main,
+		"writer":        func() { os.Exit(run.Standalone{Name: "writer", Writer: true}.Main()) },
+		"projector":     func() { os.Exit(run.Standalone{Name: "projector", Projector: true}.Main()) },
+		"plugin-runner": func() { os.Exit(run.Standalone{Name: "plugin-runner", Runner: true}.Main()) },
+		"httpget":       httpGet,
 	})
 }
 

@@ -62,11 +62,12 @@ func serverFlags(cmd *cobra.Command) {
 	flags.String("min-free", "1GiB", "`bytes` of the disk that must stay free: below, writes are refused; with --min-free-percent the larger counts")
 	flags.Int("min-free-percent", 5, "the same as a part of the disk; 0 in both: never refuse")
 	run.ArchiveFlags(flags)
+	run.PluginFlags(flags)
 }
 
 // serverSettings are the names of those of serverFlags.
 func serverSettings() []string {
-	return []string{"host", "tls-cert", "tls-key", "insecure", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent", "archive", "archive-keys", "archive-plain", "archive-older-than", "archive-larger-than", "archive-every"}
+	return []string{"host", "tls-cert", "tls-key", "insecure", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent", "archive", "archive-keys", "archive-plain", "archive-older-than", "archive-larger-than", "archive-every", "plugin-programs"}
 }
 
 func (a *app) start(cmd *cobra.Command, f startFlags) error {
@@ -140,7 +141,7 @@ func (a *app) spawn(cmd *cobra.Command, f startFlags, dek []byte) error {
 		"--memory-threshold=" + strconv.Itoa(s.MemoryThreshold), "--log-level=" + s.LogLevel,
 		"--min-free=" + s.Text("min-free"), "--min-free-percent=" + strconv.Itoa(s.Space.Percent),
 		"--archive=" + s.Archive, "--archive-keys=" + s.ArchiveKeys, "--archive-plain=" + strconv.FormatBool(s.ArchivePlain),
-		"--archive-older-than=" + s.Text("archive-older-than"), "--archive-larger-than=" + s.Text("archive-larger-than"), "--archive-every=" + s.Text("archive-every"),
+		"--archive-older-than=" + s.Text("archive-older-than"), "--archive-larger-than=" + s.Text("archive-larger-than"), "--archive-every=" + s.Text("archive-every"), "--plugin-programs=" + s.Text("plugin-programs"),
 		"--no-engines=" + strconv.FormatBool(f.noEngines), "--unsafe-no-sync=" + strconv.FormatBool(f.unsafeNoSync),
 	}
 	for name, value := range f.given {
@@ -215,6 +216,6 @@ func (a *app) server(f startFlags, dek []byte, log io.Writer) (run.Server, error
 	return run.Server{
 		DataDir: s.DataDir, DEK: dek, Site: s.Site, Host: s.Host, Port: s.Port, NATSPort: s.NATSPort, MemoryThreshold: s.MemoryThreshold, Space: s.Space, TLS: a.protection(),
 		NoEngines: f.noEngines, UnsafeNoSync: f.unsafeNoSync, Given: f.given, Log: logger,
-		Archive: run.ArchiveOf(s),
+		Archive: run.ArchiveOf(s), Programs: s.Programs,
 	}, err
 }

@@ -82,7 +82,7 @@ var mayImport = map[string][]string{
 	"pkg/jetlog/jetlogtest":     {"pkg/jetlog", "streams", natsGo, natsServer},
 
 	"pkg/writer": {
-		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/lease", "pkg/logtree", "pkg/problem", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/lease", "pkg/logtree", "pkg/problem", "pkg/registry", "pkg/schema", "pkg/statestore", "pkg/token", zerolog, prometheus, ulid,
 	},
 	"pkg/inbox": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/jetlog", "pkg/keyring", "pkg/problem", "pkg/token", "streams", natsGo, zerolog,
@@ -93,10 +93,15 @@ var mayImport = map[string][]string{
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/filter", "pkg/indexstore", "pkg/logtree", "pkg/problem", "pkg/schema", "pkg/snapshot", "pkg/token",
 		zerolog, prometheus, compress,
 	},
+	"pkg/registry": {"pkg/event"},
+	"pkg/delivery": {
+		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/keyring", "pkg/lease", "pkg/plugin", "pkg/registry", "pkg/schema", zerolog, prometheus,
+	},
+	"plugins/process":       {"pkg/event", "pkg/plugin", zerolog},
 	"pkg/plugin":            {"pkg/event", "pkg/schema", zerolog},
 	"pkg/plugin/plugintest": {"pkg/event", "pkg/plugin"},
 	"pkg/natsapi": {
-		"pkg/aggregate", "pkg/checkpoint", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/logtree", "pkg/problem", "pkg/projector", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
+		"pkg/aggregate", "pkg/checkpoint", "pkg/delivery", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/logtree", "pkg/plugin", "pkg/problem", "pkg/projector", "pkg/registry", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
 		"streams", natsGo, zerolog,
 	},
 
@@ -127,11 +132,11 @@ var forTests = []string{cmp, rapid, goleak, porcupine, testscript, norm, merkle,
 // withoutNATS know no NATS: not directly, not through packages of this repository, and not in their tests.
 var withoutNATS = []string{
 	"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/eventlog", "pkg/lease", "pkg/statestore", "pkg/verify", "pkg/archive", "pkg/writer", "pkg/projector",
-	"pkg/fieldkey", "pkg/staging", "pkg/logtree", "pkg/tiles", "pkg/checkpoint", "pkg/plugin", "streams",
+	"pkg/fieldkey", "pkg/staging", "pkg/logtree", "pkg/tiles", "pkg/checkpoint", "pkg/registry", "pkg/plugin", "pkg/delivery", "streams",
 }
 
 // pure packages do no I/O, have no clock and no randomness.
-var pure = []string{"pkg/problem", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/logtree", "streams"}
+var pure = []string{"pkg/problem", "pkg/registry", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/logtree", "streams"}
 
 // impure packages of the standard library, each with all below it.
 var impure = []string{"context", "crypto/rand", "database", "io/fs", "log", "math/rand", "net", "os", "path/filepath", "runtime", "syscall", "testing"}

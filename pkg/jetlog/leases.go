@@ -38,6 +38,7 @@ const (
 type Leases struct {
 	store *Store
 	birth atomic.Uint64 // of the bucket that was seen last; 0: none yet
+	made  bool          // somebody else makes the bucket
 }
 
 // Leases is the table of leases beside the logs.
@@ -151,7 +152,7 @@ func leaseOutcome(err error) error {
 func (l *Leases) bucket(ctx context.Context) (birth uint64, err error) {
 	settings := streams.LeaseSettings(l.store.options.Replicas, uint64(time.Now().UnixMicro()))
 	stream, err := l.store.read.Stream(ctx, streams.LeaseStream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) && !l.made {
 		var config jetstream.StreamConfig
 		if config, err = configOf(settings); err != nil {
 			return 0, err

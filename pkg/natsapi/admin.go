@@ -52,6 +52,17 @@ var acts = map[string]act{
 	streams.AdminSubject("inbox", "retry"):       inboxAct(inboxRetry),
 	streams.AdminSubject("inbox", "purge"):       inboxAct(inboxPurge),
 	streams.AdminSubject("credential", "record"): (*API).credentialRecord,
+	streams.AdminSubject("plugin", "config"):     pluginAct((*API).pluginConfig),
+	streams.AdminSubject("plugin", "list"):       pluginAct((*API).pluginList),
+	streams.AdminSubject("plugin", "show"):       pluginAct((*API).pluginShow),
+	streams.AdminSubject("plugin", "enable"):     pluginAct((*API).pluginEnable),
+	streams.AdminSubject("plugin", "disable"):    pluginAct((*API).pluginDisable),
+	streams.AdminSubject("plugin", "remove"):     pluginAct((*API).pluginRemove),
+	streams.AdminSubject("plugin", "replay"):     pluginAct((*API).pluginReplay),
+	streams.AdminSubject("plugin", "test"):       pluginAct((*API).pluginTest),
+	streams.AdminSubject("plugin", "parked"):     pluginAct((*API).pluginParked),
+	streams.AdminSubject("plugin", "retry"):      pluginAct((*API).pluginRetry),
+	streams.AdminSubject("plugin", "purge"):      pluginAct((*API).pluginPurge),
 }
 
 func (a *API) admin(ctx context.Context, r request) *problem.Problem {

@@ -40,6 +40,7 @@ type Config struct {
 	Inbox       *inbox.Inbox         // answers adm.inbox.>; nil: not here
 	Snapshots   *snapshot.Snapshots  // those of an aggregate go when it is forgotten; nil: there are none here
 	Archiver    Archiver             // answers qry._.archive; nil: there is no archive
+	Plugins     *Plugins             // answers adm.plugin.>; nil: not here
 	Site        string
 	Version     string                                // of the program, semantic; shown by $SRV.INFO
 	Account     func(context.Context) (string, error) // the present JWT of APP; nil: auth keys are neither added nor ended here, nor tokens ended

@@ -24,6 +24,14 @@ const (
 	File     Form = "file"     // on the command line the name of a file; the value is its content
 )
 
+// Taken are the names that no option of a kind may have: on the command line they mean something else, or every plugin has them (package delivery).
+func Taken() []string {
+	return []string{
+		"account", "auth-key", "auth-key-file", "data-dir", "file", "help", "no-color", "output", "server", "timeout", "tls-ca", "type",
+		"partitions", "on-error", "types", "state", "pii", "batch", "concurrency", "rate", "call-timeout", "max-backoff",
+	}
+}
+
 // MaxValue is the longest value of an option, in bytes.
 const MaxValue = 256 << 10
 

@@ -11,11 +11,15 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 )
+
+// ErrNotAllowed: the host does not let plugins do what a configuration asks for.
+var ErrNotAllowed = errors.New("this host does not let plugins run")
 
 // Plugin is an open target. Deliver is called by several goroutines at a time; Test may be called beside it; Close is the last call, behind
 // the return of all others.

@@ -18,6 +18,7 @@ const (
 	SystemConfig     = "eventful-config"     // id: act id
 	SystemLogKey     = "eventful-log-key"    // id: public key that signs checkpoints
 	SystemRefused    = "eventful-refused"    // id: of a refused command of the inbox
+	SystemPlugin     = "eventful-plugin"     // id: name of a plugin
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 
@@ -91,9 +92,7 @@ func systemDefinitions() []Definition {
 			"credential-issued": required("role", "issuer", "expires"),
 			"credential-used":   required("role", "host").with("client"),
 		}},
-		{Aggregate: SystemStream, Events: map[string]Event{
-			"stream-changed": required("action", "user").with("role", "host", "client", "request"),
-		}},
+		{Aggregate: SystemStream, Events: map[string]Event{"stream-changed": required("action", "user").with("role", "host", "client", "request")}},
 		{Aggregate: SystemConfig, Events: map[string]Event{
 			"site-configured":     required("user", "proved", "proof", "settings").with("host"),
 			"dek-replaced":        required("user", "proved", "proof").with("host"),
@@ -117,6 +116,7 @@ func systemDefinitions() []Definition {
 			"rollback-begin": Event{}.with("type", "id", "before", "to", "cut"),
 			"rollback-end":   required("aggregates", "events"),
 		}},
+		pluginDefinition(whole),
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{"rows-done": required("aggregate", "ranges", "rows")}},
 	}
 }
@@ -136,6 +136,19 @@ func tierDefinitions() []Definition {
 			"tier-changed": required("type", "id", "tier", "position", "hash").with("comment"),
 		}},
 	}
+}
+
+// pluginDefinition is the built-in schema of eventful-plugin (docs/spec/plugins.md).
+func pluginDefinition(whole Field) Definition {
+	return Definition{Aggregate: SystemPlugin, Fields: map[string]Field{"partitions": whole, "sequence": whole, "number": whole, "count": whole}, Events: map[string]Event{
+		"plugin-configured": required("kind", "options", "partitions").with("secrets"),
+		"plugin-enabled":    {},
+		"plugin-disabled":   {},
+		"plugin-removed":    {},
+		"plugin-replayed":   {Fields: []string{"scope", "log", "sequence", "time"}},
+		"plugin-retried":    {Fields: []string{"number"}},
+		"plugin-purged":     required("count").with("number"),
+	}}
 }
 
 func required(fields ...string) Event { return Event{Fields: fields, Required: fields} }

@@ -13,7 +13,7 @@ import (
 
 // apply takes in a block of the system log and gives the keys and values that keep it in the state.
 func (s *system) apply(b stored) (map[string][]byte, error) {
-	v := &view{position: event.SystemPosition{Sequence: b.sequence, Block: b.header.ID}, epoch: b.header.Epoch, schemas: s.tip.schemas, keys: s.tip.keys, rollbacks: s.tip.rollbacks, rights: s.tip.rights}
+	v := &view{position: event.SystemPosition{Sequence: b.sequence, Block: b.header.ID}, epoch: b.header.Epoch, schemas: s.tip.schemas, keys: s.tip.keys, plugins: s.tip.plugins, rollbacks: s.tip.rollbacks, rights: s.tip.rights}
 	kept := make(map[string][]byte)
 	for i := range b.items {
 		commit := b.items[i].commit
@@ -67,6 +67,9 @@ func (s *system) applyEvent(v *view, a event.AggregateID, eventType string, f ma
 		return s.applyRows(a.ID, f)
 	case eventLogKeyMade:
 		return s.applyLogKey(a.ID)
+	}
+	if a.Type == typePlugin {
+		return applyPlugin(v, a.ID, eventType, f)
 	}
 	return nil, nil
 }

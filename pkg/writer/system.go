@@ -15,6 +15,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
+	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/statestore"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -26,6 +27,7 @@ const (
 	typeKey    = schema.SystemKey
 	typeToken  = schema.SystemToken
 	typeImport = schema.SystemImport
+	typePlugin = schema.SystemPlugin
 
 	eventDrafted    = "schema-drafted"
 	eventDiscarded  = "schema-discarded"
@@ -69,6 +71,7 @@ type view struct {
 	epoch     uint64 // of the writer of its newest block
 	schemas   map[string]*typeState
 	keys      map[string]token.Key
+	plugins   map[string]*registry.Plugin
 	rekeyed   bool       // its keys may differ from those of the view before
 	rollbacks []*rolling // not done, in the order in which they were asked for
 	rights    uint64     // changes whenever an auth key or an ended token was taken in: what was authorised under another count is checked again
@@ -137,7 +140,7 @@ func newSystem() *system {
 		byID: make(map[string]*budget), rows: make(map[string]*imported), logKeys: make(map[string]bool), ended: make(map[string]*endedToken),
 		changed: make(chan struct{}), moved: make(chan struct{}), keyed: func() {},
 	}
-	s.tip = &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}}
+	s.tip = &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, plugins: map[string]*registry.Plugin{}}
 	s.now.Store(s.tip)
 	return s
 }
@@ -170,7 +173,7 @@ func (s *system) move() {
 
 // reset makes the view empty: the system log lost what it shows, and is read again.
 func (s *system) reset() {
-	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true, rights: s.tip.rights + 1}
+	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, plugins: map[string]*registry.Plugin{}, rekeyed: true, rights: s.tip.rights + 1}
 	s.ending.Lock()
 	clear(s.ended)
 	s.ending.Unlock()
@@ -217,7 +220,7 @@ const budgetKept = 48 * time.Hour
 
 // load takes the view from the system log's state, dropping what was there.
 func (s *system) load(st *state, now time.Time) error {
-	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, rekeyed: true, rights: s.tip.rights + 1}
+	v := &view{schemas: map[string]*typeState{}, keys: map[string]token.Key{}, plugins: map[string]*registry.Plugin{}, rekeyed: true, rights: s.tip.rights + 1}
 	v.position, v.epoch = event.SystemPosition{Sequence: st.meta.chain.At, Block: st.meta.chain.Block}, st.meta.chain.Epoch
 	if err := s.loadAll(v, st, now); err != nil {
 		return fmt.Errorf("load system view: %w", err)
@@ -270,6 +273,10 @@ func (s *system) loadOne(v *view, kind, id string, value []byte, now time.Time) 
 		err = loadRollback(v, value)
 	case schema.SystemLogKey:
 		s.logKeys[id] = true
+	case typePlugin:
+		p := &registry.Plugin{}
+		err = json.Unmarshal(value, p)
+		v.plugins[id] = p
 	case typeImport:
 		r := &imported{}
 		err = json.Unmarshal(value, r)

@@ -41,10 +41,11 @@ events:
   note: {fields: [text]}
 `
 
-// newSecretSite is a running site with that schema.
+// newSecretSite is a running site with that schema, where plugins may run one program.
 func newSecretSite(t *testing.T) *site {
 	t.Helper()
 	s := configuredSite(t)
+	s.program("refusing", refusing)
 	s.env = append(s.env, "EVENTFUL_ARCHIVE="+s.cold())
 	s.put("secret.yaml", secretSchema)
 	s.open(filepath.Join(s.root, "secret.yaml"), "--log-level=trace")
@@ -169,6 +170,7 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.put("body.json", string(body))
+	s.refusingPlugin(filepath.Join(s.root, "refusing"))
 	s.shell(string(body), "event:add", "patient/came", "--id=A", "--data=-")
 	s.shell(string(body), "aggregate:apply", "patient/came", "--id=A", "--data=-", "--dry-run")
 	for _, want := range canaries {
@@ -207,8 +209,9 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 			s.nothingHolds(path, text, secrets)
 		}
 	}
+	until(t, "the plugin was given the values, and parked them", func() bool { return s.parked() > 0 })
 	names := s.streamsHold(secrets) // sealed wherever it lies
-	for _, want := range []string{"KV_KEYS_" + s.info().Site, "KV_STAGED_" + s.info().Site, "REFUSED_" + s.info().Site, "KV_SNAP_" + s.info().Site, "KV_CHECKPOINTS_" + s.info().Site, "EVT_" + s.info().Site + "_patient"} {
+	for _, want := range []string{"KV_KEYS_" + s.info().Site, "KV_STAGED_" + s.info().Site, "REFUSED_" + s.info().Site, "KV_SNAP_" + s.info().Site, "KV_CHECKPOINTS_" + s.info().Site, "KV_POSITIONS_" + s.info().Site, "DEAD_" + s.info().Site, "EVT_" + s.info().Site + "_patient"} {
 		if names[want] == 0 {
 			t.Errorf("stream %s holds nothing: got %v", want, names)
 		}
@@ -237,6 +240,7 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 	for _, args := range [][]string{
 		{"aggregate:get", "patient/A"}, {"aggregate:history", "patient/A", "-o", "json"}, {"aggregate:export", "patient/A"}, {"aggregate:verify", "patient/A"}, {"aggregate:staged"}, {"inbox:refused"},
 		{"event:get", cert.Forgotten.Hash, "EVENTFUL_TOKEN=" + auditor.Token}, {"event:get", cert.Done.Hash, "EVENTFUL_TOKEN=" + auditor.Token}, {"status"}, {"logs"}, {"doctor"}, {"schema:show", "patient"},
+		{"plugin:list"}, {"plugin:show", "refusing"}, {"plugin:parked", "refusing", "-o", "json"}, {"plugin:logs", "refusing"},
 	} {
 		o := s.run(args...)
 		said.WriteString(args[0] + "\n" + o.stdout + o.stderr)
@@ -262,6 +266,8 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 	if out := s.must("aggregate:get", "patient/A"); !strings.Contains(out, "written again") || !strings.Contains(out, "shredded") {
 		t.Errorf("got %s, want the new name, and the rest shredded", out)
 	}
+	s.must("plugin:parked", "refusing", "retry", "--all")
+	until(t, "what was parked reaches the plugin without the values", func() bool { return s.parked() == 0 })
 	s.must("aggregate:commit") // what was staged for others
 	s.must("event:archive", "--log=patient")
 	s.archiveHolds(secrets)

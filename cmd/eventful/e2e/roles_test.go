@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -50,6 +51,7 @@ func rolesSite(t *testing.T) *cluster {
 		c.engine("writer", name, append(s.engineCreds("writer"), "--archive="+s.cold())...)
 	}
 	c.engine("projector", "projector", append(s.engineCreds("projector"), "--archive="+s.cold(), "--archiver-creds="+s.creds(streams.RoleArchiver, "log"))...)
+	c.engine("plugin-runner", "runner", append(s.engineCreds("plugin-runner"), "--plugin-programs="+filepath.Join(c.root, "sink.py"))...)
 	schema := filepath.Join(s.root, "schema.yaml")
 	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
 		t.Fatal(err)
@@ -128,6 +130,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 	c.must("event:archive", "--log=patient", "--account="+c.account)
 	c.must("event:archive", "--log=patient", "--account="+c.account) // there is nothing new
 	c.must("aggregate:history", "patient/A")
+	c.plugged()
 	c.must("doctor")
 
 	text, err := os.ReadFile(filepath.Join(c.nats.Dir(0), "log"))
@@ -140,7 +143,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 		}
 	}
 	in := c.installation()
-	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleArchiver, streams.RoleDoctor} {
+	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleRunner, streams.RoleArchiver, streams.RoleDoctor} {
 		for account, id := range map[string]string{streams.AccountLOG: in.LOG, streams.AccountAPP: in.APP, streams.AccountSYS: ""} {
 			used := subjectsUsed(string(text), role, id)
 			p, err := streams.RolePermissions(in, account, role)
@@ -156,6 +159,30 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// plugged takes a plugin through everything that plugins do: it is tried, delivers, parks, retries, and is purged, disabled and removed.
+func (c *cluster) plugged() {
+	c.t.Helper()
+	if _, err := exec.LookPath("python3"); err != nil {
+		c.t.Skip("python3 is missing: the program of the plugin is written in it")
+	}
+	c.put("sink.py", "#!/usr/bin/env python3\nimport json, os, sys\nfor line in sys.stdin:\n e = json.loads(line)\n bad = e['aggregatetype'] == 'patient' and not os.path.exists('mended')\n"+
+		" print(json.dumps({'id': e['id'], 'status': 'park' if bad else 'done', 'error': 'no'}), flush=True)\n")
+	if err := os.Chmod(filepath.Join(c.root, "sink.py"), 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+	account := "--account=" + c.account
+	c.must("plugin:config", "sink", "--type=process", "--command="+filepath.Join(c.root, "sink.py"), "--dir="+c.root, account)
+	until(c.t, "a plugin-runner knows the plugin", func() bool { return c.run("plugin:test", "sink", account).status == 0 })
+	c.must("plugin:enable", "sink", account)
+	parked := func() int { return strings.Count(c.must("plugin:parked", "sink", "-o", "ndjson", account), "\n") }
+	until(c.t, "changes are parked", func() bool { return parked() >= 2 })
+	c.must("plugin:parked", "sink", "purge", "1", account)
+	c.put("mended", "")
+	c.must("plugin:parked", "sink", "retry", "--all", account)
+	until(c.t, "the retry delivers them", func() bool { return parked() == 0 })
+	c.must("plugin:remove", "sink", "--disable", account)
 }
 
 // seldom is what the run above does not come to.
@@ -265,7 +292,9 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_KEYS_" + site, "writer projector"},
 		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_SNAP_" + site, "writer projector"},
 		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_STAGED_" + site, "writer"},
-		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_LEASES", "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_LEASES", "writer plugin-runner"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_POSITIONS_" + site, "writer plugin-runner"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.DEAD_" + site, "writer plugin-runner"},
 		{"LOG", "PUB", "$JS.API.STREAM.INFO.REFUSED_" + site, "writer"},
 		{"LOG", "PUB", "$KV.KEYS_" + site + ".x", "writer"},
 		{"LOG", "PUB", "$KV.LEASES.1.log.patient", "writer"},
@@ -288,7 +317,7 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"APP", "PUB", "$JS.API.STREAM.UPDATE.CMD_INBOX", ""},
 		{"APP", "PUB", "$JS.API.STREAM.INFO.CMD_INBOX", "writer"},
 		{"APP", "PUB", "$JS.ACK.CMD_INBOX.engine.1.1.1.1.1", "writer"},
-		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector observer"},
+		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector plugin-runner observer"},
 		{"SYS", "PUB", "$SYS.REQ.CLAIMS.UPDATE", "writer"},
 		{"SYS", "PUB", "$SYS.REQ.CLAIMS.DELETE", ""},
 		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.CONNZ", ""},

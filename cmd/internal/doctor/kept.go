@@ -12,20 +12,22 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// kept compares the streams besides the logs with the topology: staged commits, field keys, checkpoints and refused commands in the account LOG, the inbox in APP. One that is not there
-// was not made yet: the first writer makes it.
+// kept compares the streams besides the logs with the topology: staged commits, field keys, checkpoints, refused commands and what plugins keep in the account LOG, the inbox in APP. One
+// that is not there was not made yet: the first writer, or the first plugin, makes it.
 func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*nats.Conn, error)) {
-	staged, err := streams.StagedSettings(x.Keys.Site(), 0)
-	refused, err2 := streams.RefusedSettings(x.Keys.Site(), 0)
-	inbox, err3 := streams.InboxSettings(0)
-	keys, err4 := streams.KeysSettings(x.Keys.Site(), 0)
-	snapshots, err5 := streams.SnapshotSettings(x.Keys.Site(), 0)
-	checkpoints, err6 := streams.CheckpointsSettings(x.Keys.Site(), 0)
-	if err := errors.Join(err, err2, err3, err4, err5, err6); err != nil {
-		x.found(checkStreams, "", "%v", err)
+	var inLog [][]streams.Setting
+	inbox, wrong := streams.InboxSettings(0)
+	for _, of := range []func(string, int) ([]streams.Setting, error){
+		streams.StagedSettings, streams.KeysSettings, streams.CheckpointsSettings, streams.RefusedSettings, streams.SnapshotSettings, streams.PositionsSettings, streams.DeadSettings,
+	} {
+		settings, err := of(x.Keys.Site(), 0)
+		inLog, wrong = append(inLog, settings), errors.Join(wrong, err)
+	}
+	if wrong != nil {
+		x.found(checkStreams, "", "%v", wrong)
 		return
 	}
-	for account, all := range map[keyring.Account][][]streams.Setting{keyring.LOG: {staged, keys, checkpoints, refused, snapshots}, keyring.APP: {inbox}} {
+	for account, all := range map[keyring.Account][][]streams.Setting{keyring.LOG: inLog, keyring.APP: {inbox}} {
 		nc, err := connect(account)
 		if err != nil {
 			x.found(checkStreams, "are the servers up, and do they trust this site's operator?", "connect to %s in account %s: %v", x.URL, account, err)

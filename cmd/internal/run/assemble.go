@@ -38,7 +38,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	if err = e.reach(ctx, c); err != nil {
 		return nil, nil, err
 	}
-	guard := e.guardSpace(c)
+	guard, m := e.guardSpace(c), (*membership)(nil)
 	engines = append(e.guards(c), engine{"space guard", guard.Run, closed()})
 	api := natsapi.Config{App: c.app, Site: e.Site, Version: serviceVersion(), Operators: e.Operators, Log: e.Log}
 	if e.Projector {
@@ -48,21 +48,27 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		}
 		engines = append(engines, more...)
 	}
-	var m *membership
 	if e.Writer {
 		if m, err = join(filepath.Join(e.Dir, stateDir), e.Log); err != nil {
 			return nil, nil, err
 		}
-		end = func() {
-			c.close()
-			_ = m.lock.Release() // nothing is lost by it; the kernel releases it with the process
-		}
+		end = both(end, m.lock.Release)
 		if api.Writer, err = e.writer(c, api.Projector, guard, m); err != nil {
 			return nil, nil, err
 		}
 		if err := e.keeps(ctx, c, &api); err != nil {
 			return nil, nil, err
 		}
+	}
+	if e.Runner {
+		delivering, leave, err := e.delivery(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		engines, end = append(engines, delivering...), both(end, leave)
+	}
+	if api.Writer == nil && api.Projector == nil {
+		return engines, end, nil // a plugin-runner alone has no doors
 	}
 	if err := e.checkpoints(ctx, c, &api); err != nil {
 		return nil, nil, err
@@ -77,13 +83,18 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	if api.Writer != nil {
 		engines = append(engines, e.ofWriter(c, api, app, m)...)
 	}
-	if api.Inbox != nil {
-		if e.Kept != nil {
-			e.Kept(api.Inbox)
-		}
-		engines = append(engines, engine{"inbox", api.Inbox.Run, closed()}) // behind the doors: it sends to them
+	return append(engines, e.ofInbox(api)...), end, nil
+}
+
+// ofInbox empties the inbox, behind the doors: it sends to them.
+func (e Engines) ofInbox(api natsapi.Config) []engine {
+	if api.Inbox == nil {
+		return nil
 	}
-	return engines, end, nil
+	if e.Kept != nil {
+		e.Kept(api.Inbox)
+	}
+	return []engine{{"inbox", api.Inbox.Run, closed()}}
 }
 
 // guards look after the servers behind the connections.
@@ -109,6 +120,14 @@ func (e Engines) ofProjector(c *connections, api *natsapi.Config, guard *space.W
 	}, archiving...), nil
 }
 
+// both ends the connections, and gives up the lock of a folder: nothing is lost if that fails, as the kernel releases it with the process.
+func both(end func(), release func() error) func() {
+	return func() {
+		end()
+		_ = release() // as said
+	}
+}
+
 // ofWriter are what runs with a writer.
 func (e Engines) ofWriter(c *connections, api natsapi.Config, app *account, m *membership) []engine {
 	w := api.Writer
@@ -132,7 +151,9 @@ func (e Engines) reach(ctx context.Context, c *connections) (err error) {
 	if err := e.firstSync(ctx, c); err != nil {
 		return err
 	}
-	c.keys, err = e.fieldKeys(ctx, c)
+	if e.Writer || e.Projector {
+		c.keys, err = e.fieldKeys(ctx, c)
+	}
 	return err
 }
 
@@ -172,6 +193,7 @@ type connections struct {
 	writing, reading, app, sys *nats.Conn
 	sharing                    *nats.Conn    // leases, and calls between writers
 	keeping                    *nats.Conn    // staged commits, refused commands
+	running                    *nats.Conn    // what plugins are delivered, and how far they are
 	inbox                      *nats.Conn    // of senders that do not wait
 	archiving                  *nats.Conn    // purges; nil: there is no archive
 	again                      chan struct{} // has one element when the system connection came back, perhaps to another server
@@ -190,11 +212,14 @@ func (e Engines) roles() (all []streams.Role) {
 	if e.Projector {
 		all = append(all, streams.RoleProjector)
 	}
+	if e.Runner {
+		all = append(all, streams.RoleRunner)
+	}
 	return all
 }
 
 func (c *connections) open(e Engines) (err error) {
-	writer, projector := []streams.Role{streams.RoleWriter}, []streams.Role{streams.RoleProjector}
+	writer, projector, runner := []streams.Role{streams.RoleWriter}, []streams.Role{streams.RoleProjector}, []streams.Role{streams.RoleRunner}
 	for _, one := range []struct {
 		to      **nats.Conn
 		account keyring.Account
@@ -207,8 +232,9 @@ func (c *connections) open(e Engines) (err error) {
 		{&c.reading, keyring.LOG, projector, e.Projector, jetlog.ConnectOptions()},
 		{&c.keeping, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
 		{&c.archiving, keyring.LOG, archiving(), e.Projector && e.Archive != nil, jetlog.ConnectOptions()},
+		{&c.running, keyring.LOG, runner, e.Runner, jetlog.ConnectOptions()},
 		{&c.inbox, keyring.APP, writer, e.Writer, jetlog.ConnectOptions()},
-		{&c.app, keyring.APP, e.roles(), true, []nats.Option{nats.MaxReconnects(-1)}},
+		{&c.app, keyring.APP, e.roles(), e.Writer || e.Projector, []nats.Option{nats.MaxReconnects(-1)}},
 		{&c.sys, keyring.SYS, e.roles(), true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
 	} {
 		if !one.wanted {
@@ -222,7 +248,7 @@ func (c *connections) open(e Engines) (err error) {
 }
 
 func (c *connections) close() {
-	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.archiving, c.inbox, c.app, c.sys} {
+	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.running, c.archiving, c.inbox, c.app, c.sys} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -233,7 +259,7 @@ func (c *connections) close() {
 func (e Engines) guardConnections(ctx context.Context, c *connections) error {
 	jetlog.NewMover(c.sys, func(l jetlog.Left) {
 		e.Log.Warn().Str(fieldNATS, l.Server).Dur("silent", l.Silent.Round(time.Millisecond)).Msg("connection left a server that most others did not hear")
-	}, c.writing, c.sharing, c.reading, c.keeping, c.archiving, c.inbox, c.app).Run(ctx)
+	}, c.writing, c.sharing, c.reading, c.keeping, c.running, c.archiving, c.inbox, c.app).Run(ctx)
 	return nil
 }
 

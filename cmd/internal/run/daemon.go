@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
@@ -127,8 +129,11 @@ func ignoreExit(err error) error {
 	return err
 }
 
-// Inherited reads the DEK from the pipe that Spawn made. Only a daemon may call it, once.
+// Inherited reads the DEK from the pipe that Spawn made. Only a daemon may call it, once, before it starts any process: none of these gets the pipes, which the
+// waiting parent reads to their end.
 func Inherited() ([]byte, error) {
+	unix.CloseOnExec(dekFD)
+	unix.CloseOnExec(reportFD)
 	f := os.NewFile(dekFD, "dek")
 	dek, err := io.ReadAll(io.LimitReader(f, 1<<17))
 	if err := errors.Join(err, f.Close()); err != nil {

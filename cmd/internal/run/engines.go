@@ -34,6 +34,8 @@ type Engines struct {
 	Confirmed       func() error         // makes an updated account durable before anybody is told
 	Writer          bool                 // run the writer
 	Projector       bool                 // run the projector
+	Runner          bool                 // deliver to plugins
+	Programs        []string             // that plugins may run, absolute
 	Replicas        int                  // of the streams that the writer makes: 1, 3 or 5; 0: 1
 	MemoryThreshold int                  // decoded events that the projector keeps in memory
 	UnsafeNoSync    bool                 // accept servers that do not flush each write
@@ -99,7 +101,7 @@ func (e Engines) Run(ctx context.Context, up func() error) error {
 
 // makeFolders says at once what an engine, which takes its folder for one that comes back, would try for ever.
 func (e Engines) makeFolders() error {
-	for name, wanted := range map[string]bool{stateDir: e.Writer, indexDir: e.Projector} {
+	for name, wanted := range map[string]bool{stateDir: e.Writer, indexDir: e.Projector, runnerDir: e.Runner} {
 		if !wanted {
 			continue
 		}

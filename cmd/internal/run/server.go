@@ -34,6 +34,7 @@ type Server struct {
 	UnsafeNoSync    bool              // for benchmarks: acknowledged events can be lost
 	Given           map[string]string // settings that were given for this run only; they are noted for restart
 	Archive         Archive           // where logs go on behind what their streams have
+	Programs        []string          // that plugins may run, absolute
 	Log             zerolog.Logger
 }
 
@@ -147,7 +148,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 	}
 	e := Engines{
 		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.ConnAs, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
-		Writer: true, Projector: true, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
+		Writer: true, Projector: true, Runner: true, Programs: s.Programs, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
 		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: health.guard.Store, Written: health.writer.Store, Kept: health.inbox.Store, Log: s.Log, Metrics: registry,
 	}
 	if err := s.Archive.give(&e); err != nil {

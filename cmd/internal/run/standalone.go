@@ -36,6 +36,7 @@ type Standalone struct {
 	Short     string // what it does, in one line
 	Writer    bool
 	Projector bool
+	Runner    bool
 }
 
 // Main runs the program until it is told to stop, and gives its exit status. It logs to standard error.
@@ -58,7 +59,7 @@ func (s Standalone) Main() (status int) {
 			return s.serve(cmd)
 		},
 	}
-	standaloneFlags(cmd)
+	s.flags(cmd)
 	if s.Writer {
 		cmd.Flags().Int("replicas", 1, "`servers` that hold each log that is made from now on: 1, 3 or 5")
 	}
@@ -72,7 +73,7 @@ func (s Standalone) Main() (status int) {
 	}
 }
 
-func standaloneFlags(cmd *cobra.Command) {
+func (s Standalone) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("data-dir", "./.eventful", "`folder` of keys.json and of the engine's state")
 	flags.String("nats-url", "nats://127.0.0.1:4222", "`url` of the NATS servers, separated by commas")
@@ -87,6 +88,9 @@ func standaloneFlags(cmd *cobra.Command) {
 	flags.Int("min-free-percent", 5, "the same as a part of them in percent; the larger of the two counts")
 	flags.String("archiver-creds", "", "the same for role archiver in account LOG, which the projector purges with when it archives")
 	ArchiveFlags(flags)
+	if s.Runner {
+		PluginFlags(flags)
+	}
 	flags.String("http", "", "`address` (host:port) of /livez, /readyz and /metrics; none if not given")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
 	flags.String("tls-ca", "", "PEM `file` of the CA of the NATS servers: connections to them are TLS")
@@ -119,7 +123,7 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	link := outside{config, keys, secrets, s.Name}
 	engines := Engines{
 		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
-		Writer: s.Writer, Projector: s.Projector, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
+		Writer: s.Writer, Projector: s.Projector, Runner: s.Runner, Programs: config.Programs, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
 	}
 	if err := ArchiveOf(config).give(&engines); err != nil {
 		return err

@@ -27,6 +27,9 @@ import (
 // File is the name of the configuration file in the data folder.
 const File = "config.toml"
 
+// programs is the one setting that may be a list in config.toml.
+const programs = "plugin-programs"
+
 // Format is the version of config.toml that this program writes, and the highest that it reads.
 const Format = 1
 
@@ -45,9 +48,10 @@ type Config struct {
 	MemoryThreshold int    // decoded events kept in memory, first in first out; 0: none
 	LogLevel        string // trace, debug, info, warn or error
 	Space           space.Limits
-	Archive         string // absolute folder, or URL of a bucket; empty: there is no archive
-	ArchiveKeys     string // file with the bucket's access key and secret key, absolute
-	ArchivePlain    bool   // write the archive without encryption
+	Archive         string   // absolute folder, or URL of a bucket; empty: there is no archive
+	ArchiveKeys     string   // file with the bucket's access key and secret key, absolute
+	ArchivePlain    bool     // write the archive without encryption
+	Programs        []string // that plugins may run, absolute
 
 	values  []Value
 	flags   *pflag.FlagSet
@@ -94,6 +98,7 @@ func table() []setting {
 		{"archive-older-than", "", true, false, nil},
 		{"archive-larger-than", "", true, false, nil},
 		{"archive-every", "1m", true, false, checkDuration},
+		{programs, "", true, false, checkPrograms},
 		{"nats-url", "nats://127.0.0.1:4222", false, true, checkAddress},
 		{"log-creds", "", false, true, nil},
 		{"app-creds", "", false, true, nil},
@@ -199,7 +204,7 @@ func (c *Config) FromFlags(names ...string) map[string]string {
 func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
 	var wrong []*problem.Problem
 	for _, s := range rows {
-		value := Value{s.name, v.GetString(s.name), c.origin(s.name)}
+		value := Value{s.name, textOf(v, s.name), c.origin(s.name)}
 		if s.name == "data-dir" {
 			value.Value = c.DataDir
 		}
@@ -219,6 +224,7 @@ func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
 		v.Set("archive", "") // no file
 	}
 	wrong = append(wrong, c.fillFiles(v)...)
+	c.Programs = splitPrograms(textOf(v, programs))
 	c.MemoryThreshold, c.LogLevel = v.GetInt("memory-threshold"), v.GetString("log-level")
 	c.Space.Bytes, _ = space.Parse(v.GetString("min-free")) // checked above
 	c.Space.Percent = v.GetInt("min-free-percent")
@@ -304,6 +310,35 @@ func checkBytes(s string) error {
 func checkDuration(s string) error {
 	if d, err := time.ParseDuration(s); err != nil || d <= 0 {
 		return fmt.Errorf("%q is no duration above zero", s)
+	}
+	return nil
+}
+
+// textOf is a setting as text; programs may be a list in config.toml.
+func textOf(v *viper.Viper, name string) string {
+	if list, ok := v.Get(name).([]any); ok && name == programs {
+		parts := make([]string, len(list))
+		for i, one := range list {
+			parts[i] = fmt.Sprint(one)
+		}
+		return strings.Join(parts, ",")
+	}
+	return v.GetString(name)
+}
+
+func splitPrograms(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+// checkPrograms wants plain paths, so that what is looked at is what somebody wrote.
+func checkPrograms(s string) error {
+	for _, path := range splitPrograms(s) {
+		if !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsAny(path, " \t\r\n") {
+			return fmt.Errorf("%.80q is no absolute path, or one with `.`, `..`, a blank or a needless slash; between paths stands a comma alone", path)
+		}
 	}
 	return nil
 }

@@ -35,6 +35,28 @@ func load(t *testing.T, dir, file string, args ...string) (*settings.Config, err
 	return settings.Load(flags)
 }
 
+func TestPrograms(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                                    nil,
+		`plugin-programs = ""`:                nil,
+		`plugin-programs = "/a/b"`:            {"/a/b"},
+		`plugin-programs = "/a/b,/c"`:         {"/a/b", "/c"},
+		`plugin-programs = ["/a/b", "/c"]`:    {"/a/b", "/c"},
+		`plugin-programs = "a"`:               nil,
+		`plugin-programs = "/a, /b"`:          nil,
+		`plugin-programs = "/a,"`:             nil,
+		`plugin-programs = ["/a", "/b/../c"]`: nil,
+		`plugin-programs = 7`:                 nil,
+	} {
+		config, err := load(t, t.TempDir(), "format = 1\n"+text+"\n")
+		if bad := text != "" && want == nil && !strings.HasSuffix(text, `""`); bad != (err != nil) {
+			t.Errorf("%s: got error %v", text, err)
+		} else if err == nil && !cmp.Equal(config.Programs, want) {
+			t.Errorf("%s: got %q, want %q", text, config.Programs, want)
+		}
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	const file = "format = 1\nport = 1\n"
 	for _, c := range []struct {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -136,6 +137,8 @@ func testKind(t *testing.T, target Target) {
 		switch {
 		case strings.Trim(o.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || o.Name == "":
 			t.Errorf("option %q is not of a-z, 0-9 and hyphen", o.Name)
+		case slices.Contains(plugin.Taken(), o.Name):
+			t.Errorf("option %s has a name that is taken", o.Name)
 		case seen[o.Name]:
 			t.Errorf("option %s is there twice", o.Name)
 		case o.Help == "":

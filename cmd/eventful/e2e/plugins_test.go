@@ -1,0 +1,147 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// program puts a program for plugins into the folder of the test, and lets the host run it from the next start on.
+func (s *site) program(name, text string) (path string) {
+	s.t.Helper()
+	path = filepath.Join(s.root, name)
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	s.env = append(s.env, "EVENTFUL_PLUGIN_PROGRAMS="+path)
+	return path
+}
+
+// noting is a program that notes each change in a file before it acknowledges it.
+const noting = `#!/usr/bin/env python3
+import json, os, sys
+out = os.open(sys.argv[1], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+for line in sys.stdin:
+    e = json.loads(line)
+    note = {"id": e["aggregateid"], "version": int(e["aggregateversion"]), "hash": e["id"], "text": e["data"]["fields"].get("text")}
+    os.write(out, (json.dumps(note) + "\n").encode())
+    print(json.dumps({"id": e["id"], "status": "done"}), flush=True)
+`
+
+// noted is a line of it.
+type noted struct {
+	ID      string
+	Version uint64
+	Hash    string
+	Text    string
+}
+
+// TestPluginsUnderKills kills the server, which runs a plugin, while rows are imported: the target gets every version of every aggregate as the log has it, and
+// none before those in front of it.
+func TestPluginsUnderKills(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("python3 is missing: the program of the plugin is written in it")
+	}
+	const rows, aggregates = 3000, 61
+	s := configuredSite(t)
+	program := s.program("noting.py", noting)
+	s.openWithSchema()
+	target := filepath.Join(s.root, "noted")
+	s.must("plugin:config", "noting", "--type=process", "--command="+program+" "+target, "--partitions=3", "--types=patient")
+	s.must("plugin:enable", "noting")
+	var text bytes.Buffer
+	text.WriteString("who,what,mark\n")
+	for i := range rows {
+		fmt.Fprintf(&text, "P %d/*,note,%d\n", (i*i+i/7)%aggregates, i)
+	}
+	s.put("rows.csv", text.String())
+	s.put("mapping.yaml", "id: who\nevent: {column: what}\nfields: {mark: text}\n")
+	s.importUnderKills(rows, "data:import", "rows.csv", "--aggregate=patient", "--mapping=mapping.yaml")
+	got := map[string]noted{}
+	until(t, "the target has every change", func() bool { clear(got); firsts(t, target, got); return len(got) >= rows })
+	again := firsts(t, target, map[string]noted{}) - rows
+	want := map[string]noted{}
+	for a, err := range s.client().List(context.Background(), "patient", client.Latest(), client.PageSize(1000)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e, err := range s.client().History(context.Background(), event.AggregateID{Type: "patient", ID: a.ID}, client.PageSize(1000)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[fmt.Sprint(a.ID, " ", uint64(e.Version))] = noted{a.ID, uint64(e.Version), e.Hash, *e.Fields["text"]}
+		}
+	}
+	if len(want) != rows || len(got) != rows {
+		t.Errorf("got %d changes, the log has %d, want %d", len(got), len(want), rows)
+	}
+	for key, one := range want {
+		if got[key] != one {
+			t.Errorf("%s: got %+v, want %+v", key, got[key], one)
+		}
+	}
+	t.Logf("%d of %d changes came again", again, rows)
+}
+
+// firsts takes in what the target noted, and holds it to the order of each aggregate: a version comes behind the one before it, the first time. It gives the number of notes.
+func firsts(t *testing.T, path string, into map[string]noted) (notes int) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
+		var one noted
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		key := fmt.Sprint(one.ID, " ", one.Version)
+		before, known := into[key]
+		if known && before != one {
+			t.Errorf("got %+v, and before %+v", one, before)
+		}
+		if _, ok := into[fmt.Sprint(one.ID, " ", one.Version-1)]; !ok && one.Version > 1 {
+			t.Fatalf("got %+v before the version in front of it", one)
+		}
+		into[key] = one
+		notes++
+	}
+	return notes
+}
+
+// refusing is a program that refuses what holds a canary, and takes all else.
+const refusing = `#!/bin/sh
+while IFS= read -r line; do
+	id=$(printf '%s' "$line" | sed 's/.*"id":"\([0-9a-f]*\)".*/\1/')
+	case $line in
+	*'Canary Ada'*) echo "{\"id\":\"$id\",\"status\":\"park\",\"error\":\"it is here\"}" ;;
+	*) echo "{\"id\":\"$id\",\"status\":\"done\"}" ;;
+	esac
+done
+`
+
+// refusingPlugin is one that is given values of encrypted fields, and parks each change that has them.
+func (s *site) refusingPlugin(program string) {
+	s.t.Helper()
+	s.must("plugin:config", "refusing", "--type=process", "--command="+program, "--pii", "--state", "--types=patient")
+	s.must("plugin:enable", "refusing")
+}
+
+// parked is how many changes it has parked.
+func (s *site) parked() int {
+	s.t.Helper()
+	return strings.Count(s.must("plugin:parked", "refusing", "-o", "ndjson"), `"it is here"`)
+}

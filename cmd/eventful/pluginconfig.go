@@ -1,0 +1,217 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/delivery"
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/plugins/process"
+)
+
+// optionMark marks, as an annotation of a flag, an option of a plugin.
+const optionMark = "plugin-option"
+
+func newPluginConfigCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plugin:config NAME [--type=TYPE] --OPTION=VALUE… | --file=FILE",
+		Short: "Configure a plugin, or replace its configuration whole",
+		Long: "Configure a plugin, or replace its configuration whole. NAME is the type too if none is given. The configuration is checked whole before\n" +
+			"it is stored, and everything that is wrong is named at once. A new plugin is disabled: `eventful plugin:enable NAME` starts it.\n\n" +
+			"--file reads YAML with the keys type and options. An option that is a file (marked below) is read here, and its content is stored.\n" +
+			"Secret options are better given as --OPTION-file=FILE, which others cannot see.\n\n" + optionsText(),
+		Args: cobra.ExactArgs(1),
+	}
+	adminFlags(cmd)
+	kind := cmd.Flags().String("type", "", "type of the plugin; by default its name")
+	file := cmd.Flags().String("file", "", "YAML `file` with type and options")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		config := client.PluginConfig{Name: args[0], Options: map[string]string{}}
+		if *file != "" {
+			if err := readPluginFile(*file, &config); err != nil {
+				return err
+			}
+		}
+		if *kind != "" {
+			config.Type = *kind
+		}
+		if err := a.givenOptions(cmd, &config); err != nil {
+			return err
+		}
+		c, err := a.connectAdmin(cmd)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		p, err := c.ConfigurePlugin(cmd.Context(), config)
+		if err != nil {
+			return err
+		}
+		return a.showPlugin(p)
+	}
+	return cmd
+}
+
+// optionsText lists all options of all types.
+func optionsText() string {
+	var b strings.Builder
+	b.WriteString("Options of every plugin:\n")
+	list := func(options []plugin.Option) {
+		for i := range options {
+			o := &options[i]
+			help := o.Help
+			for _, mark := range []struct {
+				is   bool
+				text string
+			}{{o.Required, "required"}, {o.Secret, "secret"}, {o.Form == plugin.File, "a file"}, {o.Default != "", "default " + o.Default}} {
+				if mark.is {
+					help += "; " + mark.text
+				}
+			}
+			fmt.Fprintf(&b, "  --%-14s %s\n", o.Name, help)
+		}
+	}
+	list(delivery.Common())
+	for _, k := range run.Kinds(process.Host{Elsewhere: true}) {
+		fmt.Fprintf(&b, "\nType %s %s:\n", k.Name, k.Summary)
+		list(k.Options)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// declareOptions makes flags of what `plugin:config` is given: each flag that it does not know is an option, which the server checks.
+func declareOptions(root *cobra.Command, args []string) {
+	cmd, rest, err := root.Find(args)
+	if err != nil || cmd.Name() != "plugin:config" {
+		return
+	}
+	for _, arg := range rest {
+		if arg == "--" {
+			return
+		}
+		name, isFlag := strings.CutPrefix(arg, "--")
+		name, _, _ = strings.Cut(name, "=")
+		if !isFlag || name == "" || cmd.Flags().Lookup(name) != nil || root.PersistentFlags().Lookup(name) != nil || name == "help" {
+			continue
+		}
+		cmd.Flags().String(name, "", "option of the plugin")
+		f := cmd.Flags().Lookup(name)
+		f.NoOptDefVal, f.Annotations = "true", map[string][]string{optionMark: {"true"}}
+	}
+}
+
+// givenOptions takes the options from the command line.
+func (a *app) givenOptions(cmd *cobra.Command, config *client.PluginConfig) (err error) {
+	known := optionsOf(config)
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Annotations[optionMark] == nil || err != nil {
+			return
+		}
+		name, value := f.Name, f.Value.String()
+		option := find(known, name)
+		secret, isFile := strings.CutSuffix(name, "-file")
+		switch of := find(known, secret); {
+		case option == nil && isFile && of != nil && of.Secret:
+			value, err = readOption(value)
+			name, value = secret, strings.TrimRight(value, "\r\n")
+		case option != nil && option.Form == plugin.File:
+			value, err = readOption(value)
+		case option != nil && option.Secret:
+			a.warn("--%s is on the command line, where others can see it: give --%s-file", name, name)
+		}
+		config.Options[name] = value
+	})
+	return err
+}
+
+// optionsOf are the options of a configuration's type, as far as this program knows.
+func optionsOf(config *client.PluginConfig) []plugin.Option {
+	kind := config.Type
+	if kind == "" {
+		kind = config.Name
+	}
+	all := delivery.Common()
+	for _, k := range run.Kinds(process.Host{Elsewhere: true}) {
+		if k.Name == kind {
+			all = append(all, k.Options...)
+		}
+	}
+	return all
+}
+
+func find(options []plugin.Option, name string) *plugin.Option {
+	if i := slices.IndexFunc(options, func(o plugin.Option) bool { return o.Name == name }); i >= 0 {
+		return &options[i]
+	}
+	return nil
+}
+
+func readOption(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > plugin.MaxValue {
+		return "", usageError(fmt.Sprintf("at most %d bytes are allowed", plugin.MaxValue), "%s has %d bytes", path, info.Size())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", usageError("name a file that can be read", "%v", err)
+	}
+	return string(text), nil
+}
+
+// readPluginFile reads type and options. An option of the form file is written as the name of one, beside this one, or as YAML in its place.
+func readPluginFile(path string, config *client.PluginConfig) error {
+	text, err := readOption(path)
+	if err != nil {
+		return err
+	}
+	var file struct {
+		Type    string               `yaml:"type"`
+		Options map[string]yaml.Node `yaml:"options"`
+	}
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&file); err != nil {
+		return usageError("it has the keys type and options", "%s: %v", path, err)
+	}
+	config.Type = file.Type
+	known := optionsOf(config)
+	for name, node := range file.Options {
+		o := find(known, name)
+		switch {
+		case node.Kind == yaml.ScalarNode && o != nil && o.Form == plugin.File:
+			beside := node.Value
+			if !filepath.IsAbs(beside) {
+				beside = filepath.Join(filepath.Dir(path), beside)
+			}
+			if config.Options[name], err = readOption(beside); err != nil {
+				return err
+			}
+		case node.Kind == yaml.ScalarNode:
+			config.Options[name] = node.Value
+		case o != nil && o.Form == plugin.File:
+			whole, err := yaml.Marshal(&node)
+			if err != nil {
+				return usageError("mend it", "%s: option %s: %v", path, name, err)
+			}
+			config.Options[name] = string(whole)
+		case o != nil && o.Form == plugin.List && node.Kind == yaml.SequenceNode:
+			var parts []string
+			if err := node.Decode(&parts); err != nil {
+				return usageError("write a list of texts", "%s: option %s: %v", path, name, err)
+			}
+			config.Options[name] = strings.Join(parts, ",")
+		default:
+			return usageError("options are texts, numbers, true or false", "%s: option %.60q is none of them", path, name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/eventfuldb/eventful/pkg/delivery"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/natsapi"
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/plugins/process"
+)
+
+// Purposes of derived keys, as in keep.go.
+const (
+	sealOptions = "secret options of plugins"
+	sealParked  = "checkpoints and parked changes of plugins"
+)
+
+// runnerDir is the folder of what a plugin-runner keeps: the id by which it shares partitions.
+const runnerDir = "runner"
+
+// Kinds are the plugin types of this program, on a host.
+func Kinds(h process.Host) []*plugin.Kind { return []*plugin.Kind{process.Kind(h)} }
+
+// kinds are those of a process that runs plugins, or leaves that to others.
+func (e Engines) kinds() []*plugin.Kind {
+	return Kinds(process.Host{Programs: e.Programs, Elsewhere: !e.Runner})
+}
+
+// PluginFlags are the settings of who runs plugins, as flags.
+func PluginFlags(flags *pflag.FlagSet) {
+	flags.String("plugin-programs", "", "absolute `paths`, separated by commas, of the programs that plugins of type process may run, with this user's rights; none if not given")
+}
+
+func (e Engines) pluginSecrets() (s delivery.Secrets, err error) {
+	if s.Options, err = e.Secrets.Derived(sealOptions); err != nil {
+		return s, err
+	}
+	s.Parked, err = e.Secrets.Derived(sealParked)
+	return s, err
+}
+
+// pluginStores opens once what plugins keep; until somebody made it, it is asked for again.
+type pluginStores struct {
+	store *jetlog.Store
+
+	mu          sync.Mutex // guards what follows
+	checkpoints *jetlog.Bucket
+	dead        *jetlog.Dead
+}
+
+func (s *pluginStores) openCheckpoints(ctx context.Context) (delivery.Bucket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.checkpoints == nil {
+		b, err := s.store.Positions(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.checkpoints = b
+	}
+	return s.checkpoints, nil
+}
+
+func (s *pluginStores) openDead(ctx context.Context) (delivery.Dead, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead == nil {
+		d, err := s.store.Dead(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.dead = d
+	}
+	return s.dead, nil
+}
+
+// desk answers acts on plugins, in a process that has a writer.
+func (e Engines) desk(store *jetlog.Store) (*natsapi.Plugins, error) {
+	secrets, err := e.pluginSecrets()
+	if err != nil {
+		return nil, err
+	}
+	stores := &pluginStores{store: store}
+	return &natsapi.Plugins{
+		Desk: &delivery.Desk{Site: e.Site, Store: e.joined(store), Kinds: e.kinds(), Secrets: secrets, Make: store.MakePlugins,
+			Checkpoints: stores.openCheckpoints, Dead: stores.openDead, Now: time.Now},
+		Ask: store.AskRunner,
+	}, nil
+}
+
+// delivery is the engine of a plugin-runner, with what answers those who want a plugin tried.
+func (e Engines) delivery(c *connections) ([]engine, func() error, error) {
+	m, err := join(filepath.Join(e.Dir, runnerDir), e.Log)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, store, err := e.newDelivery(c, m)
+	if err != nil {
+		return nil, nil, errors.Join(err, m.lock.Release())
+	}
+	return []engine{
+		{"delivery", d.Run, closed()},
+		{"trials of plugins", func(ctx context.Context) error { return e.tryPlugins(ctx, d, store) }, closed()},
+	}, m.lock.Release, nil
+}
+
+func (e Engines) newDelivery(c *connections, m *membership) (*delivery.Engine, *jetlog.Store, error) {
+	store, err := jetlog.New(c.running, e.Site, jetlog.Options{Recent: c.recent})
+	if err != nil {
+		return nil, nil, err
+	}
+	secrets, err := e.pluginSecrets()
+	if err != nil {
+		return nil, nil, err
+	}
+	stores := &pluginStores{store: store}
+	cfg := delivery.Config{Site: e.Site, Store: e.joined(store), Kinds: e.kinds(), Checkpoints: stores.openCheckpoints, Dead: stores.openDead, Secrets: secrets, Log: e.Log, Metrics: e.Metrics}
+	if e.Writer || e.Projector { // another role's connection reads them here
+		cfg.Keys = c.keys
+	}
+	cfg.Lease = m.config(e.LogDir != "")
+	cfg.Lease.Table = store.PluginLeases()
+	d, err := delivery.New(cfg)
+	return d, store, err
+}
+
+// tryPlugins answers until ctx ends.
+func (e Engines) tryPlugins(ctx context.Context, d *delivery.Engine, store *jetlog.Store) error {
+	stop, err := store.ServeRunner(ctx, "test", func(ctx context.Context, body []byte) []byte {
+		answer := delivery.TestAnswer{V: 1}
+		var asked delivery.TestRequest
+		err := json.Unmarshal(body, &asked)
+		switch {
+		case err == nil && asked.V != 1:
+			err = fmt.Errorf("the request has version %d, this plugin-runner knows 1", asked.V)
+		case err == nil:
+			err = d.Try(ctx, asked.Plugin)
+		}
+		if err != nil {
+			answer.Error = err.Error()
+		}
+		data, _ := json.Marshal(answer) // of two plain fields: it cannot fail
+		return data
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	<-ctx.Done()
+	return nil
+}

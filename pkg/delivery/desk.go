@@ -1,0 +1,367 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/registry"
+	"github.com/eventfuldb/eventful/pkg/schema"
+)
+
+// Desk is where operators look after plugins: it checks configurations, and says from what is stored how plugins stand. It delivers nothing, and is safe for
+// concurrent use. All fields are required.
+type Desk struct {
+	Site        string
+	Store       eventlog.Store
+	Kinds       []*plugin.Kind
+	Secrets     Secrets
+	Make        func(context.Context) error // makes the bucket of checkpoints and the stream of parked changes
+	Checkpoints func(context.Context) (Bucket, error)
+	Dead        func(context.Context) (Dead, error)
+	Now         func() time.Time
+}
+
+// masked stands in the place of a secret.
+const masked = "********"
+
+// Examine checks a configuration whole. before is the one that it takes the place of, or nil: a secret option that is given as it is shown keeps its value. The error
+// joins everything that is wrong.
+func (d *Desk) Examine(p registry.Plugin, given plugin.Values, before *registry.Plugin, schemas []*schema.Schema) (registry.Plugin, int, error) {
+	var problems []error
+	if err := registry.CheckName(p.Name); err != nil {
+		problems = append(problems, err)
+	}
+	kind := d.kind(p.Kind)
+	if kind == nil {
+		return p, 0, errors.Join(append(problems, fmt.Errorf("there is no plugin type %.40q; there are %s", p.Kind, d.names()))...)
+	}
+	if before != nil {
+		former, err := d.Secrets.Join(before)
+		if err != nil {
+			return p, 0, err
+		}
+		for option, value := range given {
+			if old, there := former[option]; value == masked && there && secret(kind, option) {
+				given[option] = old
+			}
+		}
+	}
+	s := plugin.Settings{Name: p.Name, Site: d.Site, Options: given, Schemas: schemas}
+	values, err := kind.Examine(s, Common()...)
+	if err != nil {
+		problems = append(problems, err)
+	} else {
+		s.Options = values
+		problems = append(problems, CheckCommon(s)...)
+	}
+	if len(problems) > 0 {
+		return p, 0, errors.Join(problems...)
+	}
+	p.Options, p.Secrets, err = d.Secrets.Split(kind, p.Name, values)
+	return p, values.Int(OptionPartitions), err
+}
+
+func secret(k *plugin.Kind, option string) bool {
+	return slices.ContainsFunc(k.Options, func(o plugin.Option) bool { return o.Name == option && o.Secret })
+}
+
+func (d *Desk) kind(name string) *plugin.Kind {
+	for _, k := range d.Kinds {
+		if k.Name == name {
+			return k
+		}
+	}
+	return nil
+}
+
+func (d *Desk) names() string {
+	var all []string
+	for _, k := range d.Kinds {
+		all = append(all, k.Name)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+// Shown gives the options as they may be shown: secret ones masked.
+func (d *Desk) Shown(p *registry.Plugin) (map[string]string, error) {
+	values, err := d.Secrets.Join(p)
+	if err != nil {
+		return nil, err
+	}
+	for option := range values {
+		if _, open := p.Options[option]; !open {
+			values[option] = masked
+		}
+	}
+	return values, nil
+}
+
+// Standing is how a plugin stands.
+type Standing struct {
+	State      string           `json:"state"` // disabled, starting, delivering, retrying or stopped
+	Positions  []string         `json:"positions"`
+	LagEvents  uint64           `json:"lag-events"`  // of its logs, not looked at yet
+	LagSeconds float64          `json:"lag-seconds"` // since the oldest of these was stored
+	Parked     uint64           `json:"parked"`
+	Error      string           `json:"error,omitempty"` // the last one
+	Partitions []PartitionState `json:"partitions"`
+}
+
+// PartitionState is how one partition stands.
+type PartitionState struct {
+	Partition int        `json:"partition"`
+	State     string     `json:"state"`
+	Owner     string     `json:"owner,omitempty"`
+	Epoch     uint64     `json:"epoch"`
+	Saved     event.Time `json:"saved,omitempty"`
+	Error     string     `json:"error,omitempty"`
+}
+
+// Standing says how a plugin stands, by what its runners stored last, which they do each second at most. logs are the logs of its types.
+func (d *Desk) Standing(ctx context.Context, p *registry.Plugin, logs []string) (Standing, error) {
+	s := Standing{State: "disabled", Positions: []string{}, Partitions: []PartitionState{}}
+	bucket, err := d.Checkpoints(ctx)
+	if err != nil {
+		return s, err
+	}
+	slowestOf, err := d.readPartitions(ctx, bucket, p, &s)
+	if err != nil {
+		return s, err
+	}
+	for _, log := range logs {
+		if err := d.lag(ctx, log, slowestOf[log], &s); err != nil {
+			return s, err
+		}
+	}
+	s.Parked, err = d.Parked(ctx, p.Name, 1, nil)
+	return s, err
+}
+
+// Open gives the partitions on which somebody may still be at work, by what is stored.
+func (d *Desk) Open(ctx context.Context, p *registry.Plugin) (open []int, err error) {
+	bucket, err := d.Checkpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	number, layout := p.Layout()
+	for i := range layout.Partitions {
+		key := CheckpointKey(p.Name, number, i)
+		value, revision, err := bucket.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if revision == 0 {
+			continue
+		}
+		c, err := DecodeCheckpoint(d.Secrets, key, value)
+		if err != nil {
+			return nil, err
+		}
+		if !c.Closed && c.State != stateStopped {
+			open = append(open, i)
+		}
+	}
+	return open, nil
+}
+
+// readPartitions reads the checkpoints, and gives of each log the place of the slowest partition.
+func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Plugin, s *Standing) (map[string]Mark, error) {
+	number, layout := p.Layout()
+	var merged map[string]Mark
+	if p.Enabled {
+		s.State = "starting"
+	}
+	for i := range layout.Partitions {
+		key := CheckpointKey(p.Name, number, i)
+		value, revision, err := bucket.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		c := Checkpoint{State: "starting", Logs: map[string]Mark{}}
+		if revision > 0 {
+			if c, err = DecodeCheckpoint(d.Secrets, key, value); err != nil {
+				return nil, err
+			}
+		}
+		if merged == nil {
+			merged = c.Logs
+		} else if err := slowest(merged, c.Logs); err != nil {
+			return nil, err
+		}
+		s.Partitions = append(s.Partitions, PartitionState{i, c.State, c.Owner, c.Epoch, c.Saved, c.Error})
+		if c.Error != "" {
+			s.Error = c.Error
+		}
+		if p.Enabled && worse(c.State, s.State) {
+			s.State = c.State
+		}
+	}
+	return merged, nil
+}
+
+// worse reports whether one state says more than another.
+func worse(a, b string) bool {
+	order := []string{"disabled", "starting", stateDelivering, stateRetrying, stateStopped}
+	return slices.Index(order, a) > slices.Index(order, b)
+}
+
+// lag adds how far a plugin is behind the end of a log.
+func (d *Desk) lag(ctx context.Context, log string, mark Mark, s *Standing) error {
+	source, err := d.Store.Open(ctx, log)
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	next, last, err := source.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	if mark.Position != "" {
+		at, err := mark.position()
+		if err != nil {
+			return err
+		}
+		s.Positions = append(s.Positions, mark.Position)
+		next = at.Sequence + 1
+	}
+	if last < next {
+		return nil
+	}
+	newest, err := header(ctx, source, last)
+	if err != nil {
+		return err
+	}
+	oldest, err := header(ctx, source, next)
+	if err != nil {
+		return err
+	}
+	if newest == nil || oldest == nil || newest.TreeSize <= mark.Events {
+		return nil // damage, or nothing but empty blocks
+	}
+	s.LagEvents += newest.TreeSize - mark.Events
+	s.LagSeconds = max(s.LagSeconds, d.Now().Sub(time.Unix(0, int64(oldest.Time))).Seconds())
+	return nil
+}
+
+// header reads the header of one block; nil: it cannot be read.
+func header(ctx context.Context, source eventlog.Log, sequence uint64) (*event.Block, error) {
+	m, err := source.Get(ctx, sequence)
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := event.DecodeHeader(m.Data)
+	if err != nil {
+		return nil, nil // it is damaged
+	}
+	return b, nil
+}
+
+// Parked calls visit with what a plugin has parked, from a number on, until it gives false; without visit it only counts.
+func (d *Desk) Parked(ctx context.Context, name string, from uint64, visit func(number uint64, one Parked) (more bool)) (n uint64, err error) {
+	dead, err := d.Dead(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if counting, ok := dead.(interface {
+		Count(ctx context.Context, plugin string) (uint64, error)
+	}); ok && visit == nil {
+		return counting.Count(ctx, name)
+	}
+	for {
+		number, data, err := dead.Next(ctx, name, from)
+		if errors.Is(err, eventlog.ErrNotFound) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		from = number + 1
+		n++
+		if visit == nil {
+			continue
+		}
+		one, err := DecodeParked(d.Secrets, name, data)
+		if err != nil {
+			return n, err
+		}
+		if !visit(number, one) {
+			return n, nil
+		}
+	}
+}
+
+// Purge drops parked changes of a plugin: the one with a number, or with 0 all. It gives how many.
+func (d *Desk) Purge(ctx context.Context, name string, only uint64) (n uint64, err error) {
+	dead, err := d.Dead(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	_, err = d.Parked(ctx, name, max(only, 1), func(number uint64, _ Parked) bool {
+		if only > 0 && number != only {
+			return false
+		}
+		if failed = dead.Remove(ctx, number); failed == nil {
+			n++
+		}
+		return failed == nil && only == 0
+	})
+	return n, errors.Join(err, failed)
+}
+
+// TestRequest asks a plugin-runner to try a plugin; TestAnswer is what it says.
+type (
+	TestRequest struct {
+		V      int    `json:"v"`
+		Plugin string `json:"plugin"`
+	}
+	TestAnswer struct {
+		V     int    `json:"v"`
+		Error string `json:"error,omitempty"`
+	}
+)
+
+// Try opens the target of a plugin, has a dummy change reach it, and closes it again.
+func (e *Engine) Try(ctx context.Context, name string) error {
+	p := e.view.now().plugins[name]
+	if p == nil || p.Removed {
+		return fmt.Errorf("this plugin-runner knows no plugin %.60q yet", name)
+	}
+	kind := e.kinds[p.Kind]
+	if kind == nil {
+		return fmt.Errorf("this plugin-runner has no plugin type %s", p.Kind)
+	}
+	values, err := e.cfg.Secrets.Join(p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, behaviourOf(kind, values).timeout)
+	defer cancel()
+	target, err := openSafely(ctx, kind, plugin.Settings{Name: name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Log: e.cfg.Log.With().Str("plugin", name).Logger()})
+	if err != nil {
+		return fmt.Errorf("open the target: %w", err)
+	}
+	return errors.Join(testSafely(ctx, kind, target), target.Close())
+}
+
+func testSafely(ctx context.Context, kind *plugin.Kind, target plugin.Plugin) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a fault of plugin type %s: %v", kind.Name, r)
+		}
+	}()
+	return target.Test(ctx)
+}

@@ -1,0 +1,214 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/registry"
+)
+
+// maxRetried is how many parked changes are in memory at a time to be tried again.
+const maxRetried = 1024
+
+// retrying is a retry of parked changes under way.
+type retrying struct {
+	number uint64 // of the retry; 0: none is under way
+	next   uint64 // the parked change that is read next
+	ended  bool   // all are read
+	left   int    // that are not settled
+	stuck  map[event.AggregateID]bool
+	only   *event.AggregateID // --on-error=block: all of the aggregate of the one that is named
+}
+
+// unread reports whether parked changes wait to be read, before which nothing new is taken up.
+func (r *retrying) unread() bool { return r.number > 0 && !r.ended }
+
+// readParked looks at what is parked when a partition begins: which aggregates are blocked, and whether a retry was asked for.
+func (p *partition) readParked(ctx context.Context) error {
+	if p.w.how.block {
+		err := p.eachParked(ctx, 1, func(_ uint64, _ Parked, a event.AggregateID) (bool, error) {
+			p.blocked[a]++
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if asked := p.plugin.Retry; asked.Number > p.open.point.Retry {
+		p.retry = retrying{number: asked.Number, next: max(asked.Only, 1), stuck: map[event.AggregateID]bool{}}
+		if p.w.how.block && asked.Only > 0 {
+			p.retry.next = 1
+			return p.eachParked(ctx, asked.Only, func(number uint64, _ Parked, a event.AggregateID) (bool, error) {
+				if number == asked.Only {
+					p.retry.only = &a
+				}
+				return false, nil
+			})
+		}
+	}
+	return nil
+}
+
+// eachParked calls visit with what is parked of this partition from a number on, until it gives false.
+func (p *partition) eachParked(ctx context.Context, from uint64, visit func(number uint64, one Parked, a event.AggregateID) (bool, error)) error {
+	for {
+		number, data, err := p.dead.Next(ctx, p.t.name, from)
+		if errors.Is(err, eventlog.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		from = number + 1
+		one, err := DecodeParked(p.t.e.cfg.Secrets, p.t.name, data)
+		if err != nil {
+			return err
+		}
+		a, err := parkedAggregate(one)
+		if err != nil {
+			return err
+		}
+		if registry.Partition(a, p.w.how.partitions) != p.t.index {
+			continue
+		}
+		if more, err := visit(number, one, a); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func parkedAggregate(one Parked) (event.AggregateID, error) {
+	at, err := event.ParsePosition(one.Position)
+	if err != nil {
+		return event.AggregateID{}, fmt.Errorf("parked change: %w", err)
+	}
+	for i := range len(one.Aggregate) {
+		if one.Aggregate[i] == '/' {
+			a := event.AggregateID{Type: one.Aggregate[:i], ID: one.Aggregate[i+1:]}
+			return a, a.Check()
+		}
+	}
+	return event.AggregateID{}, fmt.Errorf("parked change at %s: aggregate %.80q is not type/id", at, one.Aggregate)
+}
+
+// retryMore reads the next parked changes that are to be tried again, when those before are settled.
+func (p *partition) retryMore(ctx context.Context) error {
+	r := &p.retry
+	if r.number == 0 || r.left > 0 {
+		return nil
+	}
+	if r.ended {
+		p.open.point.Retry, p.dirty = r.number, true
+		p.retry = retrying{}
+		p.stopping = p.w.how.block // what is parked by now is looked at anew, so that no aggregate stays blocked behind nothing
+		return nil
+	}
+	asked := p.plugin.Retry
+	read := 0
+	err := p.eachParked(ctx, r.next, func(number uint64, one Parked, a event.AggregateID) (bool, error) {
+		r.next = number + 1
+		single := asked.Only > 0 && !p.w.how.block
+		if single && number != asked.Only {
+			read = -1
+			return false, nil
+		}
+		if r.stuck[a] || r.only != nil && *r.only != a {
+			return true, nil
+		}
+		i, err := p.parkedItem(ctx, number, one)
+		if err != nil {
+			return false, err
+		}
+		p.push(i)
+		r.left++
+		read++
+		return read < maxRetried && !single, nil
+	})
+	if err == nil && read < maxRetried {
+		r.ended = true
+	}
+	return err
+}
+
+// parkedItem reads a parked change from the log again.
+func (p *partition) parkedItem(ctx context.Context, number uint64, one Parked) (*item, error) {
+	at, err := event.ParsePosition(one.Position)
+	if err != nil {
+		return nil, fmt.Errorf("parked change %d: %w", number, err)
+	}
+	source, err := p.t.e.cfg.Store.Open(ctx, at.Log)
+	if err != nil {
+		return nil, fmt.Errorf("parked change %d: %w", number, err)
+	}
+	c, prev, err := commitAt(ctx, source, at)
+	if err != nil {
+		return nil, fmt.Errorf("parked change %d: %w", number, err)
+	}
+	seen := p.t.e.view.now()
+	items, err := itemsOf(seen, c, at)
+	if err != nil {
+		return nil, fmt.Errorf("parked change %d: %w", number, err)
+	}
+	n := int(one.Version) - int(c.First)
+	if n < 0 || n >= len(items) {
+		return nil, fmt.Errorf("parked change %d: %s has no version %d: %w", number, at, one.Version, errMismatch)
+	}
+	if p.w.how.state {
+		f := &feed{w: p.w, name: at.Log, folds: newFolds()}
+		if err := f.fold(ctx, source, seen, folding{c, prev, items}); err != nil {
+			return nil, fmt.Errorf("parked change %d: %w", number, err)
+		}
+	}
+	items[n].parked = number
+	return items[n], nil
+}
+
+// parked takes up that a change is parked now, or still.
+func (p *partition) parked(i *item) {
+	a := i.change.Aggregate
+	if i.parked == 0 {
+		p.blocked[a]++
+		if !p.w.how.block {
+			delete(p.blocked, a)
+		}
+		return
+	}
+	if p.w.how.block {
+		p.retry.stuck[a] = true
+		p.dropRetries(a)
+	}
+}
+
+// dropRetries leaves those parked that stand behind one that was refused again.
+func (p *partition) dropRetries(a event.AggregateID) {
+	l := p.lanes[a]
+	if l == nil {
+		return
+	}
+	for n, i := range l.queue {
+		if n >= l.inFlight && i.parked > 0 && !i.done {
+			p.finish(i)
+		}
+	}
+	kept := l.queue[:0:0]
+	for n, i := range l.queue {
+		if n < l.inFlight || !i.done {
+			kept = append(kept, i)
+		}
+	}
+	l.queue = kept
+}
+
+// unpark takes up that a parked change arrived.
+func (p *partition) unpark(i *item) {
+	if i.parked == 0 || !p.w.how.block {
+		return
+	}
+	a := i.change.Aggregate
+	if p.blocked[a]--; p.blocked[a] <= 0 {
+		delete(p.blocked, a)
+	}
+}

@@ -1,0 +1,377 @@
+package process
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/eventfuldb/eventful/pkg/plugin"
+)
+
+// Pauses before a child is started again.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 10 * time.Second
+	lasting      = 10 * time.Second // a child that lived so long did not fail at its start
+	patience     = 2 * time.Second  // for a child to end by itself when its input ends
+)
+
+// process is one child at a time, shared by all calls.
+type process struct {
+	host Host
+	args []string
+	dir  string
+	env  []string
+	log  zerolog.Logger
+	slot chan struct{} // held by who starts or ends the child
+
+	mu     sync.Mutex // guards what follows
+	now    *child
+	starts int       // that failed in a row
+	notYet time.Time // before which the child is not started again
+	why    error     // the child ended
+	closed bool
+}
+
+// child is one running program.
+type child struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	born  time.Time
+	ended chan struct{} // closed when the program and all who read of it are done
+
+	writing sync.Mutex // one batch of lines at a time
+
+	mu      sync.Mutex // guards what follows
+	waiting map[string]chan<- ack
+	err     error // why it is of no use any more
+	dead    chan struct{}
+}
+
+// ack is a line of the child.
+type ack struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	Error  string `json:"error"`
+}
+
+// Deliver implements plugin.Plugin.
+func (p *process) Deliver(ctx context.Context, b plugin.Batch) []plugin.Outcome {
+	c, err := p.running(ctx)
+	if err != nil {
+		return plugin.All(len(b.Changes), plugin.Retry(err))
+	}
+	return c.deliver(ctx, b.Changes)
+}
+
+// Test implements plugin.Plugin: the child gets a dummy change, marked as one by its type and its id, and must acknowledge it.
+func (p *process) Test(ctx context.Context) error {
+	c, err := p.running(ctx)
+	if err != nil {
+		return err
+	}
+	o := c.deliver(ctx, []plugin.Change{dummy()})[0]
+	if o.Status == plugin.StatusDone {
+		return nil
+	}
+	return fmt.Errorf("the program did not acknowledge a change with \"done\": %s: %w", o.Status, o.Err)
+}
+
+// Close implements plugin.Plugin.
+func (p *process) Close() error {
+	p.slot <- struct{}{}
+	defer func() { <-p.slot }()
+	p.mu.Lock()
+	p.closed = true
+	c := p.now
+	p.now = nil
+	p.mu.Unlock()
+	if c != nil {
+		c.end(errClosed)
+	}
+	return nil
+}
+
+var errClosed = errors.New("the plugin is closed")
+
+// running gives the child, and starts it if there is none.
+func (p *process) running(ctx context.Context) (*child, error) {
+	select {
+	case p.slot <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-p.slot }()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return nil, errClosed
+	case p.now != nil && p.now.failed() == nil:
+		return p.now, nil
+	case p.now != nil:
+		p.bury()
+	}
+	if left := time.Until(p.notYet); left > 0 {
+		return nil, fmt.Errorf("the program is started again in %s: %w", left.Round(time.Millisecond), p.why)
+	}
+	c, err := p.start()
+	if err != nil {
+		p.fell(err, time.Now())
+		return nil, err
+	}
+	p.now = c
+	return c, nil
+}
+
+// bury ends a child that is of no use any more. p.mu is held.
+func (p *process) bury() {
+	c := p.now
+	p.now = nil
+	c.end(nil)
+	p.fell(c.failed(), c.born)
+	p.log.Warn().Err(c.failed()).Msg("program of the plugin ended")
+}
+
+// fell notes when the child may be started again. p.mu is held.
+func (p *process) fell(why error, born time.Time) {
+	if p.why = why; time.Since(born) > lasting {
+		p.starts = 0
+	}
+	pause := longestPause
+	if p.starts < 10 {
+		pause = min(firstPause<<p.starts, longestPause)
+	}
+	p.starts++
+	p.notYet = time.Now().Add(pause)
+}
+
+func (p *process) start() (*child, error) {
+	file, name, err := p.host.find(p.args[0]) // again: a link may lead elsewhere now
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(file, p.args[1:]...) //nolint:gosec // the host names the program
+	cmd.Args[0] = name
+	cmd.Dir, cmd.Env = p.dir, p.env
+	ownGroup(cmd)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the program: %w", err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the program: %w", err)
+	}
+	words, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the program: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the program: %w", err)
+	}
+	c := &child{cmd: cmd, in: in, born: time.Now(), ended: make(chan struct{}), waiting: map[string]chan<- ack{}, dead: make(chan struct{})}
+	var reading sync.WaitGroup
+	reading.Go(func() { c.fail(c.readAcks(out)) })
+	reading.Go(func() { relay(words, p.log) })
+	go func() {
+		defer close(c.ended)
+		reading.Wait() // before Wait, which closes the pipes
+		err := cmd.Wait()
+		c.fail(fmt.Errorf("the program ended: %s", exitText(err)))
+	}()
+	p.log.Info().Int("pid", cmd.Process.Pid).Msg("program of the plugin started")
+	return c, nil
+}
+
+func exitText(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
+}
+
+// deliver writes the changes and waits for their acknowledgements.
+func (c *child) deliver(ctx context.Context, changes []plugin.Change) []plugin.Outcome {
+	acks := make(chan ack, 2*len(changes))
+	lines, places := make([]byte, 0, 512*len(changes)), make(map[string]int, len(changes))
+	for i := range changes {
+		places[changes[i].Leaf.String()] = i
+		lines = append(plugin.AppendCloudEvent(lines, &changes[i]), '\n')
+	}
+	outcomes := plugin.All(len(changes), plugin.Outcome{}) // retry
+	if err := c.await(places, acks); err != nil {
+		return plugin.All(len(changes), plugin.Retry(err))
+	}
+	defer c.forget(places)
+	written := make(chan struct{})
+	go func() { // a child that does not read must not hold the call
+		defer close(written)
+		c.write(lines)
+	}()
+	left := len(changes)
+	for left > 0 {
+		select {
+		case a := <-acks:
+			if i, ok := places[a.ID]; ok {
+				outcomes[i] = a.outcome()
+				delete(places, a.ID)
+				c.forgetOne(a.ID)
+				left--
+			}
+			continue
+		case <-c.dead:
+		case <-ctx.Done():
+			c.fail(fmt.Errorf("the program did not acknowledge %d of %d changes in time: %w", left, len(changes), ctx.Err()))
+		}
+		for _, i := range places {
+			outcomes[i] = plugin.Retry(c.failed())
+		}
+		break
+	}
+	select {
+	case <-written:
+	case <-c.dead: // writing ends with the child
+		c.kill()
+		<-written
+	}
+	return outcomes
+}
+
+func (a ack) outcome() plugin.Outcome {
+	why := errors.New("the program gave no error")
+	if a.Error != "" {
+		why = errors.New(a.Error)
+	}
+	switch a.Status {
+	case "done":
+		return plugin.Done()
+	case "park":
+		return plugin.Park(why)
+	}
+	return plugin.Retry(why)
+}
+
+// await notes who waits for the acknowledgements.
+func (c *child) await(places map[string]int, acks chan<- ack) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	for id := range places {
+		c.waiting[id] = acks
+	}
+	return nil
+}
+
+func (c *child) forget(places map[string]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range places {
+		delete(c.waiting, id)
+	}
+}
+
+func (c *child) forgetOne(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, id)
+}
+
+func (c *child) write(lines []byte) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if _, err := c.in.Write(lines); err != nil {
+		c.fail(fmt.Errorf("write to the program: %w", err))
+	}
+}
+
+// readAcks passes acknowledgements on until the child's output ends, or holds what is none.
+func (c *child) readAcks(out io.Reader) error {
+	lines := bufio.NewReaderSize(out, MaxLine)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return fmt.Errorf("the program printed a line of more than %d bytes", MaxLine)
+		}
+		if err != nil {
+			return errors.New("the program closed its output")
+		}
+		var a ack
+		if err := json.Unmarshal(line, &a); err != nil {
+			return errors.New("the program printed a line that is no JSON object; what is for people belongs on standard error")
+		}
+		if a.Status != "done" && a.Status != "retry" && a.Status != "park" {
+			return fmt.Errorf("the program printed the status %.40q, which is neither done, retry nor park", a.Status)
+		}
+		c.mu.Lock()
+		to := c.waiting[a.ID]
+		c.mu.Unlock()
+		if to == nil {
+			continue // nobody waits for it any more, or ever did
+		}
+		select {
+		case to <- a:
+		default: // a repeat
+		}
+	}
+}
+
+// fail makes the child of no use: who waits gets the first reason.
+func (c *child) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+		close(c.dead)
+	}
+}
+
+func (c *child) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// end closes the child's input and waits for it to end, for a while; then it is killed with all its own children.
+func (c *child) end(why error) {
+	if why != nil {
+		c.fail(why)
+	}
+	_ = c.in.Close() // it may be closed already
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	if why != nil {
+		select {
+		case <-c.ended:
+			c.kill() // children of its own may be left
+			return
+		case <-timer.C:
+		}
+	}
+	c.kill()
+	<-c.ended
+}
+
+// relay puts what the child says to people into the log, a line at a time.
+func relay(words io.Reader, log zerolog.Logger) {
+	lines := bufio.NewReaderSize(words, 8<<10)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if n := len(line); n > 0 {
+			log.Info().Str("line", string(line[:min(n, 2000)])).Msg("program of the plugin said")
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+	}
+}

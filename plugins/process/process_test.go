@@ -1,0 +1,223 @@
+package process_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/plugin/plugintest"
+	"github.com/eventfuldb/eventful/plugins/process"
+)
+
+// TestMain is the child too: its first argument says how it behaves.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "child" {
+		child(os.Args[2], os.Args[3:])
+		return
+	}
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil { // else each child waits a second for its race detector
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+type line struct {
+	ID, Subject, AggregateType, AggregateVersion string
+	Deletes                                      bool
+}
+
+func child(how string, args []string) {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 64<<20)
+	for n := 0; lines.Scan(); n++ {
+		var e line
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			panic(err)
+		}
+		switch how {
+		case "exit":
+			return
+		case "hang": // reads on, and says nothing
+		case "garbage":
+			fmt.Println("hello there")
+		case "long":
+			fmt.Println(strings.Repeat("x", 1<<20))
+		case "deaf": // closes its input
+			os.Stdin.Close()
+			<-time.After(time.Hour)
+		case "late": // dies once, half-way
+			if _, err := os.Stat(args[0] + ".died"); err != nil && n == 50 {
+				_ = os.WriteFile(args[0]+".died", nil, 0o600)
+				return
+			}
+			keep(args[0], e)
+		case "keep":
+			keep(args[0], e)
+		}
+	}
+}
+
+// keep notes what came, and acknowledges it.
+func keep(path string, e line) {
+	if e.AggregateType != "eventful-test" {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintf(f, "%s\x00%s\x00%t\n", e.Subject, e.AggregateVersion, e.Deletes)
+		f.Close()
+	}
+	fmt.Printf("{\"id\":%q,\"status\":\"done\"}\n", e.ID)
+}
+
+func open(t *testing.T, args ...string) plugin.Plugin {
+	t.Helper()
+	k := process.Kind(process.Host{Programs: []string{self()}})
+	s := plugin.Settings{Name: "test", Site: "here", Options: plugin.Values{"command": strings.Join(append([]string{self(), "child"}, args...), " ")}}
+	var err error
+	if s.Options, err = k.Examine(s); err != nil {
+		t.Fatal(err)
+	}
+	p, err := k.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// newest reads what the child kept: the last version that came.
+func newest(t *testing.T, path string, a event.AggregateID) (v event.Version) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l := range strings.Lines(string(text)) {
+		parts := strings.Split(strings.TrimSpace(l), "\x00")
+		if parts[0] != a.String() {
+			continue
+		}
+		if _, err := fmt.Sscan(parts[1], &v); err != nil {
+			t.Fatal(err)
+		}
+		if parts[2] == "true" {
+			v = 0
+		}
+	}
+	return v
+}
+
+func TestConforms(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kept")
+	plugintest.Run(t, plugintest.Target{
+		Kind: process.Kind(process.Host{Programs: []string{self()}}), Deletes: true,
+		Open:   func(t *testing.T) plugin.Plugin { return open(t, "keep", path) },
+		Newest: func(t *testing.T, a event.AggregateID) event.Version { return newest(t, path, a) },
+	})
+}
+
+// A child that misbehaves loses nothing, and holds no call for longer than it may take.
+func TestChildrenThatMisbehave(t *testing.T) {
+	for how, want := range map[string]string{
+		"exit": "", "hang": "did not acknowledge", "garbage": "no JSON", "long": "more than 65536 bytes", "deaf": "",
+	} {
+		t.Run(how, func(t *testing.T) {
+			p := open(t, how)
+			var changes []plugin.Change
+			for i := range 2000 { // more than a pipe holds
+				changes = append(changes, plugintest.Change(fmt.Sprint("a", i), 1, "text", strings.Repeat("x", 200)))
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			began := time.Now()
+			for _, o := range p.Deliver(ctx, plugin.Batch{Changes: changes}) {
+				if o.Status != plugin.StatusRetry || o.Err == nil || !strings.Contains(o.Err.Error(), want) {
+					t.Fatalf("got %s, %v, want retry with %q", o.Status, o.Err, want)
+				}
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("the call took %s", took)
+			}
+			if o := p.Deliver(t.Context(), plugin.Batch{Changes: changes[:1]}); o[0].Status != plugin.StatusRetry || !strings.Contains(o[0].Err.Error(), "started again in") {
+				t.Errorf("got %s, %v: a child that failed is not started again at once", o[0].Status, o[0].Err)
+			}
+		})
+	}
+}
+
+func TestAChildThatDiesIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kept")
+	p := open(t, "late", path)
+	left := map[int]bool{}
+	for i := range 200 {
+		left[i] = true
+	}
+	for deadline := time.Now().Add(20 * time.Second); len(left) > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d changes did not arrive", len(left))
+		}
+		var numbers []int
+		var changes []plugin.Change
+		for i := range left {
+			numbers, changes = append(numbers, i), append(changes, plugintest.Change(fmt.Sprint("a", i), 1))
+		}
+		for n, o := range p.Deliver(t.Context(), plugin.Batch{Changes: changes}) {
+			if o.Status == plugin.StatusDone {
+				delete(left, numbers[n])
+			}
+		}
+	}
+	for i := range 200 {
+		if v := newest(t, path, event.AggregateID{Type: "patient", ID: fmt.Sprint("a", i)}); v != 1 {
+			t.Errorf("a%d: got version %d", i, v)
+		}
+	}
+}
+
+// self is this program, which plays the child.
+func self() string {
+	path, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return path
+}
+
+// TestAProgramThatGoes: one that was there when the plugin was opened.
+func TestAProgramThatGoes(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "gone")
+	if err := os.WriteFile(gone, []byte("no program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := process.Kind(process.Host{Programs: []string{gone}})
+	p, err := k.Open(t.Context(), plugin.Settings{Options: plugin.Values{"command": gone}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Test(t.Context()); err == nil || !strings.Contains(err.Error(), "start the program") {
+		t.Errorf("one that cannot be run: got %v", err)
+	}
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool {
+		err := p.Test(t.Context())
+		return err != nil && strings.Contains(err.Error(), "find the program")
+	})
+}

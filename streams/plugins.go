@@ -1,0 +1,79 @@
+package streams
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
+
+// Names of what plugins need beside the logs (docs/spec/plugins.md).
+
+// PositionsBucket is the name of the bucket of how far partitions are.
+func PositionsBucket(site string) (string, error) {
+	return "POSITIONS_" + site, event.CheckSite(site)
+}
+
+// DeadStream is the stream of parked changes of all plugins, and its subjects.
+func DeadStream(site string) (stream, subjects string, err error) {
+	return "DEAD_" + site, "dead." + site + ".*", event.CheckSite(site)
+}
+
+// DeadSubject is `dead.<site>.<plugin>`: the parked changes of one plugin.
+func DeadSubject(site, plugin string) (string, error) {
+	if err := event.CheckSite(site); err != nil {
+		return "", err
+	}
+	if plugin == "" || plainPart(plugin) < len(plugin) {
+		return "", fmt.Errorf("%.60q is no name of a plugin", plugin)
+	}
+	return "dead." + site + "." + plugin, nil
+}
+
+// PluginLeases are the subjects of the leases of partitions in a bucket of leases; `*` stands for its birth.
+func PluginLeases(site string) string { return leasePrefix + "*." + PluginLeasePrefix + site + ".>" }
+
+// PluginLeasePrefix stands before the keys of leases of partitions and of the processes that share them, so that they and those of writers are apart.
+const PluginLeasePrefix = "plugins."
+
+// PluginLeaseKey is the inverse of putting PluginLeasePrefix before a key.
+func PluginLeaseKey(key string) (string, bool) { return strings.CutPrefix(key, PluginLeasePrefix) }
+
+// RunnerSubject is `run.<site>.<verb>`: what is asked of any one plugin-runner.
+func RunnerSubject(site, verb string) (string, error) {
+	if !engineVerb.MatchString(verb) {
+		return "", fmt.Errorf("verb %.80q is not %s", verb, engineVerb)
+	}
+	return "run." + site + "." + verb, event.CheckSite(site)
+}
+
+// PositionsSettings are the settings of the stream behind the bucket of how far partitions are. Replicas is 1, 3 or 5; 0 means 1.
+func PositionsSettings(site string, replicas int) ([]Setting, error) {
+	bucket, err := PositionsBucket(site)
+	if err != nil {
+		return nil, err
+	}
+	return withRules(settingsOf("KV_"+bucket, "$KV."+bucket+".>", replicas,
+		Setting{Name: "max_msgs_per_subject", Value: int64(1), Reason: "one value for each partition, the newest"},
+		Setting{Name: "allow_rollup_hdrs", Value: true, Reason: "a bucket takes back a key by a rollup message"},
+		Setting{Name: "deny_delete", Value: true, Reason: "values go by compare-and-set alone"},
+		Setting{Name: "deny_purge", Value: false, Reason: "a bucket takes back a key by a purge of its subject"},
+		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that who takes a partition over begins where the last one ended"},
+	)), nil
+}
+
+// DeadSettings are the settings of the stream of parked changes. Replicas is 1, 3 or 5; 0 means 1.
+func DeadSettings(site string, replicas int) ([]Setting, error) {
+	name, subjects, err := DeadStream(site)
+	if err != nil {
+		return nil, err
+	}
+	return withRules(settingsOf(name, subjects, replicas,
+		Setting{Name: "max_msgs_per_subject", Value: int64(-1), Reason: "every parked change counts; there is a subject for each plugin"},
+		Setting{Name: "allow_rollup_hdrs", Value: false, Reason: "a rollup message would remove all others"},
+		Setting{Name: "deny_delete", Value: false, Reason: "one that was retried, or that a person drops, goes"},
+		Setting{Name: "deny_purge", Value: true, Reason: "they go one by one"},
+		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that a list holds what was just parked"},
+		Setting{Name: "duplicate_window", Value: int64(86_400_000_000_000), Reason: "a day: a change that is parked again after a crash has the same message id"},
+	)), nil
+}
