@@ -17,7 +17,7 @@ build: ## build all binaries into bin/
 test: unit race vectors ## everything: unit and end-to-end tests, race detector, vectors in Python
 
 unit: ## all Go tests, without the race detector
-	go test -vet=off -p 2 -timeout 8m ./...
+	go test -vet=off -p 2 -parallel 4 -timeout 8m ./...
 
 SLOW := OnThreeServers|Partitions|CommandIDsAreFound
 race: ## the concurrent packages under the race detector

@@ -153,7 +153,7 @@ func newPluginReplayCommand(a *app) *cobra.Command {
 	flags := cmd.Flags()
 	all := flags.Bool("all", false, "everything, from the start of every log")
 	force := flags.BoolP("force", "f", false, "do not ask for more than this flag")
-	sequence := flags.String("from-seq", "", "from a `LOG:SEQ` on, in that log")
+	sequence := flags.String("from-seq", "", "from this `sequence` of a log on, as LOG:SEQ")
 	since := flags.String("from-time", "", "what was stored from a `time` on: RFC 3339, a date, or how long ago, for example 24h")
 	cmd.RunE = a.asPluginAdmin(func(cmd *cobra.Command, c *client.Client, args []string) error {
 		r, err := replayOf(args, *sequence, *since)

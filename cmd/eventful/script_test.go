@@ -22,9 +22,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/pkg/keyring"
 )
 
+// Secrets of these tests are stretched as little as may be, as they start hundreds of processes.
 func TestMain(m *testing.M) {
+	keyring.DefaultCost = keyring.Cost{Memory: 8, Time: 1, Threads: 1}
 	testscript.Main(leakless{m}, map[string]func(){
 		"eventful":      main,
 		"writer":        func() { os.Exit(run.Standalone{Name: "writer", Writer: true}.Main()) },

@@ -20,8 +20,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/internal/natstest"
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/token"
 )
 
@@ -149,7 +151,26 @@ func configuredIn(t *testing.T, root, dir string, settings ...string) *site {
 	s.env = append(s.env, settings...)
 	t.Cleanup(s.killLeftover)
 	s.must("config", "EVENTFUL_MASTER_KEY="+masterKey, "EVENTFUL_DEK="+dataKey)
+	s.cheapKeys()
 	return s
+}
+
+// cheapKeys makes the key file of a site anew, with secrets that are stretched as little as may be: the tests start hundreds of processes.
+func (s *site) cheapKeys() {
+	s.t.Helper()
+	path := filepath.Join(s.dir, run.KeyFile)
+	keys, err := keyring.Load(path)
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	n := keyring.New{Site: keys.Site(), MasterKey: []byte(masterKey), DEK: []byte(dataKey), Cost: keyring.Cost{Memory: 8, Time: 1, Threads: 1},
+		By: run.Me(), Settings: map[string]string{"site": keys.Site()}}
+	if _, _, err := n.Create(path); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // newSite is a running site with an auth key, the schema above, and a token of user:ada. At the end of the test everything in it is verified.
