@@ -96,27 +96,33 @@ func broken(name string, kind byte, valueLen int) string {
 // DecodePayload is the inverse of EncodePayload; fields come in ascending name order, and their strings share one copy of the payload. The error wraps
 // ErrDecode.
 func DecodePayload(payload []byte) ([]Field, error) {
+	fields, err := AppendFields(nil, payload)
+	if err != nil {
+		return nil, err
+	}
+	return fields, nil
+}
+
+// AppendFields appends what DecodePayload gives; what it appends together with an error means nothing.
+func AppendFields(to []Field, payload []byte) ([]Field, error) {
 	r := &reader{in: payload}
 	n := fieldCount(r)
 	if n == 0 {
-		return nil, r.end()
+		return to, r.end()
 	}
-	fields := make([]Field, 0, min(n, uint64(len(payload))/minFieldLen))
+	to = slices.Grow(to, int(min(n, uint64(len(payload))/minFieldLen)))
 	all := string(payload)
 	var last []byte
 	for range n {
 		start := r.pos + 1 // behind the length of the name, which has one byte
 		name, kind, value := decodeField(r, last)
 		if r.err != nil {
-			return nil, r.err
+			return to, r.err
 		}
-		fields = append(fields, Field{Name: all[start : start+len(name)], Value: all[r.pos-len(value) : r.pos], Set: kind != kindUnset, Sealed: kind == kindSealed})
+		to = append(to, Field{Name: all[start : start+len(name)], Value: all[r.pos-len(value) : r.pos], Set: kind != kindUnset, Sealed: kind == kindSealed})
 		last = name
 	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return fields, nil
+	return to, r.end()
 }
 
 // checkPayload says what DecodePayload would say, without making the fields, and whether one of them is sealed.

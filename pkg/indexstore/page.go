@@ -106,9 +106,9 @@ func (p *pageReader) floor(page, key []byte) (found bool, err error) {
 }
 
 // pass moves past all entries whose keys are below key, and with equal also past key itself; false if there is none. It compares only what an entry
-// does not share with the one before.
+// does not share with the one before. The entry that it stands at, if any, must not be above key.
 func (p *pageReader) pass(key []byte, equal bool) (passed bool, err error) {
-	match := 0 // bytes that the last key has in common with key; it is below key from there on
+	match := common(p.key, key) // bytes that the last key has in common with key; it is below key from there on
 	for len(p.rest) > 0 {
 		e, err := p.peek()
 		if err != nil {

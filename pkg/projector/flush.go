@@ -2,9 +2,11 @@ package projector
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/indexstore"
@@ -25,7 +27,7 @@ func (t *tail) flush(store *indexstore.Store, at place) error {
 	}
 	f := flusher{batch: b, tail: t, aggregates: t.sorted()}
 	steps := []func() error{ // in the order of their keys
-		func() error { return f.fold(store) }, f.commits, f.blocks, f.fields, f.hashes, f.newest, f.order, f.postings, func() error { return f.tree(store) },
+		func() error { return f.fold(store) }, f.commits, f.blocks, f.fieldEntries, f.hashes, f.newest, f.order, f.postings, func() error { return f.tree(store) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -44,11 +46,15 @@ type flusher struct {
 	batch      *indexstore.Batch
 	tail       *tail
 	aggregates []*tailed
-	records    map[*tailed][]indexstore.Location // of each commit
-	states     []foldedState                     // of aggregates
-	changes    map[fieldName][]fieldChange
+	records    []indexstore.Location // of each commit; those of an aggregate begin at its slot
+	folded     []foldedState         // of aggregates
+	arena      []byte                // of their fields
+	changes    []typeChanges
 	key, value []byte
 }
+
+// at is the record that an event's commit lies in.
+func (f *flusher) at(h tailHash) indexstore.Location { return f.records[h.of.slot+int(h.commit)] }
 
 // commits writes the records, and the entries that lead from versions to them.
 func (f *flusher) commits() error {
@@ -56,12 +62,12 @@ func (f *flusher) commits() error {
 	if err != nil {
 		return err
 	}
-	f.records = make(map[*tailed][]indexstore.Location, len(f.aggregates))
-	all := make([]indexstore.Location, 0, len(f.tail.hashes)) // at most one commit an event
+	f.records = make([]indexstore.Location, 0, len(f.tail.commits))
 	var record []byte
+	var entries []firstRecord
 	for _, of := range f.aggregates {
-		start := len(all)
-		var entries []firstRecord
+		of.slot = len(f.records)
+		entries = entries[:0]
 		for i := 0; i < len(of.commits); {
 			from := i
 			record = record[:0]
@@ -73,11 +79,10 @@ func (f *flusher) commits() error {
 				return err
 			}
 			for range i - from {
-				all = append(all, at)
+				f.records = append(f.records, at)
 			}
 			entries = append(entries, firstRecord{of.commits[from].first, at})
 		}
-		f.records[of] = all[start:len(all):len(all)]
 		if err := f.versions(of, entries); err != nil {
 			return err
 		}
@@ -92,9 +97,7 @@ type firstRecord struct {
 
 // versions writes one entry for each record of an aggregate. In a log that holds a version twice, behind damage, the later one counts.
 func (f *flusher) versions(of *tailed, entries []firstRecord) error {
-	slices.SortStableFunc(entries, func(a, b firstRecord) int {
-		return bytes.Compare(binary.BigEndian.AppendUint64(nil, uint64(a.first)), binary.BigEndian.AppendUint64(nil, uint64(b.first)))
-	})
+	slices.SortStableFunc(entries, func(a, b firstRecord) int { return cmp.Compare(a.first, b.first) })
 	f.key = append(appendName(append(f.key[:0], keyCommit), of.name), 0)
 	prefix := len(f.key)
 	for i, e := range entries {
@@ -124,49 +127,101 @@ func (f *flusher) blocks() error {
 }
 
 func (f *flusher) hashes() error {
-	order := make([]hashOrder, len(f.tail.hashes))
+	order := make([]hashed, len(f.tail.hashes))
 	for i := range order {
-		order[i] = hashOrder{binary.BigEndian.Uint64(f.tail.hashes[i].hash()[:]), i}
+		order[i] = hashed{binary.BigEndian.Uint64(f.tail.hashes[i].hash()[:]), uint32(i)}
 	}
-	slices.SortFunc(order, func(a, b hashOrder) int {
-		switch {
-		case a.start < b.start:
-			return -1
-		case a.start > b.start:
-			return 1
+	order = byHash(order, 64)
+	for i := 0; i < len(order); {
+		n := 1
+		for i+n < len(order) && order[i+n].hash == order[i].hash {
+			n++
 		}
-		return bytes.Compare(f.tail.hashes[a.i].hash()[8:], f.tail.hashes[b.i].hash()[8:])
-	})
+		if err := f.alike(order[i : i+n]); err != nil {
+			return err
+		}
+		i += n
+	}
+	return nil
+}
+
+// alike writes the entries of events whose hashes begin with the same eight bytes: it is hardly ever more than one.
+func (f *flusher) alike(order []hashed) error {
+	if len(order) > 1 {
+		slices.SortStableFunc(order, func(a, b hashed) int {
+			return bytes.Compare(f.tail.hashes[a.at].hash()[8:], f.tail.hashes[b.at].hash()[8:])
+		})
+	}
 	for i, o := range order {
-		h := f.tail.hashes[o.i]
-		if i > 0 && *f.tail.hashes[order[i-1].i].hash() == *h.hash() {
+		h := f.tail.hashes[o.at]
+		if i > 0 && *f.tail.hashes[order[i-1].at].hash() == *h.hash() {
 			continue // the same commit twice, behind damage
 		}
 		f.key = append(append(f.key[:0], keyHash), h.hash()[:hashBytes]...)
-		f.value = f.records[h.of][h.commit].Append(binary.AppendUvarint(f.value[:0], uint64(h.version())))
+		f.value = f.at(h).Append(binary.AppendUvarint(f.value[:0], uint64(h.version())))
 		if err := f.batch.Set(f.key, f.value); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-type hashOrder struct {
-	start uint64
-	i     int
 }
 
 func (f *flusher) newest() error {
 	for i, of := range f.aggregates {
-		at := f.records[of]
 		f.key = appendName(append(f.key[:0], keyNewest), of.name)
-		s := state{at: at[len(at)-1], version: of.delta.last, time: of.delta.time, flags: f.states[i].flags}
-		f.value = append(s.appendHead(f.value[:0]), f.states[i].fields...)
+		folded := f.folded[i]
+		s := state{at: f.records[of.slot+len(of.commits)-1], version: of.delta.last, time: of.delta.time, flags: folded.flags}
+		f.value = append(s.appendHead(f.value[:0]), f.arena[folded.from:folded.to]...)
 		if err := f.batch.Set(f.key, f.value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sorted gives the aggregates in the order of their keys. It is for the goroutine that adds.
+func (t *tail) sorted() []*tailed {
+	byType := map[string][]*tailed{}
+	for a, of := range t.aggregates {
+		byType[a.Type] = append(byType[a.Type], of)
+	}
+	out := make([]*tailed, 0, len(t.aggregates))
+	for _, name := range sortedKeys(byType) {
+		out = appendByID(out, byType[name])
+	}
+	return out
+}
+
+// appendByID appends aggregates of one type by id. Ids often begin alike, so they are first compared by some bytes behind that.
+func appendByID(to, of []*tailed) []*tailed {
+	type item struct {
+		start uint64
+		of    *tailed
+	}
+	alike := of[0].name.ID
+	for _, one := range of {
+		n := 0
+		for n < len(alike) && n < len(one.name.ID) && alike[n] == one.name.ID[n] {
+			n++
+		}
+		alike = alike[:n]
+	}
+	items := make([]item, len(of))
+	for i, one := range of {
+		var start [8]byte
+		copy(start[:], one.name.ID[len(alike):])
+		items[i] = item{binary.BigEndian.Uint64(start[:]), one}
+	}
+	slices.SortFunc(items, func(a, b item) int {
+		if a.start != b.start {
+			return cmp.Compare(a.start, b.start)
+		}
+		return strings.Compare(a.of.name.ID, b.of.name.ID)
+	})
+	for _, i := range items {
+		to = append(to, i.of)
+	}
+	return to
 }
 
 // appendRecorded appends a commit to a record: link, first version, number of leaf hashes and length of the commit (a uvarint each), leaf hashes,

@@ -99,7 +99,7 @@ func (x *index) open(c indexstore.Config) (place, error) {
 	if err != nil {
 		return place{}, errors.Join(err, store.Close())
 	}
-	x.store, x.tail, x.types, x.at = store, newTail(), types, at
+	x.store, x.tail, x.types, x.at = store, newTail(nil), types, at
 	return at, nil
 }
 
@@ -117,7 +117,7 @@ func readTypes(store *indexstore.Store) (map[string]struct{}, error) {
 		return nil, err
 	}
 	defer view.Close()
-	r := reading{tail: newTail(), store: view, dicts: newDicts()}
+	r := reading{tail: newTail(nil), store: view, dicts: newDicts()}
 	return r.types()
 }
 
@@ -139,7 +139,7 @@ func (x *index) flush() error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.tail = newTail()
+	x.tail = newTail(x.tail)
 	return nil
 }
 

@@ -45,7 +45,7 @@ const (
 const hashBytes = 12
 
 // contentVersion is the version of this layout; another one is dropped and rebuilt.
-const contentVersion = 6
+const contentVersion = 7
 
 func identity(site, log string) string {
 	return fmt.Sprintf("%s/%s/index/%d", site, log, contentVersion)

@@ -46,14 +46,6 @@ func (f *stateField) valueHash() uint64 {
 	return f.hash
 }
 
-// same reports whether two fields are found by the same value, or both by none.
-func (f *stateField) same(o *stateField) bool {
-	if f.kind == o.kind && f.value == o.value && f.hash == o.hash {
-		return true
-	}
-	return f.textual() == o.textual() && (!f.textual() || f.valueHash() == o.valueHash())
-}
-
 // Flags of a state.
 const (
 	flagDeleted = 1
@@ -122,6 +114,16 @@ type rawField struct {
 	kind        byte
 	version     event.Version
 	hash        uint64
+}
+
+// textual and valueHash are as of stateField.
+func (f *rawField) textual() bool { return f.kind == fieldText || f.kind == fieldLongText }
+
+func (f *rawField) valueHash() uint64 {
+	if f.kind == fieldText {
+		return valueHash(string(f.value))
+	}
+	return f.hash
 }
 
 // cutField reads the first of some fields and gives the others.
@@ -200,8 +202,8 @@ type delta struct {
 	time    event.Time
 }
 
-// take folds a commit. deletes says of an event whether it ends the aggregate, and whether that is known.
-func (d *delta) take(c *event.Commit, deletes func(e *event.Event) (ends, known bool)) {
+// take folds a commit. deletes says of an event whether it ends its aggregate, and whether that is known; fields is memory, which comes back.
+func (d *delta) take(c *event.Commit, deletes func(aggregateType string, e *event.Event) (ends, known bool), fields []event.Field) []event.Field {
 	d.partial = d.partial || d.last != 0 && c.First != d.last+1
 	d.last, d.time = c.Last(), c.Time
 	for i := range c.Events {
@@ -209,14 +211,15 @@ func (d *delta) take(c *event.Commit, deletes func(e *event.Event) (ends, known 
 		if d.deleted {
 			d.changes, d.reset = d.changes[:0], true
 		}
-		ends, known := deletes(e)
+		ends, known := deletes(c.Aggregate.Type, e)
 		d.deleted, d.partial = ends, d.partial || !known
-		fields, err := event.DecodePayload(e.Payload)
-		if err != nil {
+		var err error
+		if fields, err = event.AppendFields(fields[:0], e.Payload); err != nil {
 			continue // as in Fold
 		}
 		d.changes = overlaid(d.changes, fields, c.First+event.Version(i))
 	}
+	return fields
 }
 
 // overlaid puts the fields of an event over what was changed before; both are in ascending order of names.
@@ -264,10 +267,7 @@ func (f stateField) stored() stateField {
 
 // over puts what a tail changes over what the store holds, nil where it holds nothing, and gives the fields as they are then.
 func (d *delta) over(base *state, first event.Version) (out []stateField, partial bool, err error) {
-	switch {
-	case base == nil && first != 1, base != nil && (base.partial() || base.version+1 != first):
-		return nil, true, nil
-	case d.partial:
+	if d.partialOver(base, first) {
 		return nil, true, nil
 	}
 	var old []stateField
@@ -294,6 +294,14 @@ func (d *delta) over(base *state, first event.Version) (out []stateField, partia
 	return out, false, nil
 }
 
+// partialOver reports whether the state cannot be folded from what the store holds and the tail changes.
+func (d *delta) partialOver(base *state, first event.Version) bool {
+	if base == nil {
+		return d.partial || first != 1
+	}
+	return d.partial || base.partial() || base.version+1 != first
+}
+
 func (d *delta) flags(partial bool) (f byte) {
 	if d.deleted {
 		f |= flagDeleted
@@ -313,13 +321,3 @@ func (d *delta) clone() delta {
 
 // valueHash is what a value is found by.
 func valueHash(text string) uint64 { return hash48(filter.Canonical(text)) }
-
-// hash48 is FNV-1a, its bits mixed once more, of which 48 are kept. What it leads to is checked.
-func hash48(text string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(text) {
-		h = (h ^ uint64(text[i])) * 1099511628211
-	}
-	h = (h ^ h>>33) * 0xff51afd7ed558ccd
-	return (h ^ h>>33) >> 16
-}

@@ -3,7 +3,6 @@ package projector
 import (
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -15,10 +14,14 @@ type tail struct {
 	mu         sync.RWMutex // guards what follows
 	aggregates map[event.AggregateID]*tailed
 	hashes     []tailHash
+	commits    []tailPlace // in the order of the log
 	blocks     []tailBlock
 	runs       []tailRun
-	posts      []post // in the order of the log
+	posts      [len(postingKinds)][]hashed // by kind, in the order of the log; at is the place in commits
 	bytes      int
+
+	fresh  []tailed      // room for aggregates
+	fields []event.Field // of the event that is being folded
 }
 
 // tailed is an aggregate with its commits in a tail, in the order of the log.
@@ -26,6 +29,8 @@ type tailed struct {
 	name    event.AggregateID
 	commits []tailCommit
 	delta   delta
+	one     [1]tailCommit // memory of commits, while it is one
+	slot    int           // of its first commit among the records: the flush's alone
 }
 
 // tailCommit is a commit as it is stored, with the leaf hashes of its events. It shares the memory of its message or record.
@@ -48,6 +53,12 @@ func (h tailHash) version() event.Version {
 	return h.of.commits[h.commit].first + event.Version(h.event)
 }
 
+// tailPlace is where a commit lies, and its first event in hashes.
+type tailPlace struct {
+	sequence     uint64
+	index, first uint32
+}
+
 type tailBlock struct {
 	sequence uint64
 	id       event.ID16
@@ -60,7 +71,35 @@ const (
 	commitBytes = 500
 )
 
-func newTail() *tail { return &tail{aggregates: map[event.AggregateID]*tailed{}} }
+// newTail makes one with room for as much as another one held, nil for none.
+func newTail(like *tail) *tail {
+	if like == nil {
+		return &tail{aggregates: map[event.AggregateID]*tailed{}}
+	}
+	t := &tail{aggregates: make(map[event.AggregateID]*tailed, len(like.aggregates)), hashes: make([]tailHash, 0, len(like.hashes)),
+		commits: make([]tailPlace, 0, len(like.commits)), blocks: make([]tailBlock, 0, len(like.blocks))}
+	for i := range t.posts {
+		t.posts[i] = make([]hashed, 0, len(like.posts[i]))
+	}
+	return t
+}
+
+// tailSlab is for how many aggregates room is made at once.
+const tailSlab = 64
+
+// take gives an aggregate of the tail, which is made if it is not there; the caller holds mu.
+func (t *tail) take(a event.AggregateID) (of *tailed, fresh bool) {
+	if of = t.aggregates[a]; of != nil {
+		return of, false
+	}
+	if len(t.fresh) == 0 {
+		t.fresh = make([]tailed, tailSlab)
+	}
+	of, t.fresh = &t.fresh[0], t.fresh[1:]
+	of.name, of.commits = a, of.one[:0]
+	t.aggregates[a] = of
+	return of, true
+}
 
 // learning is what a tail needs to know to take a block.
 type learning struct {
@@ -81,12 +120,11 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, lea
 	t.grow(b.TreeSize, events)
 	leaves := make([]event.Hash, 0, events)
 	for i, c := range commits {
-		of := t.aggregates[c.Aggregate]
-		if of == nil {
-			of = &tailed{name: c.Aggregate}
-			t.aggregates[c.Aggregate] = of
+		of, fresh := t.take(c.Aggregate)
+		if fresh {
 			learning.known(c.Aggregate)
 		}
+		t.post(c, spot{sequence: sequence, index: uint32(i)})
 		raw, start := b.Records[i].Raw, len(leaves)
 		leaves = c.AppendLeaves(leaves)
 		for k := range c.Events {
@@ -94,8 +132,7 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, lea
 		}
 		at := event.Link{Sequence: sequence, Index: uint32(i), Block: b.ID}
 		of.commits = append(of.commits, tailCommit{at, c.First, leaves[start:len(leaves):len(leaves)], raw})
-		of.delta.take(c, func(e *event.Event) (ends, known bool) { return learning.deletes(c.Aggregate.Type, e) })
-		t.post(c, spot{sequence: sequence, index: uint32(i)})
+		t.fields = of.delta.take(c, learning.deletes, t.fields)
 		t.bytes += len(raw) + commitBytes
 	}
 }
@@ -112,31 +149,25 @@ func (t *tail) delta(a event.AggregateID) (d delta, first event.Version, found b
 }
 
 // from gives commits in the order of the log, at most limit of them, beginning with the first that is not before a spot.
-func (t *tail) from(s spot, limit int) (out []tailCommit) {
+func (t *tail) from(s spot, limit int) []tailCommit {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, h := range t.hashes[t.search(s):] {
-		if len(out) == limit {
-			break
-		}
-		if h.event == 0 {
-			out = append(out, h.of.commits[h.commit])
-		}
+	from := sort.Search(len(t.commits), func(i int) bool { return !t.commits[i].before(s) })
+	out := make([]tailCommit, min(limit, len(t.commits)-from))
+	for i := range out {
+		out[i] = t.commit(uint32(from + i))
 	}
 	return out
 }
 
-// search gives the place in hashes of the first event that is not before a spot; the caller holds mu.
-func (t *tail) search(s spot) int {
-	return sort.Search(len(t.hashes), func(i int) bool {
-		at := t.hashes[i].of.commits[t.hashes[i].commit].at
-		return at.Sequence > s.sequence || at.Sequence == s.sequence && at.Index >= s.index
-	})
+// before reports whether a commit lies before a spot.
+func (p *tailPlace) before(s spot) bool {
+	return p.sequence < s.sequence || p.sequence == s.sequence && p.index < s.index
 }
 
-// at gives the commit at a spot, which the tail holds; the caller holds mu.
-func (t *tail) at(s spot) tailCommit {
-	h := t.hashes[t.search(s)]
+// commit gives one by its place in commits; the caller holds mu.
+func (t *tail) commit(at uint32) tailCommit {
+	h := t.hashes[t.commits[at].first]
 	return h.of.commits[h.commit]
 }
 
@@ -214,20 +245,5 @@ func (t *tail) byPrefix(prefix hexPrefix, limit int, may func(event.AggregateID)
 			out = append(out, hashMatch{hash: *hash, aggregate: h.of.name, version: h.version()})
 		}
 	}
-	return out
-}
-
-// sorted gives the aggregates in the order of their keys. It is for the goroutine that adds.
-func (t *tail) sorted() []*tailed {
-	out := make([]*tailed, 0, len(t.aggregates))
-	for _, of := range t.aggregates {
-		out = append(out, of)
-	}
-	slices.SortFunc(out, func(a, b *tailed) int {
-		if c := strings.Compare(a.name.Type, b.name.Type); c != 0 {
-			return c
-		}
-		return strings.Compare(a.name.ID, b.name.ID)
-	})
 	return out
 }
