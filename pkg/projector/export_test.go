@@ -184,3 +184,15 @@ func OpenCursor(s string) error {
 	}
 	return c.open(queryDigest("query"), s, &listPlace{})
 }
+
+// ByHash gives the places of some hashes in their order.
+func ByHash(hashes []uint64, width int) (order []uint32) {
+	in := make([]hashed, len(hashes))
+	for i, h := range hashes {
+		in[i] = hashed{h, uint32(i)}
+	}
+	for _, h := range byHash(in, width) {
+		order = append(order, h.at)
+	}
+	return order
+}

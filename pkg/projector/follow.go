@@ -179,7 +179,7 @@ func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
 
 // read takes one message after the other into the index; it is the only reader of the log, and everything is decoded once.
 func (f *follower) read(ctx context.Context, source eventlog.Log) error {
-	if f.x.tail.full() { // an earlier flush failed
+	if f.x.tail.full(f.p.tailShare()) { // an earlier flush failed
 		if err := f.flush(ctx); err != nil {
 			return err
 		}
@@ -232,7 +232,7 @@ func (f *follower) take(ctx context.Context, source eventlog.Log, found *eventlo
 	if !settled && f.x.progress.settled() {
 		f.p.Notify()
 	}
-	if f.x.tail.full() {
+	if f.x.tail.full(f.p.tailShare()) {
 		return f.flush(ctx)
 	}
 	return nil

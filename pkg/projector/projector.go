@@ -259,6 +259,13 @@ func (p *Projector) indexOrGrowth(log string) (x *index, grown <-chan struct{}, 
 	return p.indexes[log], p.grown, p.ended
 }
 
+// tailShare is how large the tail of a log may be before it is flushed.
+func (p *Projector) tailShare() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return tailShare(len(p.indexes))
+}
+
 // up is nil while the projector runs.
 func (p *Projector) up() error {
 	p.mu.RLock()

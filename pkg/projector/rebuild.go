@@ -142,7 +142,7 @@ func (b *beside) put(ctx context.Context, found *eventlog.Found, behind event.Ch
 		fresh.add(found, b.p.schemas.ends)
 	}
 	fresh.at = at
-	if !fresh.tail.full() {
+	if !fresh.tail.full(tailBytes) {
 		return nil
 	}
 	return b.flush(ctx)

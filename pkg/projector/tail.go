@@ -44,10 +44,11 @@ type tailCommit struct {
 // tailHash leads to an event: the one at event in the commit at commit.
 type tailHash struct {
 	of            *tailed
+	leaf          *event.Hash
 	commit, event int32
 }
 
-func (h tailHash) hash() *event.Hash { return &h.of.commits[h.commit].leaves[h.event] }
+func (h *tailHash) hash() *event.Hash { return h.leaf }
 
 func (h tailHash) version() event.Version {
 	return h.of.commits[h.commit].first + event.Version(h.event)
@@ -65,11 +66,17 @@ type tailBlock struct {
 	time     event.Time
 }
 
-// tailBytes is the size from which on a tail is flushed, and commitBytes what a commit in it takes besides its bytes, about.
+// Sizes from which on a tail is flushed. The more it holds, the more of an aggregate's commits share a record and an entry; so few logs get more each than many do.
+// commitBytes is what a commit takes besides its bytes, about.
 const (
-	tailBytes   = 8 << 20
-	commitBytes = 500
+	tailBytes     = 8 << 20
+	mostTailBytes = 16 << 20
+	allTailBytes  = 64 << 20
+	commitBytes   = 500
 )
+
+// tailShare is the size of a tail for each of so many logs.
+func tailShare(logs int) int { return max(tailBytes, min(mostTailBytes, allTailBytes/max(logs, 1))) }
 
 // newTail makes one with room for as much as another one held, nil for none.
 func newTail(like *tail) *tail {
@@ -128,7 +135,7 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, lea
 		raw, start := b.Records[i].Raw, len(leaves)
 		leaves = c.AppendLeaves(leaves)
 		for k := range c.Events {
-			t.hashes = append(t.hashes, tailHash{of, int32(len(of.commits)), int32(k)})
+			t.hashes = append(t.hashes, tailHash{of, &leaves[start+k], int32(len(of.commits)), int32(k)})
 		}
 		at := event.Link{Sequence: sequence, Index: uint32(i), Block: b.ID}
 		of.commits = append(of.commits, tailCommit{at, c.First, leaves[start:len(leaves):len(leaves)], raw})
@@ -171,10 +178,10 @@ func (t *tail) commit(at uint32) tailCommit {
 	return h.of.commits[h.commit]
 }
 
-func (t *tail) full() bool {
+func (t *tail) full(limit int) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.bytes >= tailBytes
+	return t.bytes >= limit
 }
 
 func (t *tail) empty() bool {
