@@ -58,8 +58,12 @@ func compareLookups(t *testing.T, s *indexstore.Store, want map[string]string) {
 	t.Helper()
 	v := view(t, s)
 	defer v.Close()
+	finder := v.Finder()
 	for i := range 310 {
 		key := fmt.Sprintf("key-%03d", i)
+		if got, _, err := finder.Get([]byte(key)); err != nil || string(got) != want[key] {
+			t.Errorf("find %s: got %q, %v, want %q", key, got, err, want[key])
+		}
 		if got, _, err := v.Get([]byte(key)); err != nil || string(got) != want[key] {
 			t.Errorf("%s: got %q, %v, want %q", key, got, err, want[key])
 		}

@@ -149,6 +149,7 @@ func TestAgainstAMap(t *testing.T) {
 			t.Fatalf("note: got %q, want %q", got, note)
 		}
 		compareReads(t, s, want, random)
+		compareFinder(t, s, want, random)
 	}
 	wantContent(t, s, want)
 }
