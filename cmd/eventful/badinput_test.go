@@ -310,12 +310,12 @@ func TestBadVersionsAndCommandIDs(t *testing.T) {
 func TestBadTokens(t *testing.T) {
 	s := startSite(t)
 	other := anotherSite(t)
+	expired := s.makeToken("--limit=1", "--expiration=5")
+	expiry := time.After(6 * time.Second) // claims have whole seconds
 	spent := s.makeToken("--limit=1", "--expiration=3600")
 	if _, errOut, status := s.eventful("", []string{"EVENTFUL_TOKEN=" + spent}, "event:add", "patient/er-registration", "--id=A"); status != 0 {
 		t.Fatalf("spend the budget: exit status %d\n%s", status, errOut)
 	}
-	expired := s.makeToken("--limit=1", "--expiration=1")
-	expiry := time.After(2 * time.Second) // claims have whole seconds
 	tokens := map[string]string{
 		"empty": "", "nonsense": "abc", "three parts": "a.b.c", "unknown issuer": other.token, "alg none": algNone(s.token), "changed": changed(s.token),
 		"spent": spent, "no signature": s.token[:strings.LastIndexByte(s.token, '.')+1], "auth key": s.key,
