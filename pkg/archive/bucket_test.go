@@ -111,7 +111,7 @@ func TestABucketThatFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := archive.OpenBucketFor(address, archivetest.AccessKey, archivetest.SecretKey, 300*time.Millisecond)
+	b, err := archive.OpenBucketFor(address, archivetest.AccessKey, archivetest.SecretKey, 1500*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
