@@ -19,7 +19,7 @@ func TestTheIDCoversTheTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := i.mint(t, nil)
-	again := func(change func(*jwt.UserClaims)) (*token.Claims, error) {
+	again := func(change func(*jwt.UserClaims)) string {
 		uc, err := jwt.DecodeUserClaims(base)
 		if err != nil {
 			t.Fatal(err)
@@ -29,17 +29,24 @@ func TestTheIDCoversTheTags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return token.Verify(text, time.Now(), i.wide())
+		return text
 	}
-	if c, err := again(func(*jwt.UserClaims) {}); err != nil || !c.Covered {
-		t.Errorf("as it was minted: got %+v, %v, want a token whose id covers its tags", c, err)
+	verify := func(text string) error {
+		_, err := token.Verify(text, time.Now(), i.wide())
+		if _, cached := token.NewCache(i.wide(), 2).Verify(text, time.Now()); (cached == nil) != (err == nil) {
+			t.Errorf("got %v from the cache, %v without it", cached, err)
+		}
+		return err
+	}
+	if err := verify(again(func(*jwt.UserClaims) {})); err != nil {
+		t.Errorf("as it was minted: got %v, want it accepted", err)
 	}
 	other := i.mint(t, func(c *token.Claims) { c.IdentifierID = "another" })
 	swapped, err := jwt.DecodeUserClaims(other)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = again(func(uc *jwt.UserClaims) {
+	isProblem(t, verify(again(func(uc *jwt.UserClaims) {
 		tags := swapped.Tags
 		for n, tag := range tags {
 			if len(tag) > 6 && tag[:6] == "inbox:" {
@@ -47,10 +54,11 @@ func TestTheIDCoversTheTags(t *testing.T) {
 			}
 		}
 		uc.Tags = tags
-	})
-	isProblem(t, err, problem.Unauthenticated)
-	c, err := again(func(uc *jwt.UserClaims) { uc.Name = "" })
-	if err != nil || c.Covered {
-		t.Errorf("a token of an earlier version: got %+v, %v, want one that is accepted, and not covered", c, err)
+	})), problem.Unauthenticated)
+	older := again(func(uc *jwt.UserClaims) { uc.Name = "" })
+	isProblem(t, verify(older), problem.Unauthenticated)
+	isProblem(t, verify(again(func(uc *jwt.UserClaims) { uc.Name = "any" })), problem.Unauthenticated)
+	if c, err := token.Shown(older, i.wide()); err != nil || c.ID == "" {
+		t.Errorf("a token of an earlier version that is to be ended: got %+v, %v, want its claims", c, err)
 	}
 }

@@ -41,7 +41,6 @@ const (
 // Claims is what a token says. Mint fills ID, User, Issuer, Account and IssuedAt; Verify fills all.
 type Claims struct {
 	ID             string // jti
-	Covered        bool   // the id covers all that the token says; Verify alone fills it, and it is false for tokens of earlier versions
 	User           string // user public key; its inbox is _INBOX.<User>.>
 	Issuer         string // public id of the auth key
 	Account        string // public id of the account APP

@@ -31,7 +31,7 @@ func Verify(token string, now time.Time, keys Keys) (*Claims, error) {
 	if p != nil {
 		return nil, p
 	}
-	c, p := readClaims(uc)
+	c, p := covered(uc)
 	if p != nil {
 		return nil, p
 	}
@@ -57,7 +57,7 @@ func read(token string, keys Keys) (*Claims, *problem.Problem) {
 	if p != nil {
 		return nil, p
 	}
-	c, p := readClaims(uc)
+	c, p := covered(uc)
 	if p != nil {
 		return nil, p
 	}
@@ -80,8 +80,8 @@ func (c *Claims) Recheck(keys Keys) *problem.Problem {
 	return c.checkRights(key)
 }
 
-// Shown reads a token that somebody shows to have it ended: signature, form and issuer are checked; its times, and whether its rights are still its auth
-// key's, have no part in it. The error is a *problem.Problem.
+// Shown reads a token that somebody shows to have it ended: signature, form and issuer are checked; its times, whether its rights are still its auth
+// key's, and whether its id covers its tags (as it does not in tokens of earlier versions), have no part in it. The error is a *problem.Problem.
 func Shown(token string, keys Keys) (*Claims, error) {
 	uc, p := decodeUser(token)
 	if p != nil {
@@ -188,6 +188,15 @@ func isHeader(text []byte) bool {
 	return closed == nil && errors.Is(end, io.EOF) && len(missing) == 0
 }
 
+// covered is readClaims for a token that is to be used: its id covers all that it says, so of one id there is one token.
+func covered(uc *jwt.UserClaims) (*Claims, *problem.Problem) {
+	if !strings.HasPrefix(uc.Name, digestMark) {
+		return nil, refuse("its id does not cover its tags, as that of tokens of earlier versions does not").
+			WithHint("make a new token with token:generate, or, of a recorded one, with token:refresh and its id")
+	}
+	return readClaims(uc)
+}
+
 // readClaims checks the form of a user JWT and takes the claims out of it. Times are left to checkTimes, which has the caller's clock.
 func readClaims(uc *jwt.UserClaims) (*Claims, *problem.Problem) {
 	const hint = "make a new token with token:generate"
@@ -211,7 +220,7 @@ func readClaims(uc *jwt.UserClaims) (*Claims, *problem.Problem) {
 	if strings.HasPrefix(uc.Name, digestMark) && uc.Name != tagsDigest(uc.Tags) {
 		return nil, refuse("its tags are not the ones that its id covers").WithHint(hint)
 	}
-	c := &Claims{ID: uc.ID, Covered: strings.HasPrefix(uc.Name, digestMark), User: uc.Subject, Issuer: uc.Issuer, Account: uc.IssuerAccount,
+	c := &Claims{ID: uc.ID, User: uc.Subject, Issuer: uc.Issuer, Account: uc.IssuerAccount,
 		IssuedAt: time.Unix(uc.IssuedAt, 0).UTC(), Expires: time.Unix(uc.Expires, 0).UTC()}
 	if uc.NotBefore > 0 {
 		c.NotBefore = time.Unix(uc.NotBefore, 0).UTC()

@@ -3,7 +3,6 @@ package writer
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,9 +47,7 @@ func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims, pred
 		case p != nil:
 			return nil, p
 		case known == issued.ID:
-			return nil, w.sameAsRecorded(issued)
-		case !issued.Covered:
-			return nil, problem.New(problem.Forbidden, "the id of token %s does not cover its tags, as that of tokens of earlier versions does not", issued.ID).WithHint("make the token with token:generate of this version")
+			return nil, nil
 		case known != "":
 			return nil, problem.New(problem.Conflict, "token %s has the same user as token %s", issued.ID, known).WithHint("make the token with token:generate: each has a user of its own")
 		}
@@ -61,21 +58,6 @@ func (w *Writer) RecordToken(ctx context.Context, by, issued *token.Claims, pred
 		fields["predecessor"] = predecessor
 		return oneEvent(typeToken, issued.ID, eventIssued, fields), nil
 	})
-}
-
-// sameAsRecorded refuses a token that has the id of another one, as tokens of earlier versions can have.
-func (w *Writer) sameAsRecorded(issued *token.Claims) *problem.Problem {
-	known, err := w.system.issued(issued.ID)
-	if err != nil || known == nil {
-		return problem.New(problem.Unavailable, "the record of token %s cannot be read: %v", issued.ID, err)
-	}
-	want := issuedFields(issued)
-	same := known.Actor == issued.Actor() && known.Limit == issued.Limit && known.Issuer == issued.Issuer &&
-		slices.Equal(known.Aggregates, strings.Fields(want["aggregates"])) && slices.Equal(known.Actions, strings.Fields(want["actions"])) && strings.Join(known.Only, "\n") == want["only"]
-	if same {
-		return nil
-	}
-	return problem.New(problem.Conflict, "token %s is recorded with other claims", issued.ID).WithHint("make the token with token:generate: its id covers all that it says")
 }
 
 // maySucceed says why a token may not take the place of a refreshed one.
