@@ -100,20 +100,26 @@ const AdvisoryAPI = "$JS.EVENT.ADVISORY.API"
 // api is the prefix of the JetStream API.
 const api = "$JS.API."
 
-// reading is what reading logs takes. The API's wildcards stand for whole names, so what is not for readers is denied by name.
+// reading is what reading logs takes. The API's wildcards stand for whole names, so what is not for readers is denied by name. Direct gets and consumers that are pulled are for
+// nobody: the server answers them with an empty message too, wherever it is asked to, and an empty message to the API deletes or purges the stream that the subject names.
 func (s Installation) reading() Permissions {
 	return Permissions{
 		Publish: []Permission{
 			{api + "STREAM.NAMES", "which logs there are"},
 			{api + "STREAM.INFO.*", "settings and bounds of a log"},
 			{api + "STREAM.MSG.GET.*", "one block, from the leader"},
-			{api + "DIRECT.GET.*", "one block, from any replica"},
-			{api + "CONSUMER.CREATE.>", "following a log"},
-			{api + "CONSUMER.MSG.NEXT.*.*", "following a log"},
+			{api + "CONSUMER.CREATE.>", "following a log, by consumers that push"},
 			{api + "CONSUMER.DELETE.*.*", "a reader removes what it followed with"},
+			{"$JS.FC.>", "following a log: how far the reader is"},
 		},
-		Deny: s.notForReaders(readingVerbs()...),
+		Deny: append(s.notForReaders(readingVerbs()...), s.unfollowed()...),
 	}
+}
+
+// unfollowed denies consumers of signed checkpoints, which are asked for one by one: what a consumer brings is stored as it is, wherever the asker wants it, so one log's would lie under
+// another log's name.
+func (s Installation) unfollowed() []Permission {
+	return denied("KV_CHECKPOINTS_"+s.Site, "signed checkpoints are asked for one by one: a consumer could store one log's under another's name", "CONSUMER.CREATE")
 }
 
 // private are the streams of LOG that hold no log.
@@ -155,7 +161,7 @@ func denied(stream, reason string, verbs ...string) (all []Permission) {
 
 // readingVerbs are those calls of reading that name a stream and give its content.
 func readingVerbs() []string {
-	return []string{"STREAM.MSG.GET", "DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.MSG.NEXT", "CONSUMER.DELETE"}
+	return []string{"STREAM.MSG.GET", "CONSUMER.CREATE", "CONSUMER.DELETE"}
 }
 
 func (s Installation) inLog(role Role) Permissions {
@@ -209,9 +215,8 @@ func (s Installation) inLog(role Role) Permissions {
 		return Permissions{Publish: []Permission{
 			{api + "STREAM.NAMES", "which logs there are"},
 			{api + "STREAM.INFO.*", "settings and bounds of streams"},
-			{api + "STREAM.MSG.GET.*", "the newest block of a log: its time and format"},
-			{api + "DIRECT.GET.*", "the same from any replica"},
-		}, Deny: append(s.notForReaders("STREAM.MSG.GET", "DIRECT.GET"), s.withoutKeys("STREAM.MSG.GET", "DIRECT.GET")...)}
+			{api + "STREAM.MSG.GET.*", "the newest block of a log: its time and format; whether there is among the wrapped keys what is none"},
+		}, Deny: append(s.notForReaders("STREAM.MSG.GET"), denied("KV_SNAP_"+s.Site, "snapshots are for who answers", "STREAM.MSG.GET")...)}
 	case RoleBreakGlass:
 		return Permissions{Publish: []Permission{{">", "repairs that nothing else can make"}}, Subscribe: []Permission{{">", "as publishing"}}}
 	}

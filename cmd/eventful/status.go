@@ -91,7 +91,7 @@ func newStatusCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Say whether a server runs on the data folder, where, and how far it is",
-		Long:  "Say whether a server runs on the data folder, where, and how far it is. The exit status is 0 if it accepts commands for every log and delivers those of the inbox, else 6.",
+		Long:  "Say whether a server runs on the data folder, where, and how far it is. The exit status is 0 if it accepts commands for every log, nothing lies at the end of one that its writer did not store, and it delivers the commands of the inbox, else 6.",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context()) },
 	}
@@ -167,14 +167,16 @@ func undelivered(e *engineStatus) error {
 		WithHint("they wait on disk, and other commands are decided as ever; `eventful doctor` says what to do")
 }
 
-// unwritten is the problem of logs that take no commands; nil: all do.
+// unwritten is the problem of logs that take no commands, or will not when the next one meets what somebody else stored; nil: there are none.
 func (e *engineStatus) unwritten() error {
 	if e == nil {
 		return nil
 	}
-	var damaged, others []string
+	var damaged, foreign, others []string
 	for _, l := range e.Logs {
 		switch {
+		case l.Foreign > 0:
+			foreign = append(foreign, fmt.Sprintf("log %s: message %d at its end is not its writer's, and the next command meets it", l.Log, l.Foreign))
 		case l.State == logStopped && l.Error != "":
 			damaged = append(damaged, fmt.Sprintf("log %s takes no commands: %s", l.Log, l.Error))
 		case l.State == logStopped, l.State == logUnwritten:
@@ -182,7 +184,8 @@ func (e *engineStatus) unwritten() error {
 		}
 	}
 	switch {
-	case len(damaged) > 0:
+	case len(damaged) > 0 || len(foreign) > 0:
+		damaged = append(damaged, foreign...)
 		return problem.New(problem.Damaged, "%s", strings.Join(append(damaged, others...), "; ")).
 			WithHint("`eventful aggregate:verify --all` names what is wrong and where; the other logs go on")
 	case len(others) > 0:

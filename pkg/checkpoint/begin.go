@@ -24,15 +24,19 @@ func (l *signing) begin(ctx context.Context, h *logtree.Head) error {
 		return fmt.Errorf("read the last checkpoint: %w", err)
 	}
 	stored, err := l.decode(h.Log, value)
+	own := l.own(h.Log)
+	if errors.Is(err, logtree.ErrNoRecord) && newest(own, h) {
+		l.log.Warn().Err(err).Msg("what lay in the place of the last checkpoint was left out, and is written over")
+		stored, err = nil, nil
+	}
 	if err != nil {
 		return refusal(verify.Unreadable, "the stored checkpoint of log %s: %v", h.Log, err)
 	}
-	own := l.own(h.Log)
 	switch {
 	case own == nil:
 		own = stored
 	case stored == nil:
-		stored = own // the bucket was lost; it is written anew
+		stored = own // the bucket was lost, or holds what is none of ours; it is written anew
 	case stored.Tree.Size() < own.Tree.Size():
 		return refusal(verify.Forked, "the stored checkpoint of log %s has size %d, this process has stored one of size %d: the bucket was put back", h.Log, stored.Tree.Size(), own.Tree.Size())
 	}
@@ -43,6 +47,12 @@ func (l *signing) begin(ctx context.Context, h *logtree.Head) error {
 	}
 	l.record, l.revision = stored, revision
 	return nil
+}
+
+// newest reports whether nobody can have signed a checkpoint since this process did: nobody else has written the log, for each who begins to raises its epoch. The head may be of the epoch behind,
+// with which this process began anew.
+func newest(own *logtree.Record, h *logtree.Head) bool {
+	return own != nil && h.Epoch >= own.Epoch && h.Epoch-own.Epoch <= 1
 }
 
 func (l *signing) decode(log string, value []byte) (*logtree.Record, error) {

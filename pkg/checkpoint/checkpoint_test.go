@@ -89,6 +89,7 @@ type site struct {
 	dir    string
 	record bool
 	lost   string
+	epochs uint64 // by which the log's epoch was raised
 
 	mu    sync.Mutex // guards head and clock
 	head  *logtree.Head
@@ -130,6 +131,7 @@ func headOf(t *testing.T, log eventlog.Log, session uint64) *logtree.Head {
 
 func (s *site) show(session uint64) {
 	h := headOf(s.t, s.log, session)
+	h.Epoch += s.epochs
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.head = h
@@ -229,6 +231,9 @@ func (s *site) last() (logtree.Checkpoint, bool) {
 		return logtree.Checkpoint{}, false
 	}
 	r, err := logtree.DecodeRecord(value, key().VKey("patient"))
+	if errors.Is(err, logtree.ErrNoRecord) {
+		return logtree.Checkpoint{}, false
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -430,7 +435,21 @@ func TestRefusals(t *testing.T) {
 		"bucket written by somebody": {verify.Unreadable, func(t *testing.T, s *site) {
 			s.bucket.set([]byte(strings.Replace(string(s.bucket.stored()), `\n6\n`, `\n5\n`, 1)))
 		}},
-		"bucket with rubbish": {verify.Unreadable, func(t *testing.T, s *site) { s.bucket.set([]byte("rubbish")) }},
+		"bucket with a newer version": {verify.Unreadable, func(t *testing.T, s *site) { s.bucket.set([]byte(`{"v":2}`)) }},
+		"bucket with rubbish, and no note of its own": {verify.Unreadable, func(t *testing.T, s *site) {
+			s.bucket.set([]byte("rubbish"))
+			if err := os.Remove(filepath.Join(s.dir, "patient")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"bucket with rubbish, and somebody else wrote the log": {verify.Unreadable, func(t *testing.T, s *site) {
+			s.bucket.set([]byte("rubbish"))
+			s.epochs = 2
+		}},
+		"bucket with rubbish, and a cut tail": {verify.Truncated, func(t *testing.T, s *site) {
+			s.bucket.set([]byte("rubbish"))
+			s.replaced(verifytest.Messages(t, s.log)[:4])
+		}},
 		"another tree behind the checkpoint": {verify.Tampered, func(t *testing.T, s *site) {
 			s.add(2)
 			messages := verifytest.Messages(t, s.log)
@@ -473,6 +492,31 @@ func TestRefusals(t *testing.T) {
 				t.Error("it was signed all the same")
 			}
 		})
+	}
+}
+
+// TestWhatIsNoCheckpointIsWrittenOver: whoever may ask JetStream in the account LOG can have an answer stored in the place of a checkpoint. Signing goes on, from the note of the process, and in the
+// session of its writer as well as behind a restart.
+func TestWhatIsNoCheckpointIsWrittenOver(t *testing.T) {
+	for _, rubbish := range []string{`{"type":"io.nats.jetstream.api.v1.stream_names_response","streams":[]}`, "", "[]"} {
+		s := newSite(t)
+		r := s.run()
+		s.add(3)
+		s.show(1)
+		r.signed(3)
+		s.bucket.set([]byte(rubbish))
+		s.add(1)
+		s.show(1)
+		r.signed(4)
+		r.end()
+		s.bucket.set([]byte(rubbish))
+		s.add(1)
+		s.epochs = 1
+		s.show(2)
+		r = s.run()
+		r.signed(5)
+		r.end()
+		s.consistent()
 	}
 }
 

@@ -86,8 +86,8 @@ const (
 	highestLayout = 15
 )
 
-// foreign reports whether a value has the form of no key: neither of this layout nor of one that a newer program may have.
-func foreign(sealed []byte) bool {
+// Foreign reports whether a value has the form of no key: neither of this layout nor of one that a newer program may have.
+func Foreign(sealed []byte) bool {
 	if len(sealed) == 0 || sealed[0] < sealVersion || sealed[0] > highestLayout {
 		return true
 	}
@@ -116,7 +116,7 @@ func (k *Keys) load(ctx context.Context, a event.AggregateID) (*Key, uint64, err
 	if err != nil || revision == 0 {
 		return nil, 0, err
 	}
-	if foreign(sealed) {
+	if Foreign(sealed) {
 		return nil, revision, fmt.Errorf("open the field key of %s: %w", a, ErrForeign)
 	}
 	secret, err := keyring.Unseal(k.cfg.Wrap, k.binding(a), sealed)
@@ -164,7 +164,7 @@ func (k *Keys) Make(ctx context.Context, a event.AggregateID) (*Key, error) {
 // clear removes what lies in the place of a key and never was one.
 func (k *Keys) clear(ctx context.Context, a event.AggregateID) error {
 	there, revision, err := k.cfg.Bucket.Get(ctx, k.name(a))
-	if err != nil || revision == 0 || !foreign(there) {
+	if err != nil || revision == 0 || !Foreign(there) {
 		return err
 	}
 	if err := k.cfg.Bucket.Erase(ctx, k.name(a), revision); err != nil {

@@ -16,10 +16,6 @@ import (
 const (
 	// readAhead is the number of messages that wait for Next.
 	readAhead = 16
-	// readAheadMessages is how many messages the server may have under way to one cursor; the client reserves 8 bytes for each.
-	readAheadMessages = 4096
-	// readAheadBytes is what the server may have under way to one cursor; it must hold a message of the largest size.
-	readAheadBytes = 4 << 20
 	// heartbeat is how often an idle server says that a consumer lives; it is made anew after two that are missing.
 	heartbeat = 2 * time.Second
 	// idle is how long no message may come before the cursor asks where the log ends.
@@ -37,7 +33,7 @@ var errStaleLeader = errors.New("the leader may be one of before")
 // errHanded ends a consumer that is not needed: what it brings is handed on by writers of this process.
 var errHanded = errors.New("messages are handed on")
 
-// cursor reads a log by ordered consumers: ephemeral, without acknowledgements, each replaced by a new one as soon as a message may be missing. (The ordered
+// cursor reads a log by one delivery after the other: each is replaced by a new one as soon as a message may be missing. (The ordered
 // consumer of nats.go waits for a server that is away without regard to a context.) While a writer of the same process writes the log, its messages
 // are taken from there (Recent), and no consumer exists. One goroutine reads; Stop ends it and waits for it.
 type cursor struct {
@@ -156,23 +152,18 @@ func (c *cursor) read(ctx context.Context, after *uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer c.log.store.whileConnected(ctx, cancel)()
-	consumer, err := c.consumer(ctx, *after+1)
+	d, err := c.log.store.deliver(ctx, c.log.streamName, heartbeat, forgotten,
+		jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *after + 1})
 	if err != nil {
 		return err
 	}
-	defer c.remove(ctx, consumer)
-	reading, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(readAheadMessages, c.log.readAheadBytes()), jetstream.PullHeartbeat(heartbeat),
-		jetstream.WithMessagesErrOnMissingHeartbeat(true))
-	if err != nil {
-		return err
-	}
-	defer reading.Stop()
-	for delivered := uint64(1); ; delivered++ {
-		m, err := c.next(ctx, reading, *after)
+	defer d.end(ctx)
+	for {
+		m, about, err := c.next(ctx, d, *after)
 		if err != nil {
 			return err
 		}
-		if err := c.pass(ctx, m, delivered, after); err != nil {
+		if err := c.pass(ctx, m, about.Sequence.Stream, after); err != nil {
 			return err
 		}
 		if c.recent.near(*after) {
@@ -200,51 +191,25 @@ func (s *Store) whileConnected(ctx context.Context, cancel context.CancelFunc) (
 	}
 }
 
-func (c *cursor) consumer(ctx context.Context, from uint64) (consumer jetstream.Consumer, err error) {
-	err = c.log.store.try(ctx, func(ctx context.Context) error {
-		consumer, err = c.log.store.read.CreateConsumer(ctx, c.log.streamName, jetstream.ConsumerConfig{
-			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-			OptStartSeq:       from,
-			AckPolicy:         jetstream.AckNonePolicy,
-			InactiveThreshold: forgotten,
-			MemoryStorage:     true, // it is worth nothing after a restart
-			Replicas:          1,
-		})
-		return err
-	})
-	return consumer, err
-}
-
 // next waits for a message. When none comes for a while, it looks whether there should have been one.
-func (c *cursor) next(ctx context.Context, reading jetstream.MessagesContext, after uint64) (jetstream.Msg, error) {
+func (c *cursor) next(ctx context.Context, d *delivery, after uint64) (*nats.Msg, *nats.MsgMetadata, error) {
 	for {
-		patient, cancel := context.WithTimeout(ctx, idle)
-		m, err := reading.Next(jetstream.NextContext(patient))
-		cancel()
-		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return m, err
+		m, about, err := d.next(idle)
+		if !errors.Is(err, errQuiet) {
+			return m, about, err
 		}
 		if last, err := c.end(ctx, after); err != nil || last > after {
-			return nil, errors.Join(err, errStale)
+			return nil, nil, errors.Join(err, errStale)
 		}
 	}
 }
 
-// pass hands one message on. The consumer counts what it delivers, so a message lost on the way shows; sequences only go up, else the server
-// lost the end of the log and uses them again.
-func (c *cursor) pass(ctx context.Context, m jetstream.Msg, delivered uint64, after *uint64) error {
-	about, err := m.Metadata()
-	if err != nil {
-		return fmt.Errorf("read metadata: %w", err)
-	}
-	if about.Sequence.Consumer != delivered {
-		return errStale
-	}
-	sequence := about.Sequence.Stream
+// pass hands one message on. Sequences only go up, else the server lost the end of the log and uses them again.
+func (c *cursor) pass(ctx context.Context, m *nats.Msg, sequence uint64, after *uint64) error {
 	if sequence <= *after {
 		return rewound(*after, sequence)
 	}
-	return c.hand(ctx, eventlog.Message{Sequence: sequence, Data: m.Data()}, after)
+	return c.hand(ctx, eventlog.Message{Sequence: sequence, Data: m.Data}, after)
 }
 
 // hand gives a message to Next.
@@ -256,18 +221,4 @@ func (c *cursor) hand(ctx context.Context, m eventlog.Message, after *uint64) er
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// remove deletes the consumer on the server. If that fails, the server forgets it by itself.
-func (c *cursor) remove(ctx context.Context, consumer jetstream.Consumer) {
-	if !c.log.store.nc.IsConnected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.log.store.options.RequestTimeout)
-	defer cancel()
-	_ = c.log.store.read.DeleteConsumer(ctx, c.log.streamName, consumer.CachedInfo().Name)
-}
-
-func (l *log) readAheadBytes() int {
-	return max(readAheadBytes, 2*int(min(l.store.nc.MaxPayload(), 64<<20)))
 }

@@ -211,44 +211,33 @@ func (l *Leases) watch(ctx context.Context, each func(lease.Change)) error {
 	if err != nil {
 		return err
 	}
-	consumer, err := l.consumer(ctx, birth)
+	d, err := l.store.deliver(ctx, streams.LeaseStream, leaseHeartbeat, leaseForgotten,
+		jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: streams.LeaseSubjects(birth)})
 	if err != nil {
 		return err
 	}
-	defer l.remove(ctx, consumer)
-	reading, err := consumer.Messages(jetstream.PullHeartbeat(leaseHeartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
-	if err != nil {
-		return err
-	}
-	defer reading.Stop()
+	defer d.end(ctx)
 	l.birth.Store(birth)
-	return l.tell(ctx, reading, birth, consumer.CachedInfo().NumPending, each)
+	return l.tell(ctx, d, birth, each)
 }
 
 // tell passes messages on; as many as pending make the table whole.
-func (l *Leases) tell(ctx context.Context, reading jetstream.MessagesContext, birth, pending uint64, each func(lease.Change)) error {
-	whole := lease.Change{Revision: birth}
+func (l *Leases) tell(ctx context.Context, d *delivery, birth uint64, each func(lease.Change)) error {
+	whole, pending := lease.Change{Revision: birth}, d.pending
 	if pending == 0 {
 		each(whole)
 	}
 	last := birth
-	for delivered := uint64(1); ; delivered++ {
-		m, err := l.next(ctx, reading, pending > 0, last)
+	for {
+		m, about, err := l.next(ctx, d, pending > 0, last)
 		if err != nil {
 			return err
 		}
-		about, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read metadata: %w", err)
-		}
-		if about.Sequence.Consumer != delivered {
-			return errStale
-		}
 		last = about.Sequence.Stream
-		if key, ok := streams.LeaseKey(birth, m.Subject()); ok {
+		if key, ok := streams.LeaseKey(birth, m.Subject); ok {
 			each(changeOf(key, m, about.Sequence.Stream))
 		}
-		if pending > 0 && (about.NumPending == 0 || delivered >= pending) {
+		if pending > 0 && (about.NumPending == 0 || d.delivered >= pending) {
 			pending = 0
 			each(whole)
 		}
@@ -256,16 +245,14 @@ func (l *Leases) tell(ctx context.Context, reading jetstream.MessagesContext, bi
 }
 
 // next waits for a message. When none comes for a while although some are missing, or the bucket has newer ones than the last, the watch is stale.
-func (l *Leases) next(ctx context.Context, reading jetstream.MessagesContext, missing bool, last uint64) (jetstream.Msg, error) {
+func (l *Leases) next(ctx context.Context, d *delivery, missing bool, last uint64) (*nats.Msg, *nats.MsgMetadata, error) {
 	for {
-		patient, cancel := context.WithTimeout(ctx, leaseIdle)
-		m, err := reading.Next(jetstream.NextContext(patient))
-		cancel()
-		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return m, err
+		m, about, err := d.next(leaseIdle)
+		if !errors.Is(err, errQuiet) {
+			return m, about, err
 		}
 		if missing {
-			return nil, errStale
+			return nil, nil, errStale
 		}
 		var newest uint64
 		err = l.store.once(ctx, func(ctx context.Context) error {
@@ -276,40 +263,15 @@ func (l *Leases) next(ctx context.Context, reading jetstream.MessagesContext, mi
 			return err
 		})
 		if err == nil && newest > last {
-			return nil, errStale
+			return nil, nil, errStale
 		}
 	}
 }
 
-func changeOf(key string, m jetstream.Msg, revision uint64) lease.Change {
+func changeOf(key string, m *nats.Msg, revision uint64) lease.Change {
 	c := lease.Change{Key: key, Revision: revision}
-	if m.Headers().Get(endHeader) == "" {
-		c.Value = append([]byte{}, m.Data()...) // not nil, which would say that it is gone
+	if m.Header.Get(endHeader) == "" {
+		c.Value = append([]byte{}, m.Data...) // not nil, which would say that it is gone
 	}
 	return c
-}
-
-func (l *Leases) consumer(ctx context.Context, birth uint64) (consumer jetstream.Consumer, err error) {
-	err = l.store.once(ctx, func(ctx context.Context) error {
-		consumer, err = l.store.read.CreateConsumer(ctx, streams.LeaseStream, jetstream.ConsumerConfig{
-			DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
-			FilterSubject:     streams.LeaseSubjects(birth),
-			AckPolicy:         jetstream.AckNonePolicy,
-			InactiveThreshold: leaseForgotten,
-			MemoryStorage:     true,
-			Replicas:          1,
-		})
-		return err
-	})
-	return consumer, err
-}
-
-// remove deletes the consumer on the server. If that fails, the server forgets it by itself.
-func (l *Leases) remove(ctx context.Context, consumer jetstream.Consumer) {
-	if !l.store.nc.IsConnected() {
-		return
-	}
-	_ = l.store.once(context.WithoutCancel(ctx), func(ctx context.Context) error {
-		return l.store.read.DeleteConsumer(ctx, streams.LeaseStream, consumer.CachedInfo().Name)
-	})
 }

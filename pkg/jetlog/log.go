@@ -39,7 +39,7 @@ func newLog(s *Store, name string, stream jetstream.Stream) (*log, error) {
 // Name implements eventlog.Log.
 func (l *log) Name() string { return l.name }
 
-// Get implements eventlog.Log. Any replica may answer; one that does not have the message may be behind, so then the leader is asked.
+// Get implements eventlog.Log. The leader answers: nobody in the account LOG may ask by a direct get (delivery).
 func (l *log) Get(ctx context.Context, sequence uint64) (eventlog.Message, error) {
 	m, err := l.get(ctx, sequence)
 	if err != nil {
@@ -53,19 +53,11 @@ func (l *log) get(ctx context.Context, sequence uint64) (m eventlog.Message, err
 		return m, eventlog.ErrNotFound
 	}
 	err = l.store.try(ctx, func(ctx context.Context) error {
-		raw, err := l.stream.GetMsg(ctx, sequence)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			m, err = l.getFromLeader(ctx, sequence)
-			if errors.Is(err, eventlog.ErrNotFound) && l.replicated() {
-				m, err = l.getOnceMore(ctx, sequence)
-			}
-			return err
+		m, err = l.getFromLeader(ctx, sequence)
+		if errors.Is(err, eventlog.ErrNotFound) && l.replicated() {
+			m, err = l.getOnceMore(ctx, sequence)
 		}
-		if err != nil {
-			return err
-		}
-		m = eventlog.Message{Sequence: raw.Sequence, Data: raw.Data}
-		return nil
+		return err
 	})
 	if err == nil && m.Sequence != sequence {
 		return m, fmt.Errorf("the server answered with sequence %d: %w", m.Sequence, eventlog.ErrUnavailable)
@@ -91,7 +83,7 @@ func (l *log) getOnceMore(ctx context.Context, sequence uint64) (m eventlog.Mess
 	return l.getFromLeader(ctx, sequence)
 }
 
-// getFromLeader asks the stream's leader, which nats.go does only for streams without direct gets.
+// getFromLeader asks the stream's leader, as nats.go does for streams without direct gets.
 func (l *log) getFromLeader(ctx context.Context, sequence uint64) (m eventlog.Message, err error) {
 	subject := fmt.Sprintf("%sSTREAM.MSG.GET.%s", l.store.apiPrefix(), l.streamName)
 	answer, err := l.store.nc.RequestWithContext(ctx, subject, fmt.Appendf(nil, `{"seq":%d}`, sequence))

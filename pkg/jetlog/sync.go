@@ -26,6 +26,7 @@ type Server struct {
 	JetStream       bool          // whether it has JetStream; what follows but Now is zero without it
 	SyncAlways      bool          // it flushes every write before it acknowledges
 	SyncInterval    time.Duration // else how often
+	Strict          bool          // it refuses requests to JetStream with members that it does not know
 	Used            uint64        // bytes in its file store
 	MaxStore        int64         // bytes that its file store may hold
 	Now             time.Time     // its clock when it answered
@@ -47,6 +48,7 @@ type serverReport struct {
 			MaxStorage   int64         `json:"max_storage"`
 			SyncAlways   bool          `json:"sync_always"`
 			SyncInterval time.Duration `json:"sync_interval"`
+			Strict       bool          `json:"strict"`
 		} `json:"config"`
 		Meta *struct {
 			Size int `json:"cluster_size"`
@@ -71,7 +73,7 @@ func Servers(ctx context.Context, sys *nats.Conn, now func() time.Time) ([]Serve
 	for _, r := range reports {
 		servers = append(servers, Server{
 			Name: r.Server.Name, Version: r.Server.Version, JetStream: !r.Data.Disabled,
-			SyncAlways: r.Data.Config.SyncAlways, SyncInterval: r.Data.Config.SyncInterval, Used: r.Data.Storage, MaxStore: r.Data.Config.MaxStorage,
+			SyncAlways: r.Data.Config.SyncAlways, SyncInterval: r.Data.Config.SyncInterval, Strict: r.Data.Config.Strict, Used: r.Data.Storage, MaxStore: r.Data.Config.MaxStorage,
 			Now: r.Data.Now, Asked: asked, Answered: r.answered,
 		})
 	}

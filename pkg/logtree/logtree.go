@@ -24,6 +24,8 @@ import (
 var (
 	// ErrFormat: bytes are no checkpoint, record, proof, policy or tile.
 	ErrFormat = errors.New("it cannot be read")
+	// ErrNoRecord: bytes that lie where the record of a checkpoint is kept, and have not the form of one of any version. It is an ErrFormat.
+	ErrNoRecord = fmt.Errorf("it is no record of a checkpoint: %w", ErrFormat)
 	// ErrSignature: a checkpoint has no signature by the key that is asked for.
 	ErrSignature = errors.New("it is not signed by the log's key")
 	// ErrProof: hashes do not lead from a leaf, or a smaller tree, to the root.

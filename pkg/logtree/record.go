@@ -43,7 +43,10 @@ func DecodeRecord(value []byte, vkey string) (*Record, error) {
 	var j recordJSON
 	d := json.NewDecoder(bytes.NewReader(value))
 	if err := d.Decode(&j); err != nil {
-		return nil, fmt.Errorf("stored checkpoint: %w: %w", err, ErrFormat)
+		return nil, fmt.Errorf("stored checkpoint: %w: %w", err, ErrNoRecord)
+	}
+	if j.V == 0 {
+		return nil, fmt.Errorf("stored checkpoint: %w", ErrNoRecord)
 	}
 	if j.V != recordVersion {
 		return nil, fmt.Errorf("stored checkpoint: version %d, this program knows %d: %w", j.V, recordVersion, ErrFormat)

@@ -40,7 +40,7 @@ func (w *Writer) AddKey(ctx context.Context, operator string, k token.Key) *prob
 func namesake(keys []token.Key, k token.Key) *problem.Problem {
 	for _, other := range keys {
 		if other.Name == k.Name && other.ID != k.ID && !other.Revoked {
-			return problem.New(problem.Invalid, "the auth key %s has the name %q already", other.ID, k.Name).
+			return problem.New(problem.Conflict, "the auth key %s has the name %q already", other.ID, k.Name).
 				WithHint("give another one with --name: names are how people tell auth keys apart; that of a revoked one is free")
 		}
 	}

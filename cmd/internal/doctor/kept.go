@@ -5,8 +5,10 @@ import (
 	"errors"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/streams"
@@ -34,8 +36,58 @@ func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*
 			continue
 		}
 		x.settings(ctx, nc, all)
+		if account == keyring.LOG {
+			x.strangers(ctx, nc)
+		}
 		nc.Close()
 	}
+}
+
+// examinedKeys is how many of the newest keys of encrypted fields are looked at; it takes under a second.
+const examinedKeys = 1000
+
+// strangers looks for what lies among the newest keys of encrypted fields and was never one: somebody had JetStream store it there.
+func (x *examination) strangers(ctx context.Context, nc *nats.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, streamPatience)
+	defer cancel()
+	stream, subjects, err := x.keys(ctx, nc)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return
+	}
+	for n, next := 0, uint64(1); err == nil && n < examinedKeys; n++ {
+		if last := stream.CachedInfo().State.LastSeq; n == 0 && last > examinedKeys {
+			next = last - examinedKeys + 1
+		}
+		var m *jetstream.RawStreamMsg
+		if m, err = stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subjects)); errors.Is(err, jetstream.ErrMsgNotFound) {
+			return
+		}
+		if err != nil {
+			break
+		}
+		if fieldkey.Foreign(m.Data) && len(m.Data) > 0 {
+			x.found(checkStreams, "a command that needs that key removes it, else a break-glass credential can; find out who holds a credential in account LOG, and make all keys of the site anew if nobody should",
+				"message %d of the keys of encrypted fields is none of EventfulDB's: somebody had it stored there", m.Sequence)
+		}
+		next = m.Sequence + 1
+	}
+	if err != nil {
+		x.found(checkStreams, "the log of the nats-servers says what ails the stream", "look through the keys of encrypted fields: %v", err)
+	}
+}
+
+// keys is the stream of the keys of encrypted fields, with its subjects.
+func (x *examination) keys(ctx context.Context, nc *nats.Conn) (jetstream.Stream, string, error) {
+	bucket, err := streams.KeysBucket(x.Keys.Site())
+	if err != nil {
+		return nil, "", err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, "", err
+	}
+	stream, err := js.Stream(ctx, "KV_"+bucket)
+	return stream, "$KV." + bucket + ".>", err
 }
 
 func (x *examination) settings(ctx context.Context, nc *nats.Conn, all [][]streams.Setting) {

@@ -29,13 +29,18 @@ func (x *examination) servers(ctx context.Context, sys *nats.Conn) (members int)
 		return 0
 	}
 	var versions []string
-	full := false
+	full := false // or something else was found
 	for _, s := range all {
 		if !slices.Contains(versions, s.Version) {
 			versions = append(versions, s.Version)
 		}
 		if s.JetStream {
 			members++
+		}
+		if s.JetStream && !s.Strict {
+			full = true
+			x.found(checkServers, "take `strict: false` out of the jetstream block of that nats-server, and start it anew",
+				"server %s takes any JSON for a request to JetStream: who may ask it in the account LOG can aim an answer so that it purges a log", s.Name)
 		}
 		if s.MaxStore > 0 && float64(s.Used) > float64(s.MaxStore)*fullShare/100 {
 			full = true

@@ -1,0 +1,190 @@
+package jetlog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/jetlog/jetlogtest"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// aimedBodies are requests that bring answers with and without content, of every call that a role may make.
+var aimedBodies = []string{"", "{}", `{"seq":99999}`, `{"seq":1}`, `{"batch":1,"no_wait":true}`, `{"batch":1,"expires":1000000}`, `{"last_by_subj":"nothing.is.there"}`}
+
+// TestAimedAnswersRemoveNothing: JetStream sends its answers wherever they are asked for, and an empty one to its API deletes a stream. No role of every day may ask for one, so none
+// can delete or purge a log; what the roles do not have any more would.
+func TestAimedAnswersRemoveNothing(t *testing.T) {
+	older := streams.Permissions{Publish: []streams.Permission{{Subject: "$JS.API.DIRECT.GET.*"}}}
+	pulled := streams.Permissions{Publish: []streams.Permission{{Subject: "$JS.API.CONSUMER.CREATE.>"}, {Subject: "$JS.API.CONSUMER.MSG.NEXT.*.*"}}}
+	for name, c := range map[string]struct {
+		may   streams.Permissions
+		falls bool
+	}{
+		"direct gets": {older, true}, "consumers that are pulled": {pulled, true},
+		"writer": {roleInLog(t, streams.RoleWriter), false}, "projector": {roleInLog(t, streams.RoleProjector), false}, "plugin-runner": {roleInLog(t, streams.RoleRunner), false},
+		"archiver": {roleInLog(t, streams.RoleArchiver), false}, "doctor": {roleInLog(t, streams.RoleDoctor), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAimed(t, c.may)
+			for _, verb := range []string{"STREAM.DELETE.", "STREAM.PURGE."} {
+				a.fill()
+				a.aim("$JS.API." + verb + a.stream)
+				if fell := a.removed(c.falls); fell != c.falls {
+					t.Errorf("%s: got removed %v, want %v", verb, fell, c.falls)
+				}
+			}
+		})
+	}
+}
+
+func roleInLog(t *testing.T, role streams.Role) streams.Permissions {
+	t.Helper()
+	p, err := streams.RolePermissions(streams.Installation{Site: jetlogtest.Site, LOG: "ALOG", APP: "AAPP"}, streams.AccountLOG, role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Publish = slices.DeleteFunc(p.Publish, func(one streams.Permission) bool { return strings.Contains(one.Subject, "STREAM.PURGE") }) // which the archiver needs no trick for
+	return p
+}
+
+// aimed is a server with a log, and a connection that may do what is told.
+type aimed struct {
+	t      *testing.T
+	store  *jetlog.Store
+	admin  jetstream.JetStream
+	stream string
+	sender *nats.Conn
+	may    streams.Permissions
+}
+
+func newAimed(t *testing.T, may streams.Permissions) *aimed {
+	t.Helper()
+	account, system := server.NewAccount("LOG"), server.NewAccount("SYS")
+	rights := &server.Permissions{Publish: &server.SubjectPermission{Allow: subjectsOf(may.Publish), Deny: subjectsOf(may.Deny)}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.u.>"}}}
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), SystemAccount: "SYS", Accounts: []*server.Account{account, system},
+		Users: []*server.User{{Username: "engine", Password: "x", Account: account}, {Username: "sender", Password: "x", Account: account, Permissions: rights}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	if account, err = s.LookupAccount("LOG"); err == nil {
+		err = account.EnableJetStream(nil, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := jetlog.Connect(s.ClientURL(), nats.UserInfo("engine", "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(engine.Close)
+	a := &aimed{t: t, may: may}
+	if a.store, err = jetlog.New(engine, jetlogtest.Site, jetlog.Options{}); err == nil {
+		a.admin, err = jetstream.New(engine)
+	}
+	if err == nil {
+		a.stream, err = streams.Stream(jetlogtest.Site, "patient")
+	}
+	if err == nil {
+		a.sender, err = nats.Connect(s.ClientURL(), nats.UserInfo("sender", "x"), nats.CustomInboxPrefix("_INBOX.u"), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.sender.Close)
+	return a
+}
+
+func subjectsOf(all []streams.Permission) (out []string) {
+	for _, one := range all {
+		out = append(out, one.Subject)
+	}
+	return out
+}
+
+// fill makes the log, if it is gone, and appends to it.
+func (a *aimed) fill() {
+	a.t.Helper()
+	l, err := a.store.Create(a.t.Context(), "patient")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	_, last, err := l.Bounds(a.t.Context())
+	if err == nil {
+		err = l.Append(last, []byte("a block")).Err()
+	}
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// aim makes every call that the connection may make, with every body, and wants the answers at the target.
+func (a *aimed) aim(target string) {
+	a.t.Helper()
+	for n, deliver := range []string{"", target, a.sender.NewInbox()} { // consumers that are pulled, and that push
+		if !slices.Contains(subjectsOf(a.may.Publish), "$JS.API.CONSUMER.CREATE.>") {
+			break
+		}
+		config := fmt.Sprintf(`{"stream_name":%q,"config":{"name":"c%d","ack_policy":"none","deliver_policy":"new","idle_heartbeat":100000000,"deliver_subject":%q}}`, a.stream, n, deliver)
+		if deliver == "" {
+			config = fmt.Sprintf(`{"stream_name":%q,"config":{"name":"c0","ack_policy":"none","deliver_policy":"new"}}`, a.stream)
+		}
+		if _, err := a.sender.Request("$JS.API.CONSUMER.CREATE."+a.stream+fmt.Sprintf(".c%d", n), []byte(config), 10*time.Second); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	for _, one := range a.may.Publish {
+		for _, body := range aimedBodies {
+			subject := strings.NewReplacer("NEXT.*.*", "NEXT."+a.stream+".c0", "DELETE.*.*", "DELETE."+a.stream+".none", "CREATE.>", "CREATE."+a.stream, ".*", "."+a.stream, ">", "x").Replace(one.Subject)
+			if strings.HasPrefix(one.Subject, "evt.") {
+				subject = strings.TrimSuffix(one.Subject, "*") + "patient"
+			}
+			if err := a.sender.PublishRequest(subject, target, []byte(body)); err != nil {
+				a.t.Fatal(err)
+			}
+		}
+	}
+	if err := a.sender.Flush(); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// removed tells whether the log is gone, or empty. What is to fall is waited for; else heartbeats of the consumers are.
+func (a *aimed) removed(falls bool) bool {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), map[bool]time.Duration{true: 20 * time.Second, false: time.Second}[falls])
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		stream, err := a.admin.Stream(a.t.Context(), a.stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && stream.CachedInfo().State.Msgs == 0 {
+			return true
+		}
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
