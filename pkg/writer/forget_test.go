@@ -137,6 +137,55 @@ func TestForgettingFailsEachWay(t *testing.T) {
 	}
 }
 
+// Of an aggregate without a key the record and the removal fail, not done and done with the answer lost, and the process ends there. What is removed is on record before; the next call goes on.
+func TestRemovingUnstoredFailsEachWay(t *testing.T) {
+	for _, step := range []string{"unstored-removed", "remove"} {
+		for _, persisted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, done %v", step, persisted), func(t *testing.T) {
+				m := eventlog.NewMemory()
+				s := newSealing(t, m, fmt.Sprintf(personSchema, true, true, true))
+				s.failForgetting(m, map[string]string{"unstored-removed": "forget-done"}[step], persisted, nil)
+				left := writer.Removed{Staged: 1}
+				onRecord := func() (n int) { _, done := s.records("A"); return len(done) }
+				remove := func(fails bool) func(context.Context) (writer.Removed, *problem.Problem) {
+					return func(context.Context) (was writer.Removed, _ *problem.Problem) {
+						if onRecord() == 0 {
+							t.Error("removed before it was on record")
+						}
+						if !fails || persisted {
+							was, left = left, writer.Removed{}
+						}
+						if fails {
+							return writer.Removed{}, problem.New(problem.Unavailable, "it failed, says the test")
+						}
+						return was, nil
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				defer cancel()
+				if c, p := s.w.RemoveUnstored(ctx, s.admin, personID("A"), left, remove(step == "remove")); p == nil {
+					t.Errorf("got %+v, want that it failed", c)
+				}
+				m.SetFault(nil)
+				s.again()
+				if before := onRecord(); (before == 1) != (persisted || step == "remove") {
+					t.Errorf("got %d records behind the failure", before)
+				}
+				if left != (writer.Removed{}) { // else there is nothing to forget, and nobody calls
+					c, p := s.w.RemoveUnstored(t.Context(), s.admin, personID("A"), left, remove(false))
+					if p != nil || c.Staged != 1 || c.Done.Hash == "" || c.KeyCommitment != "" {
+						t.Errorf("again: got %+v, %v", c, p)
+					}
+				}
+				if left != (writer.Removed{}) || onRecord() == 0 {
+					t.Errorf("left %+v, %d records; want nothing left, and a record", left, onRecord())
+				}
+				s.stateIsOfTheLog("eventful")
+			})
+		}
+	}
+}
+
 // failForgetting makes one step fail, and all appends behind it: the process ends there.
 func (s *sealing) failForgetting(m *eventlog.Memory, step string, persisted bool, removals *int) {
 	if step == "erase" {
@@ -148,7 +197,10 @@ func (s *sealing) failForgetting(m *eventlog.Memory, step string, persisted bool
 		}
 		return
 	}
-	log := map[string]string{"data-forgotten": "person", "forget-done": "eventful"}[step]
+	log, known := map[string]string{"data-forgotten": "person", "forget-done": "eventful"}[step]
+	if !known {
+		return
+	}
 	first := true
 	m.SetFault(func(name string, _ uint64, _ []byte) eventlog.Fault {
 		switch {

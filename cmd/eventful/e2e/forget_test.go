@@ -334,6 +334,7 @@ func TestForgetUnderKills(t *testing.T) {
 		}
 		s.must("event:add", "patient/came", "--id=heir"+id, "--email="+id+"@example.org")
 	}
+	s.removesUnstoredUnderKills(random, rounds)
 	c := s.client()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -342,6 +343,33 @@ func TestForgetUnderKills(t *testing.T) {
 	}
 	if acts := strings.Count(s.must("audit:list", "-o", "json", "EVENTFUL_TOKEN="), `"forget-done"`); acts != rounds {
 		t.Errorf("got %d certificates, want %d", acts, rounds)
+	}
+}
+
+// removesUnstoredUnderKills forgets, under kills, aggregates of which nothing but a staged command is there: it is on record before it is removed, and at the end it is gone.
+func (s *site) removesUnstoredUnderKills(random *rand.Rand, rounds int) {
+	s.t.Helper()
+	for round := range rounds {
+		id := fmt.Sprint("patient/U", round)
+		s.must("aggregate:apply", "patient/came", "--id=U"+fmt.Sprint(round), "--name=secret")
+		job := s.background("data:forget", id, "--yes")
+		pause := time.NewTimer(time.Duration(random.IntN(120)) * time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-job.done:
+		}
+		was := s.kill()
+		job.kill()
+		s.again(was)
+		if o := s.run("data:forget", id, "--yes"); o.status != 0 && o.status != 3 { // 3: all of it had been done
+			s.t.Errorf("round %d: got exit status %d: %s", round, o.status, o.stderr)
+		}
+		if out := s.must("aggregate:staged"); strings.Contains(out, id) {
+			s.t.Errorf("round %d: still staged: %s", round, out)
+		}
+	}
+	if acts := strings.Count(s.must("audit:list", "-o", "json", "EVENTFUL_TOKEN="), `"unstored-removed"`); acts < rounds {
+		s.t.Errorf("got %d records of what was removed, want one a round at least, %d", acts, rounds)
 	}
 }
 
