@@ -227,7 +227,7 @@ func (s Installation) inLog(role Role) Permissions {
 func (s Installation) running() Permissions {
 	p := s.reading()
 	own := []string{LeaseStream, "KV_POSITIONS_" + s.Site, "DEAD_" + s.Site}
-	p.Deny = append(s.withoutKeys(readingVerbs()...), namesOf("KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site)...)
+	p.Deny = append(append(s.withoutKeys(readingVerbs()...), s.unfollowed()...), namesOf("KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site)...)
 	for _, stream := range s.private() {
 		if !slices.Contains(own, stream) {
 			p.Deny = append(p.Deny, denied(stream, "staged and refused commands are the writer's", readingVerbs()...)...)
