@@ -26,6 +26,10 @@ func (s *site) badTokens() map[string]string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	elsewhere, _, err := token.NewAuthKey() // an account is the same kind of key
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	parts := strings.Split(s.token, ".")
 	b64 := base64.RawURLEncoding.EncodeToString
 	none := b64([]byte(`{"typ":"JWT","alg":"none"}`))
@@ -34,6 +38,7 @@ func (s *site) badTokens() map[string]string {
 		"expired":              s.mint(token.Claims{Expires: time.Now().Add(-time.Minute)}),
 		"not yet valid":        s.mint(token.Claims{NotBefore: time.Now().Add(30 * time.Minute)}),
 		"unknown issuer":       mintWith(s.t, string(stranger), s.account, token.Claims{}),
+		"of another database":  mintWith(s.t, string(stranger), elsewhere, token.Claims{}),
 		"alg none":             none + "." + parts[1] + ".",
 		"alg none with a sign": none + "." + parts[1] + "." + parts[2],
 		"another signature":    parts[0] + "." + parts[1] + "." + key,
