@@ -69,3 +69,13 @@ func TestCheckSyncNeedsTheSystemAccount(t *testing.T) {
 		t.Errorf("got %v, want an error about asking", err)
 	}
 }
+
+// TestStrictServers: a server says whether it refuses requests with members that it does not know.
+func TestStrictServers(t *testing.T) {
+	for _, lax := range []bool{false, true} {
+		servers, err := jetlog.Servers(t.Context(), jetlogtest.StartServer(t, jetlogtest.Options{Lax: lax}).SysConn(), time.Now)
+		if err != nil || len(servers) != 1 || servers[0].Strict == lax {
+			t.Errorf("lax %v: got %+v, %v", lax, servers, err)
+		}
+	}
+}

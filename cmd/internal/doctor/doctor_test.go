@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/cmd/internal/doctor"
@@ -194,6 +195,47 @@ func TestFindingsOfTheSite(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// What lies among the keys of encrypted fields and is none is named; a key is not.
+func TestStrangersAmongKeys(t *testing.T) {
+	c := installation(t)
+	text, seed, err := c.Secrets.EngineUser(keyring.LOG, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := jetlog.Connect(c.URL, nats.UserJWTAndSeed(text, string(seed)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	store, err := jetlog.New(nc, "ward", jetlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := store.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Put(t.Context(), "a", keyring.Seal([32]byte{1}, "x", make([]byte, 32)), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := findings(t, c); len(got) > 0 {
+		t.Errorf("with a key: got %q, want nothing", got)
+	}
+	if err := nc.PublishRequest("$JS.API.STREAM.NAMES", "$KV.KEYS_ward.b", nil); err != nil { // the server's answer is stored
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		if value, _, err := b.Get(t.Context(), "b"); err != nil || time.Now().After(end) {
+			t.Fatalf("got %q, %v, want the answer of the server", value, err)
+		} else if len(value) > 0 {
+			break
+		}
+	}
+	if got := findings(t, c); len(got) != 1 || !strings.HasPrefix(got[0], "streams: message 2 of the keys of encrypted fields is none of EventfulDB's") {
+		t.Errorf("with junk: got %q, want it named", got)
 	}
 }
 

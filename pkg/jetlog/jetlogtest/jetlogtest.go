@@ -19,6 +19,8 @@ const Site = "test"
 type Options struct {
 	// NoSync leaves sync_interval at the server's default of two minutes.
 	NoSync bool
+	// Lax has the server take any JSON for a request to JetStream.
+	Lax bool
 	// Domain is the JetStream domain.
 	Domain string
 	// MaxPayload is the largest message in bytes; 0: the server's default of 1 MiB.
@@ -49,7 +51,7 @@ func (s *Server) Start() {
 	logs, system := server.NewAccount("LOG"), server.NewAccount("SYS")
 	o := &server.Options{
 		Host: "127.0.0.1", Port: s.port, ServerName: "test", NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: s.dir, SyncAlways: !s.options.NoSync, JetStreamDomain: s.options.Domain,
+		JetStream: true, StoreDir: s.dir, SyncAlways: !s.options.NoSync, NoJetStreamStrict: s.options.Lax, JetStreamDomain: s.options.Domain,
 		MaxPayload: s.options.MaxPayload, Accounts: []*server.Account{logs, system}, SystemAccount: "SYS",
 		Users: []*server.User{{Username: "log", Password: "log", Account: logs}, {Username: "sys", Password: "sys", Account: system}},
 	}
