@@ -17,7 +17,6 @@ const (
 	RoleRunner     Role = "plugin-runner" // reads logs
 	RoleArchiver   Role = "archiver"      // reads logs, and purges what is archived
 	RoleClient     Role = "client"        // sends commands and queries, each with a token
-	RoleObserver   Role = "observer"      // looks at servers, and has no business in LOG
 	RoleDoctor     Role = "doctor"        // `eventful doctor` itself, with the keys of the site: nobody is given it
 	RoleBreakGlass Role = "break-glass"   // everything in LOG, for a day at most
 )
@@ -27,7 +26,7 @@ func Roles() []Role { return append(HandedOut(), RoleDoctor) }
 
 // HandedOut are those that people get credentials of.
 func HandedOut() []Role {
-	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleClient, RoleObserver, RoleBreakGlass}
+	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleClient, RoleBreakGlass}
 }
 
 // Names of the three accounts of a site.
@@ -295,7 +294,7 @@ func (s Installation) inSys(role Role) Permissions {
 			{"$SYS.REQ.ACCOUNT." + s.APP + ".CLAIMS.LOOKUP", "the account APP as it is"},
 			{"$SYS.REQ.CLAIMS.UPDATE", "a new auth key or a revocation: the operator's signature counts"},
 		}, Subscribe: []Permission{{"$SYS.ACCOUNT." + s.LOG + ".CONNECT", "who connects with a break-glass credential is recorded"}}}
-	case RoleProjector, RoleRunner, RoleObserver, RoleDoctor:
+	case RoleProjector, RoleRunner, RoleDoctor:
 		return Permissions{Publish: []Permission{ask}}
 	}
 	return Permissions{}

@@ -43,7 +43,6 @@ An engine takes them with --log-creds, --app-creds and --sys-creds; docs/deploy-
 
   writer, projector, plugin-runner, archiver    the engines
   client                                        a service that sends commands and queries, each with a token
-  observer                                      looks at servers: whether each flushes, and how full it is
   break-glass                                   everything in the account of the logs, for an hour (--expiration, at most a day); recorded in the system log,
                                                 and so is each connection with it`
 

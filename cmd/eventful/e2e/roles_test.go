@@ -320,7 +320,7 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"APP", "PUB", "$JS.API.STREAM.UPDATE.CMD_INBOX", ""},
 		{"APP", "PUB", "$JS.API.STREAM.INFO.CMD_INBOX", "writer"},
 		{"APP", "PUB", "$JS.ACK.CMD_INBOX.engine.1.1.1.1.1", "writer"},
-		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector plugin-runner observer"},
+		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector plugin-runner"},
 		{"SYS", "PUB", "$SYS.REQ.CLAIMS.UPDATE", "writer"},
 		{"SYS", "PUB", "$SYS.REQ.CLAIMS.DELETE", ""},
 		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.CONNZ", ""},
