@@ -22,8 +22,8 @@ type runFinder struct {
 // Finder begins to look up.
 func (v *View) Finder() *Finder {
 	f := &Finder{view: v}
-	for i := len(v.version.runs) - 1; i >= 0; i-- {
-		f.runs = append(f.runs, runFinder{run: v.version.runs[i], page: -1})
+	for i := len(v.runs) - 1; i >= 0; i-- {
+		f.runs = append(f.runs, runFinder{run: v.runs[i], page: -1})
 	}
 	return f
 }

@@ -9,6 +9,7 @@ import (
 type View struct {
 	store   *Store
 	version *version
+	runs    []*run // of version, or some of them
 }
 
 // View gives the store as it is now.
@@ -20,7 +21,7 @@ func (s *Store) View() (*View, error) {
 	}
 	s.views.Add(1)
 	s.current.users++
-	return &View{s, s.current}, nil
+	return &View{s, s.current, s.current.runs}, nil
 }
 
 // Close ends the view.
@@ -29,6 +30,22 @@ func (v *View) Close() {
 	v.store.release(v.version)
 	v.store.mu.Unlock()
 	v.store.views.Done()
+}
+
+// Holding gives the same view, but of no more of the runs than those in which a key may stand: who knows that other keys only stand beside this one finds them with fewer looks. Only v
+// is closed.
+func (v *View) Holding(key []byte) *View {
+	if !v.store.config.filtered(key) {
+		return v
+	}
+	hash := hashKey(key)
+	some := &View{store: v.store, version: v.version, runs: make([]*run, 0, 4)}
+	for _, r := range v.runs {
+		if r.filter.may(hash) {
+			some.runs = append(some.runs, r)
+		}
+	}
+	return some
 }
 
 // Get gives the value of a key, or found as false.
@@ -54,8 +71,8 @@ func (v *View) floor(key []byte, exact bool) (at, value []byte, found bool, err 
 	if known {
 		hash = hashKey(key)
 	}
-	for i := len(v.version.runs) - 1; i >= 0; i-- {
-		r := v.version.runs[i]
+	for i := len(v.runs) - 1; i >= 0; i-- {
+		r := v.runs[i]
 		if known && !r.filter.may(hash) {
 			continue
 		}
@@ -87,7 +104,7 @@ func (v *View) Scan(prefix, from []byte, fn func(key, value []byte) bool) error 
 	if bytes.Compare(from, prefix) < 0 {
 		from = prefix
 	}
-	m := newMerged(v.version.runs, v.store.cache)
+	m := newMerged(v.runs, v.store.cache)
 	err := m.seek(from)
 	for err == nil && m.at >= 0 && bytes.HasPrefix(m.key(), prefix) && fn(m.key(), m.value()) {
 		err = m.next()

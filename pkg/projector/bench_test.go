@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,4 +104,47 @@ func logBytes(log eventlog.Log) (total int) {
 		}
 	}
 	return total
+}
+
+// BenchmarkReads reads aggregates of 20 events, spread over a log of 200,000.
+func BenchmarkReads(b *testing.B) {
+	const aggregates = 10_000
+	h := newHarness(b)
+	migrate(h.log(event.Reserved), modelDefinition)
+	log := h.log(patient)
+	for n := 0; n < 20*aggregates; n += 100 {
+		commits := make([]verifytest.Commit, 100)
+		for i := range commits {
+			commits[i] = one(fmt.Sprintf("P%07d", (n+i)%aggregates), "set", text("a", fmt.Sprint((n+i)%1000)), text("b", strings.Repeat("x", 200)))
+			commits[i].Events[0].SchemaDigest = schema.Digest([]byte(modelDefinition))
+		}
+		log.Block(commits...)
+	}
+	p := h.start()
+	h.current()
+	ctx := context.Background()
+	b.Run("history", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if list, err := p.History(ctx, of(fmt.Sprintf("P%07d", i*7919%aggregates)), 1, 100); err != nil || len(list.Events) != 20 {
+				b.Fatal(len(list.Events), err)
+			}
+		}
+	})
+	b.Run("state", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, err := p.Get(ctx, of(fmt.Sprintf("P%07d", i*7919%aggregates)), projector.When{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("version", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, err := p.Get(ctx, of(fmt.Sprintf("P%07d", i*7919%aggregates)), projector.When{Version: 10}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -23,17 +23,9 @@ type current struct {
 
 // current gives an aggregate as it is now; found is false if nobody has it.
 func (r *reading) current(a event.AggregateID) (c current, found bool, err error) {
-	value, stored, err := r.store.Get(newestKey(a))
+	base, err := r.base(a)
 	if err != nil {
-		return c, false, fmt.Errorf("read state of %s: %w", a, err)
-	}
-	var base *state
-	if stored {
-		s, err := parseState(value)
-		if err != nil {
-			return c, false, err
-		}
-		base = &s
+		return c, false, err
 	}
 	return r.overlay(a, base)
 }
@@ -101,18 +93,28 @@ func (r *reading) fieldAt(a event.AggregateID, version event.Version, name strin
 		if version < c.First || version > c.Last() {
 			return false, nil
 		}
-		fields, err := event.DecodePayload(c.Events[version-c.First].Payload)
-		for _, f := range fields {
-			if f.Name == name {
-				field, found = f, true
-			}
-		}
+		field, found, err = fieldOf(&c.Events[version-c.First], name)
 		return false, err
 	})
 	if err == nil && !found {
-		err = fmt.Errorf("state of %s names the field %s of version %d, which has none: %w", a, name, version, errContent)
+		err = noField(a, version, name)
 	}
 	return field, err
+}
+
+// fieldOf gives a field of an event, if it has it.
+func fieldOf(e *event.Event, name string) (field event.Field, found bool, err error) {
+	fields, err := event.DecodePayload(e.Payload)
+	for _, f := range fields {
+		if f.Name == name {
+			field, found = f, true
+		}
+	}
+	return field, found, err
+}
+
+func noField(a event.AggregateID, version event.Version, name string) error {
+	return fmt.Errorf("state of %s names the field %s of version %d, which has none: %w", a, name, version, errContent)
 }
 
 // whole makes a partial state from the events of the aggregate.

@@ -75,7 +75,14 @@ func (r *reading) versionAt(ctx context.Context, a event.AggregateID, at time.Ti
 }
 
 func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, version event.Version) (State, *sealedState, error) {
-	newest, err := r.newest(a)
+	base, err := r.base(a)
+	if err != nil {
+		return State{}, nil, err
+	}
+	newest, found, err := r.lastOver(a, base)
+	if err == nil && !found {
+		err = noAggregate(a)
+	}
 	if err != nil {
 		return State{}, nil, err
 	}
@@ -83,7 +90,7 @@ func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, 
 		return State{}, nil, problem.New(problem.NotFound, "aggregate %s has no version %d", a, version).WithHint("its newest version is %d", newest.Last())
 	}
 	if version == 0 || version == newest.Last() {
-		f, err := r.present(a, newest)
+		f, err := r.present(a, newest, base)
 		if err != nil || f != nil {
 			return answered(ctx, r, a, f, err)
 		}
@@ -97,8 +104,8 @@ func (p *Projector) state(ctx context.Context, r *reading, a event.AggregateID, 
 }
 
 // present gives the newest state as the index holds it; nil: it does not, and the events say it.
-func (r *reading) present(a event.AggregateID, newest located) (*folded, error) {
-	c, found, err := r.current(a)
+func (r *reading) present(a event.AggregateID, newest located, base *state) (*folded, error) {
+	c, found, err := r.overlay(a, base)
 	if err != nil || !found || c.partial || c.version != newest.Last() {
 		return nil, err
 	}
@@ -116,11 +123,11 @@ func (r *reading) present(a event.AggregateID, newest located) (*folded, error) 
 	return f, nil
 }
 
-// take takes a field of a state over.
+// take takes a field of a state over. What is not in the state stands in the event that set it, often one of the newest commit.
 func (f *folded) take(r *reading, a event.AggregateID, of *stateField) error {
 	value := of.value
 	if of.kind == fieldLongText || of.kind == fieldLongSealed {
-		long, err := r.fieldAt(a, of.version, of.name)
+		long, err := f.long(r, a, of)
 		if err != nil {
 			return err
 		}
@@ -134,10 +141,26 @@ func (f *folded) take(r *reading, a event.AggregateID, of *stateField) error {
 		f.state.Sealed = map[string]event.Version{}
 	}
 	f.state.Sealed[of.name] = of.version
+	if of.version >= f.last.First {
+		f.sealed.note(f.last)
+		return nil
+	}
 	return r.each(a, of.version, func(c located) (bool, error) {
 		f.sealed.note(c)
 		return false, nil
 	})
+}
+
+// long reads the value of a field that is too long for a state.
+func (f *folded) long(r *reading, a event.AggregateID, of *stateField) (event.Field, error) {
+	if of.version < f.last.First || of.version > f.last.Last() {
+		return r.fieldAt(a, of.version, of.name)
+	}
+	field, found, err := fieldOf(&f.last.Events[of.version-f.last.First], of.name)
+	if err == nil && !found {
+		err = noField(a, of.version, of.name)
+	}
+	return field, err
 }
 
 // answered words a state.

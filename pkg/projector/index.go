@@ -9,6 +9,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/indexstore"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
 // errContent: an entry of the index does not read as this program writes it; the index is dropped and rebuilt.
@@ -203,6 +204,7 @@ func (x *index) view(fn func(*reading) error) error {
 func (x *index) read(fn func(*reading) error) error {
 	x.mu.RLock()
 	tail, store := x.tail, x.store
+	_, tiers := x.types[schema.SystemTier]
 	var view *indexstore.View
 	var err error
 	if store != nil {
@@ -213,5 +215,5 @@ func (x *index) read(fn func(*reading) error) error {
 		return problem.New(problem.Unavailable, "the index of log %s is not open", x.name).WithHint("try again in a moment")
 	}
 	defer view.Close()
-	return fn(&reading{log: x.name, tail: tail, from: store, store: view, held: x.held, dicts: x.dicts})
+	return fn(&reading{log: x.name, tail: tail, from: store, store: view, held: x.held, dicts: x.dicts, tiers: tiers})
 }

@@ -102,6 +102,7 @@ type Projector struct {
 	ended   bool
 	isReady bool
 	indexes map[string]*index // by log
+	sorted  []*index          // by log in ascending order; never changed, but replaced
 	grown   chan struct{}     // closed and renewed whenever indexes grows
 }
 
@@ -183,6 +184,8 @@ func (p *Projector) discover(ctx context.Context, followers *sync.WaitGroup) {
 		}
 		x := newIndex(name, p.held)
 		p.indexes[name] = x
+		p.sorted = append(slices.Clone(p.sorted), x)
+		slices.SortFunc(p.sorted, func(a, b *index) int { return strings.Compare(a.name, b.name) })
 		close(p.grown)
 		p.grown = make(chan struct{})
 		f := &follower{p: p, x: x, dir: filepath.Join(p.config.Dir, name), log: p.config.Log.With().Str("log", name).Logger()}
@@ -240,16 +243,11 @@ func (p *Projector) Status() []LogStatus {
 	return out
 }
 
-// all gives the indexes by log in ascending order.
+// all gives the indexes by log in ascending order; they must not be changed.
 func (p *Projector) all() []*index {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	out := make([]*index, 0, len(p.indexes))
-	for _, x := range p.indexes {
-		out = append(out, x)
-	}
-	slices.SortFunc(out, func(a, b *index) int { return strings.Compare(a.name, b.name) })
-	return out
+	return p.sorted
 }
 
 // indexOrGrowth gives the index of a log, or nil and a channel that is closed when there is another one or Run has ended.

@@ -20,6 +20,7 @@ type reading struct {
 	store *indexstore.View
 	held  *held // nil: decode anew
 	dicts *dicts
+	tiers bool // aggregates were archived
 }
 
 // located is a commit with its place in the log and the leaf hashes of its events.
@@ -74,9 +75,10 @@ func before(a, b event.Link) bool {
 // stored is each for what the store holds.
 func (r *reading) stored(a event.AggregateID, from event.Version, fn func(located) (bool, error)) error {
 	prefix := commitPrefix(a)
+	store := r.store.Holding(newestKey(a)) // a flush writes it beside every commit
 	begin := prefix
 	if from > 1 {
-		at, _, found, err := r.store.Floor(prefix, commitKey(a, from))
+		at, _, found, err := store.Floor(prefix, commitKey(a, from))
 		if err != nil {
 			return err
 		}
@@ -85,7 +87,7 @@ func (r *reading) stored(a event.AggregateID, from event.Version, fn func(locate
 		}
 	}
 	var failure error
-	err := r.store.Scan(prefix, begin, func(_, value []byte) bool {
+	err := store.Scan(prefix, begin, func(_, value []byte) bool {
 		var commits []located
 		if commits, failure = r.record(a, value); failure != nil {
 			return false
@@ -180,21 +182,48 @@ func decodeOne(raw tailCommit) (located, error) {
 
 // newest gives an aggregate's newest commit; not_found if there is no such aggregate.
 func (r *reading) newest(a event.AggregateID) (located, error) {
-	if recent := r.tail.of(a); len(recent) > 0 {
-		return r.decodeRecent(recent[len(recent)-1])
+	c, found, err := r.last(a)
+	if err == nil && !found {
+		err = noAggregate(a)
 	}
+	return c, err
+}
+
+// last gives an aggregate's newest commit, if it has one.
+func (r *reading) last(a event.AggregateID) (c located, found bool, err error) {
+	var base *state
+	if len(r.tail.of(a)) == 0 {
+		if base, err = r.base(a); err != nil {
+			return c, false, err
+		}
+	}
+	return r.lastOver(a, base)
+}
+
+// base gives what the store says of an aggregate; nil: it has none.
+func (r *reading) base(a event.AggregateID) (*state, error) {
 	value, found, err := r.store.Get(newestKey(a))
 	if err != nil {
-		return located{}, fmt.Errorf("read newest commit of %s: %w", a, err)
+		return nil, fmt.Errorf("read state of %s: %w", a, err)
 	}
 	if !found {
-		return located{}, noAggregate(a)
+		return nil, nil
 	}
 	s, err := parseState(value)
-	if err != nil {
-		return located{}, err
+	return &s, err
+}
+
+// lastOver is last for who has the base, nil for none.
+func (r *reading) lastOver(a event.AggregateID, base *state) (c located, found bool, err error) {
+	if recent := r.tail.of(a); len(recent) > 0 {
+		c, err = r.decodeRecent(recent[len(recent)-1])
+		return c, true, err
 	}
-	return r.ending(a, s.at)
+	if base == nil {
+		return c, false, nil
+	}
+	c, err = r.ending(a, base.at)
+	return c, true, err
 }
 
 // ending gives the last commit of a record.
