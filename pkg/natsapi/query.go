@@ -187,7 +187,9 @@ func (a *API) get(ctx context.Context, k asked) (any, *problem.Problem) {
 		Version *event.Version `json:"version"`
 		At      string         `json:"at"`
 	}
-	if p := k.body(&body); p != nil {
+	if _, version, ok := numbers(k.Data(), "version", "version"); ok {
+		body.Version = (*event.Version)(&version)
+	} else if p := k.body(&body); p != nil {
 		return nil, p
 	}
 	var when projector.When

@@ -50,7 +50,7 @@ func FuzzParsePlace(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { rewrites(t, projector.RewritePlace, b, false) })
 }
 
-// FuzzAppendJSON holds that a page of history is written as encoding/json writes it.
+// FuzzAppendJSON holds that pages of history, and states, are written as encoding/json writes it.
 func FuzzAppendJSON(f *testing.F) {
 	f.Add("plain", "name", true, uint64(1))
 	f.Add("\b\f\n\r\t\x00\x1f\x7f\"\\/<>&", "é世\U0001f600\u2028\u2029", false, uint64(1<<63))
@@ -66,6 +66,18 @@ func FuzzAppendJSON(f *testing.F) {
 				t.Fatal(err)
 			}
 			if got := string(h.AppendJSON([]byte("x"))); got != "x"+string(want) {
+				t.Errorf("got %s, want x%s", got, want)
+			}
+		}
+		state := projector.State{Type: text, ID: name, Version: number, Fields: map[string]string{name: text, "a": name, "z": ""}, Deleted: set, Archived: !set, Root: name, Hash: text, Time: name, Actor: text}
+		whole := state
+		whole.OccurredAt, whole.RolledBack, whole.Shredded, whole.Fields = text, name, []string{name, text}, map[string]string{}
+		for _, s := range []projector.State{{}, state, whole} {
+			want, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := string(s.AppendJSON([]byte("x"))); got != "x"+string(want) {
 				t.Errorf("got %s, want x%s", got, want)
 			}
 		}

@@ -37,6 +37,58 @@ func (h History) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
+// AppendJSON appends the state as encoding/json would write it.
+func (s State) AppendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"type":`...), s.Type)
+	b = appendString(append(b, `,"id":`...), s.ID)
+	b = strconv.AppendUint(append(b, `,"version":`...), s.Version, 10)
+	b = appendMap(append(b, `,"fields":`...), s.Fields)
+	b = strconv.AppendBool(append(b, `,"deleted":`...), s.Deleted)
+	if s.Archived {
+		b = append(b, `,"archived":true`...)
+	}
+	b = appendString(append(b, `,"root":`...), s.Root)
+	b = appendString(append(b, `,"hash":`...), s.Hash)
+	b = appendString(append(b, `,"time":`...), s.Time)
+	if s.OccurredAt != "" {
+		b = appendString(append(b, `,"occurred-at":`...), s.OccurredAt)
+	}
+	b = appendString(append(b, `,"actor":`...), s.Actor)
+	if s.RolledBack != "" {
+		b = appendString(append(b, `,"rolled-back":`...), s.RolledBack)
+	}
+	return append(appendShredded(b, s.Shredded), '}')
+}
+
+func appendMap(b []byte, fields map[string]string) []byte {
+	if fields == nil {
+		return append(b, "null"...)
+	}
+	b = append(b, '{')
+	for i, name := range sortedKeys(fields) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(appendString(b, name), ':'), fields[name])
+	}
+	return append(b, '}')
+}
+
+func appendShredded(b []byte, names []string) []byte {
+	for i, name := range names {
+		if i == 0 {
+			b = append(b, `,"shredded":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendString(b, name)
+	}
+	if len(names) > 0 {
+		b = append(b, ']')
+	}
+	return b
+}
+
 func (e *Event) appendJSON(b []byte) []byte {
 	b = strconv.AppendUint(append(b, `{"version":`...), e.Version, 10)
 	b = appendString(append(b, `,"event":`...), e.Event)
@@ -53,18 +105,7 @@ func (e *Event) appendJSON(b []byte) []byte {
 	b = appendString(append(b, `,"commit":`...), e.Commit)
 	b = appendString(append(b, `,"command":`...), e.Command)
 	b = strconv.AppendUint(append(b, `,"schema-version":`...), e.SchemaVersion, 10)
-	for i, name := range e.Shredded {
-		if i == 0 {
-			b = append(b, `,"shredded":[`...)
-		} else {
-			b = append(b, ',')
-		}
-		b = appendString(b, name)
-	}
-	if len(e.Shredded) > 0 {
-		b = append(b, ']')
-	}
-	return append(b, '}')
+	return append(appendShredded(b, e.Shredded), '}')
 }
 
 // plain reports whether a byte stands for itself in a JSON string; encoding/json also escapes what means something in HTML.

@@ -227,8 +227,9 @@ func (o *Rollback) add(log string, r *rolling, found *rolled) {
 }
 
 // knownRollback reports whether a rollback was asked for before.
-func (w *Writer) knownRollback(ctx context.Context, id string) (known bool, p *problem.Problem) {
-	_, p = w.act(ctx, w.system, &token.Claims{}, func(*submission) ([]aggregate.Change, *problem.Problem) {
+func (w *Writer) knownRollback(ctx context.Context, id string) (bool, *problem.Problem) {
+	known := false
+	_, p := w.act(ctx, w.system, &token.Claims{}, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		h, err := w.system.head(event.AggregateID{Type: typeRollback, ID: id})
 		if err != nil {
 			return nil, problem.New(problem.Unavailable, "the system log cannot be read: %v", err)
@@ -236,7 +237,10 @@ func (w *Writer) knownRollback(ctx context.Context, id string) (known bool, p *p
 		known = h.version > 0
 		return nil, nil
 	})
-	return known, p
+	if p != nil {
+		return false, p // the engine may come to it yet, so known is its own
+	}
+	return known, nil
 }
 
 // awaitRollback waits until a rollback is done, or ctx is about to end, and says what became of it.

@@ -221,12 +221,16 @@ func (j *rollJob) refuse(p *problem.Problem) {
 }
 
 // rest waits until nothing is in flight and gives the sequence of the log's newest block.
-func (j *rollJob) rest(ctx context.Context) (until uint64, p *problem.Problem) {
-	_, p = j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
+func (j *rollJob) rest(ctx context.Context) (uint64, *problem.Problem) {
+	until := uint64(0)
+	_, p := j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		until = j.e.chain.At
 		return nil, nil
 	})
-	return until, p
+	if p != nil {
+		return 0, p // the engine may come to it yet, so until is its own
+	}
+	return until, nil
 }
 
 // act is Writer.act with the rollback's id as correlation.
