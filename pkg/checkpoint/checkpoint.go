@@ -126,6 +126,8 @@ func (s *Signer) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			working.Wait()
+			s.last(ctx)
 			return nil
 		case <-ticks:
 		}
@@ -133,6 +135,22 @@ func (s *Signer) Run(ctx context.Context) error {
 			if l := s.log(h.Log); l.due(h) {
 				working.Go(func() { defer l.busy.Unlock(); l.step(ctx, h) })
 			}
+		}
+	}
+}
+
+// lastPatience is how long the end waits for last checkpoints.
+const lastPatience = 3 * time.Second
+
+// last signs what the heads have come to, whatever is due: nobody comes to it later. What fails is logged, and the next start signs it.
+func (s *Signer) last(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastPatience)
+	defer cancel()
+	var working sync.WaitGroup
+	defer working.Wait()
+	for _, h := range s.cfg.Heads() {
+		if l := s.log(h.Log); !s.cfg.Now().Before(l.rests) && (l.record == nil || l.record.Tree.Size() != h.Tree.Size()) { // no step is under way, so all is ours
+			working.Go(func() { l.step(ctx, h) })
 		}
 	}
 }

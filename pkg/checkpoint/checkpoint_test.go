@@ -73,6 +73,12 @@ func (b *bucket) set(value []byte) {
 	b.values["k-patient"], b.revision["k-patient"] = value, b.next
 }
 
+func (b *bucket) stores() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.history)
+}
+
 func (b *bucket) stored() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -158,6 +164,13 @@ func (s *site) config(ticks <-chan time.Time) checkpoint.Config {
 	}
 }
 
+// later lets time pass.
+func (s *site) later(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = s.clock.Add(d)
+}
+
 // running is a signer that looks when it is told to.
 type running struct {
 	s      *site
@@ -193,9 +206,7 @@ func (r *running) look(what string, cond func() bool) {
 		if time.Now().After(deadline) {
 			r.s.t.Fatalf("no %s in time; status %+v", what, r.signer.Status())
 		}
-		r.s.mu.Lock()
-		r.s.clock = r.s.clock.Add(time.Second)
-		r.s.mu.Unlock()
+		r.s.later(time.Second)
 		r.ticks <- time.Time{}
 	}
 }
@@ -206,6 +217,18 @@ func (r *running) signed(size uint64) {
 		c, ok := r.s.last()
 		return ok && c.Size == size
 	})
+}
+
+// signedNow waits for a checkpoint while the clock stands.
+func (r *running) signedNow(size uint64) {
+	r.s.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for c, _ := r.s.last(); c.Size != size; c, _ = r.s.last() {
+		if time.Now().After(deadline) {
+			r.s.t.Fatalf("got size %d, want %d without waiting", c.Size, size)
+		}
+		r.ticks <- time.Time{}
+	}
 }
 
 func (r *running) refused(v verify.Verdict) string {
@@ -276,7 +299,11 @@ func TestSigns(t *testing.T) {
 	s.add(2)
 	s.show(1)
 	r.signed(5)
-	n := len(s.bucket.history)
+	s.add(1)
+	s.show(1)
+	s.later(time.Second)
+	r.signedNow(6)
+	n := s.bucket.stores()
 	for range 3 {
 		r.ticks <- time.Time{} // the log does not grow
 	}
@@ -284,18 +311,12 @@ func TestSigns(t *testing.T) {
 	s.show(1) // and less than a second has passed
 	r.ticks <- time.Time{}
 	r.ticks <- time.Time{}
-	if got := len(s.bucket.history); got != n {
+	if got := s.bucket.stores(); got != n {
 		t.Errorf("got %d checkpoints, want %d: the time has not come", got, n)
 	}
 	s.add(1024)
 	s.show(1)
-	deadline := time.Now().Add(10 * time.Second)
-	for c, _ := s.last(); c.Size != 1030; c, _ = s.last() {
-		if time.Now().After(deadline) {
-			t.Fatalf("got size %d, want 1030 without waiting", c.Size)
-		}
-		r.ticks <- time.Time{}
-	}
+	r.signedNow(1031)
 	r.end()
 	s.consistent()
 }
@@ -559,5 +580,37 @@ func TestConfig(t *testing.T) {
 	var r *checkpoint.Refusal
 	if !errors.As(error(&checkpoint.Refusal{Verdict: verify.Forked, Detail: "x"}), &r) || r.Error() != "FORKED: x" {
 		t.Errorf("got %v", r)
+	}
+}
+
+// TestTheEndIsSigned: what came since the last checkpoint is signed when the signer ends in order, also where nothing was signed before; not what is refused.
+func TestTheEndIsSigned(t *testing.T) {
+	s := newSite(t)
+	s.add(2)
+	s.show(1)
+	r := s.run()
+	r.signed(2)
+	s.add(3)
+	s.show(1)
+	r.end()
+	if c, ok := s.last(); !ok || c.Size != 5 {
+		t.Errorf("behind the end: got size %d, want 5", c.Size)
+	}
+	signed := s.bucket.stores()
+	s.run().end() // nothing is new
+	if n := s.bucket.stores(); n != signed {
+		t.Errorf("an end without anything new stored %d checkpoints", n-signed)
+	}
+	s.add(1)
+	s.show(2)
+	s.lost = "a test"
+	s.run().end()
+	if c, _ := s.last(); c.Size != 5 {
+		t.Errorf("of a log that lost events: got size %d, want 5", c.Size)
+	}
+	s.lost = ""
+	s.run().end()
+	if c, _ := s.last(); c.Size != 6 {
+		t.Errorf("a start that ended at once: got size %d, want 6", c.Size)
 	}
 }

@@ -389,12 +389,27 @@ func (s *site) identify() {
 // lines carry calls between the members.
 type lines struct {
 	mu      sync.Mutex
-	answers map[string]map[string]func(context.Context, string, []byte) []byte // log, member
-	lose    func(from, log, verb string) bool                                  // the answer of a call is lost
+	answers map[string]map[string]*answering  // log, member
+	lose    func(from, log, verb string) bool // the answer of a call is lost
 }
 
 func newLines() *lines {
-	return &lines{answers: make(map[string]map[string]func(context.Context, string, []byte) []byte)}
+	return &lines{answers: make(map[string]map[string]*answering)}
+}
+
+// answering is who answers calls. busy grows while mu of lines is held and it can be found, so that waiting for it is the end.
+type answering struct {
+	answer func(context.Context, string, []byte) []byte
+	ended  context.Context
+	busy   sync.WaitGroup
+}
+
+func (a *answering) call(ctx context.Context, verb string, body []byte) []byte {
+	defer a.busy.Done()
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	defer context.AfterFunc(a.ended, done)()
+	return a.answer(ctx, verb, body)
 }
 
 func (w *lines) end(name string) writer.Peers { return lineEnd{w, name} }
@@ -406,16 +421,19 @@ type lineEnd struct {
 
 func (e lineEnd) Call(ctx context.Context, log, verb string, body []byte) ([]byte, error) {
 	e.w.mu.Lock()
-	var answer func(context.Context, string, []byte) []byte
-	for _, f := range e.w.answers[log] {
-		answer = f
+	var answer *answering
+	for _, a := range e.w.answers[log] {
+		answer = a
+	}
+	if answer != nil {
+		answer.busy.Add(1)
 	}
 	lose := e.w.lose
 	e.w.mu.Unlock()
 	if answer == nil {
 		return nil, fmt.Errorf("log %s: %w", log, errCut)
 	}
-	out := answer(ctx, verb, body)
+	out := answer.call(ctx, verb, body)
 	if lose != nil && lose(e.name, log, verb) {
 		return nil, errors.New("the answer is lost")
 	}
@@ -424,39 +442,33 @@ func (e lineEnd) Call(ctx context.Context, log, verb string, body []byte) ([]byt
 
 func (e lineEnd) CallAll(ctx context.Context, verb string, body []byte, n int) (out [][]byte, err error) {
 	e.w.mu.Lock()
-	var all []func(context.Context, string, []byte) []byte
-	for _, f := range e.w.answers[""] {
-		all = append(all, f)
+	var all []*answering
+	for _, a := range e.w.answers[""] {
+		a.busy.Add(1)
+		all = append(all, a)
 	}
 	e.w.mu.Unlock()
-	for _, f := range all {
-		out = append(out, f(ctx, verb, body))
+	for _, a := range all {
+		out = append(out, a.call(ctx, verb, body))
 	}
 	return out, nil
 }
 
 func (e lineEnd) Serve(_ context.Context, log string, answer func(context.Context, string, []byte) []byte) (func(), error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var busy sync.WaitGroup
+	a := &answering{answer: answer, ended: ctx}
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	if e.w.answers[log] == nil {
-		e.w.answers[log] = make(map[string]func(context.Context, string, []byte) []byte)
+		e.w.answers[log] = make(map[string]*answering)
 	}
-	e.w.answers[log][e.name] = func(asked context.Context, verb string, body []byte) []byte {
-		asked, done := context.WithCancel(asked)
-		defer done()
-		defer context.AfterFunc(ctx, done)()
-		busy.Add(1)
-		defer busy.Done()
-		return answer(asked, verb, body)
-	}
+	e.w.answers[log][e.name] = a
 	return func() {
 		e.w.mu.Lock()
 		delete(e.w.answers[log], e.name)
 		e.w.mu.Unlock()
 		cancel()
-		busy.Wait()
+		a.busy.Wait()
 	}, nil
 }
 

@@ -22,12 +22,12 @@ func (e *engine) showHead(b *openBlock) {
 	})
 }
 
-// Heads are the trees of the logs that this process writes now, by log: each behind a block that is on disk. Within one session of a log every tree
+// Heads are the trees of the logs that this process writes now, or wrote until it ended, by log: each behind a block that is on disk. Within one session of a log every tree
 // is the one before with leaves added; another session has read the log anew.
 func (w *Writer) Heads() []*logtree.Head {
 	var heads []*logtree.Head
 	for _, e := range w.engines() {
-		if st := e.state(); st.mode != active || st.err != nil {
+		if st := e.state(); st.mode != active && st.mode != stopped || st.err != nil {
 			continue
 		}
 		if h := e.signs.Load(); h != nil {

@@ -132,8 +132,8 @@ func both(end func(), release func() error) func() {
 func (e Engines) ofWriter(c *connections, api natsapi.Config, app *account, m *membership) []engine {
 	w := api.Writer
 	return []engine{
-		{"writer", w.Run, w.Ready()}, // it ends before the doors: what it holds when it hands a log over goes out by them
-		{"signer of checkpoints", api.Signer.Run, closed()},
+		{"signer of checkpoints", api.Signer.Run, closed()}, // it ends behind the writer, and signs what that came to
+		{"writer", w.Run, w.Ready()},                        // it ends before the doors: what it holds when it hands a log over goes out by them
 		{"account", app.run, app.brought},
 		{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()},
 		{"watch of streams", func(ctx context.Context) error { return e.watchStreams(ctx, c.keeping, w) }, closed()},
