@@ -71,6 +71,7 @@ type engineStatus struct {
 	Inbox    string         `json:"inbox"`
 	Refusing string         `json:"refusing"`
 	Disks    []space.Volume `json:"disks"`
+	Archive  string         `json:"archive"`
 }
 
 // logState is how a log is written and how far its index is.
@@ -84,6 +85,7 @@ type logState struct {
 	LagSeconds float64 `json:"lag-seconds"`
 	Unsigned   string  `json:"unsigned,omitempty"`
 	Foreign    uint64  `json:"foreign"`
+	Archived   uint64  `json:"archived"`
 	Error      string  `json:"error"`
 }
 
@@ -260,10 +262,16 @@ func (e *engineStatus) lines() (pairs []string) {
 	for _, d := range e.Disks {
 		pairs = append(pairs, "disk of the "+d.Folder, d.String())
 	}
+	if e.Archive != "" {
+		pairs = append(pairs, "archive", e.Archive)
+	}
 	for _, l := range e.Logs {
 		text := fmt.Sprintf("%s, at sequence %s, index at %d, %d events behind", l.State, l.Position, l.Indexed, l.LagEvents)
 		if l.LagSeconds > 0 {
 			text += fmt.Sprintf(" (%.1f s)", l.LagSeconds)
+		}
+		if l.Archived > 0 {
+			text += fmt.Sprintf(", archived up to %d", l.Archived)
 		}
 		if l.Writer != "" {
 			text += ", written by " + l.Writer

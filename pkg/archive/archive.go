@@ -80,6 +80,9 @@ func (a *Archive) Last(ctx context.Context, log string) (uint64, error) {
 	return c.last(), nil
 }
 
+// Known is Last as far as this process has seen it, without a look into the archive.
+func (a *Archive) Known(log string) uint64 { return a.catalog(log).last() }
+
 // Segments lists the segments of a log in order.
 func (a *Archive) Segments(ctx context.Context, log string) ([]Segment, error) {
 	c := a.catalog(log)

@@ -74,7 +74,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 		return nil, nil, err
 	}
 	app := e.account(c.sys, &api)
-	api.Status = func(ctx context.Context) any { return statusOf(ctx, api, guard) }
+	api.Status = func(ctx context.Context) any { return e.status(ctx, api, guard) }
 	doors, err := natsapi.New(api)
 	if err != nil {
 		return nil, nil, err

@@ -26,6 +26,7 @@ type engineStatus struct {
 	Inbox    string         `json:"inbox,omitempty"`    // why commands of the durable inbox are not delivered now
 	Refusing string         `json:"refusing,omitempty"` // why writes are refused now
 	Disks    []space.Volume `json:"disks"`
+	Archive  string         `json:"archive,omitempty"` // where it lies; empty: there is none
 }
 
 // logStatus is how a log is written and how far its index is.
@@ -40,7 +41,21 @@ type logStatus struct {
 	Shortened  bool    `json:"shortened,omitempty"` // it has lost acknowledged events, and the evidence is still there
 	Unsigned   string  `json:"unsigned,omitempty"`  // why no checkpoints of it are signed any more
 	Foreign    uint64  `json:"foreign,omitempty"`   // sequence of a message behind its newest block that its writer did not store; 0: none is seen
+	Archived   uint64  `json:"archived,omitempty"`  // sequence up to which the archive holds it, as far as this process has seen
 	Error      string  `json:"error,omitempty"`
+}
+
+// status is statusOf, with the archive.
+func (e Engines) status(ctx context.Context, api natsapi.Config, guard *space.Watcher) engineStatus {
+	s := statusOf(ctx, api, guard)
+	if e.Archive == nil {
+		return s
+	}
+	s.Archive = e.Archive.String()
+	for i := range s.Logs {
+		s.Logs[i].Archived = e.Archive.Known(s.Logs[i].Log)
+	}
+	return s
 }
 
 func statusOf(ctx context.Context, api natsapi.Config, guard *space.Watcher) engineStatus {
