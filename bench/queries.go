@@ -71,7 +71,7 @@ func (s *stage) asked(ctx context.Context, one *site, wide *books) error {
 	return nil
 }
 
-// indexed measures what the index takes on the disk, and the rate at which it is built.
+// indexed measures what the index takes on the disk, the rate at which it is built, and that of proving everything.
 func (s *stage) indexed(ctx context.Context, one *site, events int) error {
 	if err := one.stop(); err != nil {
 		return err
@@ -96,6 +96,17 @@ func (s *stage) indexed(ctx context.Context, one *site, events int) error {
 		return err
 	}
 	s.alone("rebuild of the index, start of the process included", float64(events)/time.Since(began).Seconds(), "events/s", atLeast(100_000))
+	raw, err := one.rawRate(ctx, events)
+	if err != nil {
+		return err
+	}
+	s.alone("raw ordered consumer of the same blocks", raw, "events/s", nil)
+	began = time.Now()
+	proved, err := one.verify(ctx)
+	if err != nil {
+		return err
+	}
+	s.alone("verify --all, start of the command included", float64(proved)/time.Since(began).Seconds(), "events/s", atLeast(250_000))
 	return nil
 }
 
