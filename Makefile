@@ -3,7 +3,7 @@
 # and with an S3 server, which `make s3` installs (REQUIRE_S3=1).
 
 FUZZTIME ?= 1m
-RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/archive ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./pkg/delivery ./plugins/process ./cmd/internal/node ./cmd/internal/run
+RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/archive ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./pkg/delivery ./plugins/process ./plugins/webhook ./cmd/internal/node ./cmd/internal/run
 
 .NOTPARALLEL:
 .PHONY: help build test unit race vectors torture lint mutate fuzz bench bench-json microbench demo s3

@@ -86,8 +86,13 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setupScript gives each script a home of its own, and sees to it that no server outlives it.
+// setupScript gives each script a home of its own, and the folder of the examples of plugins, and sees to it that no server outlives it.
 func setupScript(env *testscript.Env) error {
+	examples, err := filepath.Abs("../../examples/plugins")
+	if err != nil {
+		return err
+	}
+	env.Setenv("EXAMPLES", examples)
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("NO_COLOR", "1")
 	env.Defer(func() {

@@ -98,6 +98,7 @@ var mayImport = map[string][]string{
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/keyring", "pkg/lease", "pkg/plugin", "pkg/registry", "pkg/schema", zerolog, prometheus,
 	},
 	"plugins/process":       {"pkg/event", "pkg/plugin", zerolog},
+	"plugins/webhook":       {"pkg/event", "pkg/plugin"},
 	"pkg/plugin":            {"pkg/event", "pkg/schema", zerolog},
 	"pkg/plugin/plugintest": {"pkg/event", "pkg/plugin"},
 	"pkg/natsapi": {

@@ -16,6 +16,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/plugins/process"
+	"github.com/eventfuldb/eventful/plugins/webhook"
 )
 
 // Purposes of derived keys, as in keep.go.
@@ -28,7 +29,9 @@ const (
 const runnerDir = "runner"
 
 // Kinds are the plugin types of this program, on a host.
-func Kinds(h process.Host) []*plugin.Kind { return []*plugin.Kind{process.Kind(h)} }
+func Kinds(h process.Host) []*plugin.Kind {
+	return []*plugin.Kind{process.Kind(h), webhook.Kind()}
+}
 
 // kinds are those of a process that runs plugins, or leaves that to others.
 func (e Engines) kinds() []*plugin.Kind {
