@@ -519,7 +519,7 @@ func TestRefusals(t *testing.T) {
 // TestWhatIsNoCheckpointIsWrittenOver: whoever may ask JetStream in the account LOG can have an answer stored in the place of a checkpoint. Signing goes on, from the note of the process, and in the
 // session of its writer as well as behind a restart.
 func TestWhatIsNoCheckpointIsWrittenOver(t *testing.T) {
-	for _, rubbish := range []string{`{"type":"io.nats.jetstream.api.v1.stream_names_response","streams":[]}`, "", "[]"} {
+	for _, rubbish := range []string{`{"type":"io.nats.jetstream.api.v1.stream_names_response","streams":[]}`, "\x01\x02", "[]"} {
 		s := newSite(t)
 		r := s.run()
 		s.add(3)
