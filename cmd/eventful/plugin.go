@@ -129,6 +129,13 @@ func newPluginTestCommand(a *app) *cobra.Command {
 func (a *app) showPlugin(p *client.Plugin) error {
 	pairs := []string{"name", p.Name, "type", p.Type, "state", p.State, "lag", fmt.Sprintf("%d events, %s", p.LagEvents, seconds(p.LagSeconds)),
 		"parked", strconv.FormatUint(p.Parked, 10), "last error", orDash(p.Error)}
+	if p.Generation > 0 {
+		text := strconv.FormatUint(p.Generation, 10)
+		if p.Rebuilding {
+			text += ", which is being filled; readers use the one before"
+		}
+		pairs = append(pairs, "generation", text)
+	}
 	for _, at := range p.Positions {
 		pairs = append(pairs, "position", at)
 	}
@@ -136,7 +143,13 @@ func (a *app) showPlugin(p *client.Plugin) error {
 		pairs = append(pairs, fmt.Sprintf("partition %d", one.Partition), strings.TrimSpace(fmt.Sprintf("%s %s %s", one.State, one.Owner, one.Error)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Options)) {
-		pairs = append(pairs, "--"+name, p.Options[name])
+		for i, line := range strings.Split(strings.TrimSuffix(p.Options[name], "\n"), "\n") {
+			if label := "--" + name; i == 0 {
+				pairs = append(pairs, label, line)
+			} else {
+				pairs = append(pairs, "", line)
+			}
+		}
 	}
 	return a.show(p, pairs...)
 }
@@ -146,7 +159,9 @@ func newPluginReplayCommand(a *app) *cobra.Command {
 		Use:   "plugin:replay NAME [TYPE/ID | TYPE | --all] | TYPE",
 		Short: "Deliver changes again: of one aggregate, of a type, from a place or a time on, or all",
 		Long: "Deliver changes again: of one aggregate, of a type, from a place or a time on, or all. A type alone, without a plugin, goes to every enabled\n" +
-			"plugin. The target gets the changes of each aggregate in their order, and nothing new before what is replayed. --all wants -f.",
+			"plugin. The target gets the changes of each aggregate in their order, and nothing new before what is replayed. --all wants -f.\n\n" +
+			"--rebuild fills the target anew with everything, beside what its readers use; these have the new one as soon as it holds all. It is for plugin\n" +
+			"types that can do that, as opensearch.",
 		Args: cobra.RangeArgs(1, 2),
 	}
 	adminFlags(cmd)
@@ -154,21 +169,19 @@ func newPluginReplayCommand(a *app) *cobra.Command {
 	all := flags.Bool("all", false, "everything, from the start of every log")
 	force := flags.BoolP("force", "f", false, "do not ask for more than this flag")
 	sequence := flags.String("from-seq", "", "from this `sequence` of a log on, as LOG:SEQ")
+	rebuild := flags.Bool("rebuild", false, "fill the target anew, beside what its readers use")
 	since := flags.String("from-time", "", "what was stored from a `time` on: RFC 3339, a date, or how long ago, for example 24h")
 	cmd.RunE = a.asPluginAdmin(func(cmd *cobra.Command, c *client.Client, args []string) error {
 		r, err := replayOf(args, *sequence, *since)
-		if err == nil && len(args) == 1 && !*all {
+		r.Rebuild = *rebuild
+		if err == nil && len(args) == 1 && !*all && !r.Rebuild {
 			err = everyPlugin(cmd.Context(), c, &r)
+		}
+		if err == nil {
+			err = checkReplay(r, *all, *force)
 		}
 		if err != nil {
 			return err
-		}
-		some := r.Scope != "" || r.Log != "" || r.Time != nil
-		if !some && (!*all || !*force) {
-			return usageError("give --all -f, or say what: TYPE/ID, TYPE, --from-seq or --from-time", "everything would be delivered again")
-		}
-		if some && *all {
-			return usageError("give one of them", "--all goes with nothing else that says what")
 		}
 		names, err := c.ReplayPlugin(cmd.Context(), r)
 		if err != nil {
@@ -177,6 +190,20 @@ func newPluginReplayCommand(a *app) *cobra.Command {
 		return a.show(map[string][]string{"plugins": names}, "replayed by", orDash(strings.Join(names, ", ")))
 	})
 	return cmd
+}
+
+// checkReplay wants it said what is replayed, once.
+func checkReplay(r client.PluginReplay, all, force bool) error {
+	some := r.Scope != "" || r.Log != "" || r.Time != nil
+	switch {
+	case some && r.Rebuild:
+		return usageError("leave out what says what", "--rebuild is of everything")
+	case some && all:
+		return usageError("give one of them", "--all goes with nothing else that says what")
+	case !some && (!all || !force) && !r.Rebuild:
+		return usageError("give --all -f, or say what: TYPE/ID, TYPE, --from-seq or --from-time", "everything would be delivered again")
+	}
+	return nil
 }
 
 // everyPlugin takes a name that no plugin has for a type, which every enabled plugin delivers again.

@@ -36,24 +36,41 @@ def cut(path):
         file.truncate(whole)
 
 
+def forget(path, aggregate, fields):
+    """Writes the file anew without these fields of the aggregate: somebody had them forgotten (data:forget)."""
+    with open(path, encoding="utf-8") as lines, open(path + ".new", "w", encoding="utf-8") as out:
+        for line in lines:
+            change = json.loads(line)
+            if change["aggregate"] == aggregate:
+                change["fields"] = {name: value for name, value in change["fields"].items() if name not in fields}
+            out.write(json.dumps(change) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(path + ".new", path)
+
+
 def main():
     path = sys.argv[1]
     cut(path)
     newest = load(path)
-    with open(path, "a", encoding="utf-8") as out:
-        for line in sys.stdin:
-            event = json.loads(line)
-            acknowledgement = {"id": event["id"], "status": "done"}
-            aggregate, version = event["subject"], int(event["aggregateversion"])
-            if event["aggregatetype"] == "eventful-test":
-                pass  # `eventful plugin:test`: nothing happened, and nothing is kept
-            elif version > newest.get(aggregate, 0):
-                change = {"aggregate": aggregate, "version": version, "event": event["eventtype"], "fields": event["data"]["fields"]}
-                out.write(json.dumps(change) + "\n")
-                out.flush()
-                os.fsync(out.fileno())
-                newest[aggregate] = version
-            print(json.dumps(acknowledgement), flush=True)
+    out = open(path, "a", encoding="utf-8")
+    for line in sys.stdin:
+        event = json.loads(line)
+        acknowledgement = {"id": event["id"], "status": "done"}
+        aggregate, version = event["subject"], int(event["aggregateversion"])
+        if event["aggregatetype"] == "eventful-test":
+            pass  # `eventful plugin:test`: nothing happened, and nothing is kept
+        elif event.get("forgotten"):
+            out.close()
+            forget(path, aggregate, event["data"]["fields"])
+            out = open(path, "a", encoding="utf-8")
+        elif version > newest.get(aggregate, 0):
+            change = {"aggregate": aggregate, "version": version, "event": event["eventtype"], "fields": event["data"]["fields"]}
+            out.write(json.dumps(change) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+            newest[aggregate] = version
+        print(json.dumps(acknowledgement), flush=True)
 
 
 if __name__ == "__main__":

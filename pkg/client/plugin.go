@@ -12,9 +12,11 @@ type Plugin struct {
 	Name       string            `json:"name"`
 	Type       string            `json:"type"`
 	Enabled    bool              `json:"enabled"`
-	Options    map[string]string `json:"options,omitempty"` // not in a list; secret ones are masked
-	State      string            `json:"state"`             // disabled, starting, delivering, retrying or stopped
-	Positions  []string          `json:"positions"`         // up to which everything is settled, one for each log
+	Options    map[string]string `json:"options,omitempty"`    // not in a list; secret ones are masked
+	State      string            `json:"state"`                // disabled, starting, rebuilding, delivering, retrying or stopped
+	Generation uint64            `json:"generation,omitempty"` // how often the target was to be filled anew; positions and lag are of that
+	Rebuilding bool              `json:"rebuilding,omitempty"` // and its readers use the one before
+	Positions  []string          `json:"positions"`            // up to which everything is settled, one for each log
 	LagEvents  uint64            `json:"lag-events"`
 	LagSeconds float64           `json:"lag-seconds"`
 	Parked     uint64            `json:"parked"`
@@ -46,6 +48,7 @@ type PluginReplay struct {
 	Log      string     `json:"log,omitempty"`
 	Sequence uint64     `json:"sequence,omitempty"`
 	Time     *time.Time `json:"time,omitempty"`
+	Rebuild  bool       `json:"rebuild,omitempty"` // fill the target anew beside what its readers use, with everything
 }
 
 // ParkedChange is a change that a target refused for good. What it held stands in the log.

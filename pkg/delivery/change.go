@@ -55,17 +55,19 @@ func (f *feed) divide(ctx context.Context, source eventlog.Log, found *eventlog.
 	}
 	divided := map[int][]*item{}
 	for i, c := range found.Commits {
-		if c.Aggregate.Type == schema.SystemForgotten && f.w.e.cfg.Keys != nil {
-			f.forget(c)
-		}
-		if event.IsReserved(c.Aggregate.Type) || c.Branch != 0 || len(f.w.how.types) > 0 && !slices.Contains(f.w.how.types, c.Aggregate.Type) {
-			continue
-		}
-		index := registry.Partition(c.Aggregate, f.w.how.partitions)
-		if !wanted[index] {
-			continue
-		}
 		at := event.Position{Log: f.name, Sequence: found.Sequence, Index: uint32(i), Block: found.Block.ID}
+		of, forgotten := c.Aggregate, c.Aggregate.Type == schema.SystemForgotten
+		if forgotten {
+			of = f.forget(c)
+		}
+		index := registry.Partition(of, f.w.how.partitions)
+		if event.IsReserved(of.Type) || c.Branch != 0 || len(f.w.how.types) > 0 && !slices.Contains(f.w.how.types, of.Type) || !wanted[index] {
+			continue
+		}
+		if forgotten {
+			divided[index] = append(divided[index], forgottenItem(seen, c, at))
+			continue
+		}
 		items, err := itemsOf(seen, c, at)
 		if err != nil {
 			return nil, err
@@ -80,29 +82,9 @@ func (f *feed) divide(ctx context.Context, source eventlog.Log, found *eventlog.
 	return divided, nil
 }
 
-// forget drops the key of an aggregate from memory, which the log says is destroyed.
-func (f *feed) forget(c *event.Commit) {
-	for i := range c.Events {
-		fields, err := event.DecodePayload(c.Events[i].Payload)
-		if err != nil {
-			continue // it cannot be in a decoded commit
-		}
-		var a event.AggregateID
-		for _, f := range fields {
-			switch f.Name {
-			case "type":
-				a.Type = f.Value
-			case "id":
-				a.ID = f.Value
-			}
-		}
-		f.w.e.cfg.Keys.Drop(a)
-	}
-}
-
 // itemsOf makes the items of a commit.
 func itemsOf(seen *seen, c *event.Commit, at event.Position) ([]*item, error) {
-	meta := plugin.Meta{Site: c.Site, Actor: c.Actor, Command: c.CommandID, Correlation: c.Correlation, Causation: c.Causation, Traceparent: c.Traceparent, Time: c.Time, Transaction: c.Transaction}
+	meta := metaOf(c)
 	under := seal{site: c.Site, branch: c.Branch}
 	copy(under.commitment[:], c.KeyCommitment)
 	items := make([]*item, len(c.Events))
@@ -272,7 +254,7 @@ func (w *work) unseal(ctx context.Context, a event.AggregateID, under seal, f ev
 		return f, nil
 	}
 	keys := w.e.cfg.Keys
-	if !w.how.pii || keys == nil {
+	if !w.how.pii || keys == nil || w.e.forgotten.has(under.commitment) {
 		return event.Field{}, nil
 	}
 	key, err := keys.Get(ctx, a)

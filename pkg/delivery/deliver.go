@@ -149,13 +149,13 @@ func (p *partition) park(ctx context.Context, i *item, cause error, behind bool)
 	c := &i.change
 	data, err := EncodeParked(p.t.e.cfg.Secrets, Parked{
 		Plugin: p.t.name, Aggregate: c.Aggregate.String(), Version: uint64(c.Version), EventType: c.EventType, Position: c.Position.String(), Leaf: c.Leaf.String(),
-		Cause: text[:min(len(text), 2000)], Behind: behind, Time: p.t.now(),
+		Cause: text[:min(len(text), 2000)], Generation: p.w.how.generation, Behind: behind, Time: p.t.now(),
 	})
 	if err != nil {
 		return err
 	}
 	// The id holds the replay: a change that a replay brings again, behind a purge, is parked again.
-	return p.dead.Add(ctx, p.t.name, fmt.Sprintf("%s/%s/%d/%d/%d", p.t.name, c.Leaf, p.plugin.Replay.Number, p.plugin.Purges, p.plugin.Retry.Number), data)
+	return p.dead.Add(ctx, p.t.name, fmt.Sprintf("%s/%s/%d/%d/%d/%d", p.t.name, c.Leaf, p.w.how.generation, p.plugin.Replay.Number, p.plugin.Purges, p.plugin.Retry.Number), data)
 }
 
 // settle takes up what became of a batch.

@@ -77,6 +77,8 @@ type Engine struct {
 	stop    context.Context // ends when Run is told to end
 	running sync.WaitGroup  // tenants
 
+	forgotten commitments
+
 	mu      sync.Mutex // guards what follows
 	tenants map[*lease.Lease]*tenant
 	works   map[workKey]*work

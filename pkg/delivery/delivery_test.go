@@ -88,6 +88,7 @@ func TestRunnersShareThePartitions(t *testing.T) {
 }
 
 func TestRefusedChangesAreParked(t *testing.T) {
+	t.Parallel()
 	for _, block := range []bool{false, true} {
 		t.Run(fmt.Sprint("block=", block), func(t *testing.T) {
 			sink, mended := newTarget(), false
@@ -273,6 +274,7 @@ func TestATargetThatIsAway(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
+	t.Parallel()
 	sink := newTarget()
 	w := newWorld(t, sink.kind(false))
 	w.write(300, 50)
@@ -356,7 +358,7 @@ func TestSecretsOfAConfiguration(t *testing.T) {
 	if strings.Contains(fmt.Sprint(p), "canary") || len(p.Secrets) == 0 {
 		t.Errorf("got %+v", p)
 	}
-	shown, err := d.Shown(&p)
+	shown, err := d.Shown(&p, nil)
 	if err != nil || shown["password"] != "********" {
 		t.Errorf("got %v, %v", shown, err)
 	}

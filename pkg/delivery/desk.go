@@ -90,8 +90,8 @@ func (d *Desk) names() string {
 	return strings.Join(all, ", ")
 }
 
-// Shown gives the options as they may be shown: secret ones masked.
-func (d *Desk) Shown(p *registry.Plugin) (map[string]string, error) {
+// Shown gives the options as they may be shown: secret ones masked, others as their plugin type words them.
+func (d *Desk) Shown(p *registry.Plugin, schemas []*schema.Schema) (map[string]string, error) {
 	values, err := d.Secrets.Join(p)
 	if err != nil {
 		return nil, err
@@ -101,12 +101,17 @@ func (d *Desk) Shown(p *registry.Plugin) (map[string]string, error) {
 			values[option] = masked
 		}
 	}
+	if k := d.kind(p.Kind); k != nil && k.Show != nil {
+		values = k.Show(plugin.Settings{Name: p.Name, Site: d.Site, Options: values, Schemas: schemas})
+	}
 	return values, nil
 }
 
 // Standing is how a plugin stands.
 type Standing struct {
-	State      string           `json:"state"` // disabled, starting, delivering, retrying or stopped
+	State      string           `json:"state"`                // disabled, starting, rebuilding, delivering, retrying or stopped
+	Generation uint64           `json:"generation,omitempty"` // how often the target was to be filled anew; positions and lag are of that
+	Rebuilding bool             `json:"rebuilding,omitempty"` // and readers use the one before
 	Positions  []string         `json:"positions"`
 	LagEvents  uint64           `json:"lag-events"`  // of its logs, not looked at yet
 	LagSeconds float64          `json:"lag-seconds"` // since the oldest of these was stored
@@ -136,6 +141,9 @@ func (d *Desk) Standing(ctx context.Context, p *registry.Plugin, logs []string) 
 	if err != nil {
 		return s, err
 	}
+	if err := d.generation(ctx, bucket, p, &s); err != nil {
+		return s, err
+	}
 	for _, log := range logs {
 		if err := d.lag(ctx, log, slowestOf[log], &s); err != nil {
 			return s, err
@@ -151,7 +159,25 @@ func (d *Desk) Open(ctx context.Context, p *registry.Plugin) (open []int, err er
 	if err != nil {
 		return nil, err
 	}
+	now, _, err := loadTakeover(ctx, bucket, d.Secrets, p.Name)
+	if err != nil {
+		return nil, err
+	}
 	number, layout := p.Layout()
+	open, err = d.openOf(ctx, bucket, p, number)
+	if n, _, ok := p.LayoutOf(now.Generation); err == nil && ok && now.Generation < layout.Generation {
+		more, err2 := d.openOf(ctx, bucket, p, n)
+		open, err = append(open, more...), err2
+	}
+	return open, err
+}
+
+// openOf gives those of one layout.
+func (d *Desk) openOf(ctx context.Context, bucket Bucket, p *registry.Plugin, number int) (open []int, err error) {
+	_, layout := p.Layout()
+	if number < len(p.Layouts) {
+		layout = p.Layouts[number]
+	}
 	for i := range layout.Partitions {
 		key := CheckpointKey(p.Name, number, i)
 		value, revision, err := bucket.Get(ctx, key)
@@ -170,6 +196,26 @@ func (d *Desk) Open(ctx context.Context, p *registry.Plugin) (open []int, err er
 		}
 	}
 	return open, nil
+}
+
+// generation says which one is delivered to.
+func (d *Desk) generation(ctx context.Context, bucket Bucket, p *registry.Plugin, s *Standing) error {
+	_, layout := p.Layout()
+	if s.Generation = layout.Generation; s.Generation == 0 {
+		return nil
+	}
+	now, _, err := loadTakeover(ctx, bucket, d.Secrets, p.Name)
+	s.Rebuilding = now.Generation < layout.Generation || !now.Published
+	if s.Rebuilding && s.State == stateDelivering {
+		s.State = "rebuilding"
+	}
+	return err
+}
+
+// Rebuilds reports whether targets of a plugin type can be filled anew.
+func (d *Desk) Rebuilds(kind string) bool {
+	k := d.kind(kind)
+	return k != nil && k.Rebuilds
 }
 
 // readPartitions reads the checkpoints, and gives of each log the place of the slowest partition.
@@ -320,48 +366,4 @@ func (d *Desk) Purge(ctx context.Context, name string, only uint64) (n uint64, e
 		return failed == nil && only == 0
 	})
 	return n, errors.Join(err, failed)
-}
-
-// TestRequest asks a plugin-runner to try a plugin; TestAnswer is what it says.
-type (
-	TestRequest struct {
-		V      int    `json:"v"`
-		Plugin string `json:"plugin"`
-	}
-	TestAnswer struct {
-		V     int    `json:"v"`
-		Error string `json:"error,omitempty"`
-	}
-)
-
-// Try opens the target of a plugin, has a dummy change reach it, and closes it again.
-func (e *Engine) Try(ctx context.Context, name string) error {
-	p := e.view.now().plugins[name]
-	if p == nil || p.Removed {
-		return fmt.Errorf("this plugin-runner knows no plugin %.60q yet", name)
-	}
-	kind := e.kinds[p.Kind]
-	if kind == nil {
-		return fmt.Errorf("this plugin-runner has no plugin type %s", p.Kind)
-	}
-	values, err := e.cfg.Secrets.Join(p)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, behaviourOf(kind, values).timeout)
-	defer cancel()
-	target, err := openSafely(ctx, kind, plugin.Settings{Name: name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Log: e.cfg.Log.With().Str("plugin", name).Logger()})
-	if err != nil {
-		return fmt.Errorf("open the target: %w", err)
-	}
-	return errors.Join(testSafely(ctx, kind, target), target.Close())
-}
-
-func testSafely(ctx context.Context, kind *plugin.Kind, target plugin.Plugin) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("a fault of plugin type %s: %v", kind.Name, r)
-		}
-	}()
-	return target.Test(ctx)
 }

@@ -42,6 +42,7 @@ type target struct {
 
 	deliveries map[event.AggregateID]int
 	outcome    func(c *plugin.Change) plugin.Outcome // nil: done
+	forgets    []plugin.Change                       // that came
 }
 
 func newTarget() *target {
@@ -103,6 +104,10 @@ func (t *target) one(c *plugin.Change) plugin.Outcome {
 			return o
 		}
 	}
+	if c.Forgotten {
+		t.forgets = append(t.forgets, *c)
+		return plugin.Done()
+	}
 	t.total++
 	t.deliveries[c.Aggregate]++
 	if c.Again {
@@ -148,6 +153,7 @@ type world struct {
 	keys    *fieldkey.Keys
 	members int
 	written map[event.AggregateID]int
+	plugins map[string]*registry.Plugin
 	digest  event.Hash
 }
 
@@ -156,7 +162,7 @@ const patientSchema = `{"aggregate":"patient","log":"patient","fields":{"name":{
 func newWorld(t *testing.T, kinds ...*plugin.Kind) *world {
 	t.Helper()
 	w := &world{t: t, store: eventlog.NewMemory(), logs: map[string]*verifytest.Builder{}, raw: map[string]eventlog.Log{}, bucket: newBucket(), dead: &dead{},
-		table: lease.NewMemory(), kinds: kinds, written: map[event.AggregateID]int{}}
+		table: lease.NewMemory(), kinds: kinds, written: map[event.AggregateID]int{}, plugins: map[string]*registry.Plugin{}}
 	w.secrets.Options[0], w.secrets.Parked[0] = 1, 2
 	for _, name := range []string{event.Reserved, "patient"} {
 		log, err := w.store.Create(t.Context(), name)
@@ -190,6 +196,10 @@ func (w *world) act(aggregateType, id, eventType string, values map[string]strin
 }
 
 func (w *world) plugin(name, eventType string, values map[string]string) {
+	var err error
+	if w.plugins[name], err = registry.Apply(w.plugins[name], name, eventType, values); err != nil {
+		w.t.Fatal(err)
+	}
 	w.act(schema.SystemPlugin, name, eventType, values)
 }
 
@@ -284,6 +294,9 @@ func (w *world) checkpoints(string) (all []delivery.Checkpoint) {
 	values := maps.Clone(w.bucket.values)
 	w.bucket.mu.Unlock()
 	for key, value := range values {
+		if key == delivery.TakeoverKey("sink") {
+			continue
+		}
 		c, err := delivery.DecodeCheckpoint(w.secrets, key, value)
 		if err != nil {
 			w.t.Fatal(err)
@@ -319,3 +332,13 @@ func (w *world) arrived(t *target) {
 		w.t.Error(text)
 	}
 }
+
+// desk looks after the plugins of the world.
+func (w *world) desk() *delivery.Desk {
+	return &delivery.Desk{Site: "here", Store: w.store, Kinds: w.kinds, Secrets: w.secrets, Now: time.Now,
+		Checkpoints: func(context.Context) (delivery.Bucket, error) { return w.bucket, nil },
+		Dead:        func(context.Context) (delivery.Dead, error) { return w.dead, nil }}
+}
+
+// registered is a plugin as the acts so far say.
+func (w *world) registered(name string) *registry.Plugin { return w.plugins[name] }

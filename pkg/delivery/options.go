@@ -45,6 +45,7 @@ func Common() []plugin.Option {
 // behaviour is how the engine treats a plugin.
 type behaviour struct {
 	partitions  int
+	generation  uint64 // of the target
 	block       bool
 	types       []string
 	state, pii  bool

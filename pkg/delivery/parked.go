@@ -8,6 +8,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/registry"
+	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
 // maxRetried is how many parked changes are in memory at a time to be tried again.
@@ -71,7 +72,7 @@ func (p *partition) eachParked(ctx context.Context, from uint64, visit func(numb
 		if err != nil {
 			return err
 		}
-		if registry.Partition(a, p.w.how.partitions) != p.t.index {
+		if registry.Partition(a, p.w.how.partitions) != p.t.index || one.Generation != p.w.how.generation {
 			continue
 		}
 		if more, err := visit(number, one, a); err != nil || !more {
@@ -148,6 +149,11 @@ func (p *partition) parkedItem(ctx context.Context, number uint64, one Parked) (
 		return nil, fmt.Errorf("parked change %d: %w", number, err)
 	}
 	seen := p.t.e.view.now()
+	if c.Aggregate.Type == schema.SystemForgotten {
+		i := forgottenItem(seen, c, at)
+		i.parked = number
+		return i, nil
+	}
 	items, err := itemsOf(seen, c, at)
 	if err != nil {
 		return nil, fmt.Errorf("parked change %d: %w", number, err)

@@ -94,16 +94,65 @@ func DecodeCheckpoint(s Secrets, key string, value []byte) (c Checkpoint, err er
 
 // Parked is a change that its target refused for good. It names the change and holds nothing of its content.
 type Parked struct {
-	V         int        `json:"v"`
-	Plugin    string     `json:"plugin"`
-	Aggregate string     `json:"aggregate"` // type/id
-	Version   uint64     `json:"version"`
-	EventType string     `json:"event"`
-	Position  string     `json:"position"`
-	Leaf      string     `json:"hash"`
-	Cause     string     `json:"cause"`
-	Behind    bool       `json:"behind,omitempty"` // never tried: an earlier one of the aggregate is parked
-	Time      event.Time `json:"time"`
+	V         int    `json:"v"`
+	Plugin    string `json:"plugin"`
+	Aggregate string `json:"aggregate"` // type/id
+	Version   uint64 `json:"version"`
+	EventType string `json:"event"`
+	Position  string `json:"position"`
+	Leaf      string `json:"hash"`
+	Cause     string `json:"cause"`
+	// Generation of the target that refused it.
+	Generation uint64     `json:"generation,omitempty"`
+	Behind     bool       `json:"behind,omitempty"` // never tried: an earlier one of the aggregate is parked
+	Time       event.Time `json:"time"`
+}
+
+// takeover is stored once a generation of a target is about to take the place of the one that readers use.
+type takeover struct {
+	V          int    `json:"v"`
+	Generation uint64 `json:"generation"` // those before it are delivered to no more
+	Published  bool   `json:"published"`  // and readers use it
+}
+
+// TakeoverKey is where the takeover of a plugin lies.
+func TakeoverKey(name string) string { return name + "_generation" }
+
+// loadTakeover reads it; the zero takeover and revision 0 if none was ever needed.
+func loadTakeover(ctx context.Context, b Bucket, s Secrets, name string) (t takeover, revision uint64, err error) {
+	key := TakeoverKey(name)
+	value, revision, err := b.Get(ctx, key)
+	if err != nil || revision == 0 {
+		return takeover{}, 0, err
+	}
+	plain, err := keyring.Unseal(s.Parked, "generation\x00"+key, value)
+	if err == nil {
+		err = json.Unmarshal(plain, &t)
+	}
+	if err == nil && t.V != recordVersion {
+		err = fmt.Errorf("version %d: %w", t.V, errNewer)
+	}
+	if err != nil {
+		return takeover{}, 0, fmt.Errorf("%s: %w", key, err)
+	}
+	return t, revision, nil
+}
+
+// saveTakeover stores it, unless a higher generation is there. It may be repeated.
+func saveTakeover(ctx context.Context, b Bucket, s Secrets, name string, t takeover) error {
+	there, revision, err := loadTakeover(ctx, b, s, name)
+	if err != nil {
+		return err
+	}
+	if there.Generation > t.Generation || there.Generation == t.Generation && (there.Published || !t.Published) && revision > 0 {
+		return nil
+	}
+	t.V = recordVersion
+	plain, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode a takeover: %w", err)
+	}
+	return b.Put(ctx, TakeoverKey(name), keyring.Seal(s.Parked, "generation\x00"+TakeoverKey(name), plain), revision)
 }
 
 // EncodeParked is the inverse of DecodeParked.

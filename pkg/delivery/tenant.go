@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -28,7 +27,9 @@ type tenant struct {
 	ended    chan struct{} // closed: the partition is somebody else's
 	leaveOne sync.Once
 	endOne   sync.Once
-	served   bool // the lease says so
+
+	mu     sync.Mutex // guards served
+	served bool       // the lease says so
 }
 
 func newTenant(e *Engine, l *lease.Lease, name string, index int) *tenant {
@@ -63,12 +64,32 @@ func (t *tenant) run(ctx context.Context) {
 		}
 		changed := t.e.view.changes()
 		p := t.e.view.now().plugins[t.name]
-		_, layout := p.Layout()
-		if p.Removed || !p.Enabled || t.index >= layout.Partitions || t.e.kinds[p.Kind] == nil {
+		if p.Removed || !p.Enabled || t.e.kinds[p.Kind] == nil {
 			t.idle(ctx, changed)
 			continue
 		}
-		if err := t.serve(ctx, p); err != nil && ctx.Err() == nil {
+		sides, err := t.sides(ctx, p)
+		if err != nil && ctx.Err() == nil {
+			t.complain(err)
+			t.rest(ctx, changed)
+			continue
+		}
+		if len(sides) == 0 {
+			t.idle(ctx, changed)
+		}
+		var working sync.WaitGroup
+		for _, s := range sides {
+			working.Go(func() { t.work(ctx, p, s) })
+		}
+		working.Wait()
+	}
+}
+
+// work works on one side until that is to end.
+func (t *tenant) work(ctx context.Context, p *registry.Plugin, s side) {
+	for ctx.Err() == nil && !t.mustEnd(p, s) {
+		changed := t.e.view.changes()
+		if err := t.serve(ctx, p, s); err != nil && ctx.Err() == nil {
 			t.complain(err)
 			if errors.Is(err, errLost) {
 				t.lease.Fenced()
@@ -92,6 +113,8 @@ func (t *tenant) handOver(ctx context.Context) {
 
 // servesNow tells the table once that the partition is worked on.
 func (t *tenant) servesNow(ctx context.Context, epoch uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if !t.served && t.lease.Serving(ctx, epoch) == nil {
 		t.served = true
 	}
@@ -119,16 +142,24 @@ func (t *tenant) complain(err error) {
 	t.log.Warn().Err(err).Msg("partition is not worked on, it is tried again")
 }
 
-// serve works on the partition under one configuration, until that changes or the partition is to be left. It comes back when nothing is under way and the checkpoint is
+// serve works on one side of the partition under one configuration, until that changes or the partition is to be left. It comes back when nothing is under way and the checkpoint is
 // saved. Side effects in order, and what a crash behind each leaves: (1) the checkpoint is claimed under a higher epoch: the next one claims it again. (2) Changes are
 // delivered; (3) the checkpoint is saved behind them: they are delivered again.
-func (t *tenant) serve(ctx context.Context, p *registry.Plugin) error {
-	number, layout := p.Layout()
-	open, err := t.claim(ctx, p, number)
+func (t *tenant) serve(ctx context.Context, p *registry.Plugin, s side) error {
+	open, err := t.claim(ctx, p, s.number)
 	if err != nil {
 		return err
 	}
 	t.servesNow(ctx, open.saver.epoch)
+	is, stop, err := t.leftBehind(ctx, s) // behind the claim: who takes over waits for what was claimed before
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if is {
+		open.point.Closed = true
+		return open.saver.save(ctx, open.point)
+	}
 	if err := t.replay(ctx, p, open); err != nil {
 		return err
 	}
@@ -138,21 +169,44 @@ func (t *tenant) serve(ctx context.Context, p *registry.Plugin) error {
 		return t.stopped(ctx, open, err)
 	}
 	how := behaviourOf(kind, values)
-	how.partitions = layout.Partitions
+	how.partitions, how.generation = s.layout.Partitions, s.layout.Generation
 	if how.pii && t.e.cfg.Keys == nil {
 		return t.stopped(ctx, open, errors.New("this process holds no keys of encrypted fields, which --pii needs"))
 	}
-	w, err := t.e.acquire(ctx, workKey{t.name, p.Change}, kind, values, how)
+	w, err := t.e.acquire(ctx, workKey{t.name, p.Change, s.layout.Generation}, kind, values, how)
 	if err != nil {
 		return t.stopped(ctx, open, fmt.Errorf("open the target: %w", err))
 	}
 	defer t.e.release(w)
+	defer t.publishing(ctx, p, s, w)()
 	part := newPartition(t, w, p, open)
-	err = part.run(ctx, func() bool { return t.mustEnd(p) })
+	err = part.run(ctx, func() bool { return t.mustEnd(p, s) })
 	if isMismatch(err) {
 		return t.stopped(ctx, open, err)
 	}
 	return err
+}
+
+// publishing has a new generation take over beside its filling; end waits for that.
+func (t *tenant) publishing(ctx context.Context, p *registry.Plugin, s side, w *work) (end func()) {
+	if !s.fills || t.index != 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	working.Go(func() {
+		for ctx.Err() == nil {
+			err := t.takeOver(ctx, p, s, w)
+			if err == nil {
+				return
+			}
+			if ctx.Err() == nil {
+				t.log.Warn().Err(err).Msg("new generation did not take over, it is tried again")
+			}
+			wait(ctx, pause)
+		}
+	})
+	return func() { cancel(); working.Wait() }
 }
 
 // stopped notes in the checkpoint why nothing is delivered, so that `plugin:list` shows it, and waits until something changes, or for a while: the cause may lie outside.
@@ -174,146 +228,17 @@ func (t *tenant) stopped(ctx context.Context, open *opened, err error) error {
 func (t *tenant) now() event.Time { return event.Time(t.e.cfg.Now().UnixNano()) }
 
 // mustEnd reports whether the partition is to be settled: another configuration, or somebody else's turn.
-func (t *tenant) mustEnd(p *registry.Plugin) bool {
+func (t *tenant) mustEnd(p *registry.Plugin, s side) bool {
 	select {
 	case <-t.leaving:
 		return true
 	default:
 	}
+	if s.former != nil && s.former.Load() {
+		return true
+	}
 	now := t.e.view.now().plugins[t.name]
 	return now.Change != p.Change || now.Replay.Number != p.Replay.Number || now.Retry.Number != p.Retry.Number || now.Purges != p.Purges
-}
-
-// opened is a checkpoint that this process may write.
-type opened struct {
-	saver saver
-	point Checkpoint
-}
-
-// claim takes the checkpoint over under a higher epoch; one that does not exist begins where the layout before ended.
-func (t *tenant) claim(ctx context.Context, p *registry.Plugin, layout int) (*opened, error) {
-	bucket, err := t.e.cfg.Checkpoints(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("open the checkpoints: %w", err)
-	}
-	key := CheckpointKey(t.name, layout, t.index)
-	point, revision, err := t.load(ctx, bucket, key)
-	if err == nil && revision == 0 {
-		point, err = t.begin(ctx, bucket, p, layout)
-	}
-	if err != nil {
-		return nil, err
-	}
-	point.Closed = false
-	return t.take(ctx, bucket, key, point, revision)
-}
-
-func (t *tenant) load(ctx context.Context, bucket Bucket, key string) (c Checkpoint, revision uint64, err error) {
-	value, revision, err := bucket.Get(ctx, key)
-	if err != nil {
-		return c, 0, fmt.Errorf("read checkpoint %s: %w", key, err)
-	}
-	if revision > 0 {
-		c, err = DecodeCheckpoint(t.e.cfg.Secrets, key, value)
-	}
-	return c, revision, err
-}
-
-func (t *tenant) take(ctx context.Context, bucket Bucket, key string, point Checkpoint, revision uint64) (*opened, error) {
-	point.Epoch++
-	point.Owner, point.Saved, point.State = t.e.cfg.Lease.Member.ID, t.now(), stateDelivering
-	o := &opened{saver{bucket, t.e.cfg.Secrets, key, revision, point.Epoch}, point}
-	if err := o.saver.save(ctx, point); err != nil {
-		return nil, err
-	}
-	return o, nil
-}
-
-// begin is the first checkpoint of a partition under a layout: the start of every log, or where the slowest partition of the layout before ended.
-func (t *tenant) begin(ctx context.Context, bucket Bucket, p *registry.Plugin, layout int) (Checkpoint, error) {
-	empty := Checkpoint{Logs: map[string]Mark{}, Replay: p.Replay.Number, Retry: p.Retry.Number}
-	if layout == 0 || p.Layouts[layout].Fresh {
-		return empty, nil
-	}
-	if err := t.closeLayout(ctx, bucket, layout-1, p.Layouts[layout-1].Partitions); err != nil {
-		return empty, err
-	}
-	var merged *Checkpoint
-	for i := range p.Layouts[layout-1].Partitions {
-		one, revision, err := t.load(ctx, bucket, CheckpointKey(t.name, layout-1, i))
-		if err == nil && revision == 0 {
-			one, err = t.begin(ctx, bucket, p, layout-1)
-		}
-		if err != nil {
-			return empty, err
-		}
-		if merged == nil {
-			merged = &Checkpoint{Logs: maps.Clone(one.Logs), Replay: one.Replay, Replaying: one.Replaying, Retry: one.Retry}
-			continue
-		}
-		merged.Retry = min(merged.Retry, one.Retry)
-		if merged.Replay = min(merged.Replay, one.Replay); len(one.Replaying) > 0 || len(merged.Replaying) > 0 {
-			merged.Replay, merged.Replaying = max(p.Replay.Number, 1)-1, nil // begin it again
-		}
-		if err := slowest(merged.Logs, one.Logs); err != nil {
-			return empty, err
-		}
-	}
-	return *merged, nil
-}
-
-// slowest keeps in a of each log the earlier of both places.
-func slowest(a, b map[string]Mark) error {
-	for log, mark := range a {
-		other, begun := b[log]
-		if !begun {
-			delete(a, log)
-			continue
-		}
-		mine, err := mark.position()
-		theirs, err2 := other.position()
-		if err := errors.Join(err, err2); err != nil {
-			return fmt.Errorf("checkpoint of log %s: %w", log, err)
-		}
-		if theirs.Sequence < mine.Sequence {
-			a[log] = other
-		}
-	}
-	return nil
-}
-
-// closePatience is how long who works under a layout that is over may take to settle before its checkpoint is taken away.
-const closePatience = 10 * pause
-
-// closeLayout waits until nobody delivers under a layout any more. Who does not close its partition in time loses it, as a process that is gone has to.
-func (t *tenant) closeLayout(ctx context.Context, bucket Bucket, layout, partitions int) error {
-	patient, cancel := context.WithTimeout(ctx, closePatience)
-	defer cancel()
-	for i := range partitions {
-		key := CheckpointKey(t.name, layout, i)
-		for {
-			c, revision, err := t.load(ctx, bucket, key)
-			if err != nil {
-				return err
-			}
-			if c.Closed || revision == 0 {
-				break
-			}
-			if wait(patient, pause/20); patient.Err() == nil {
-				continue
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			c.Closed = true
-			if _, err := t.take(ctx, bucket, key, c, revision); err != nil {
-				return err
-			}
-			t.log.Warn().Int("of", i).Msg("partition of the layout before was closed, as its owner did not")
-			break
-		}
-	}
-	return nil
 }
 
 // acquire opens the target of a plugin, or shares the one that is open in this process.
@@ -326,7 +251,7 @@ func (e *Engine) acquire(ctx context.Context, key workKey, kind *plugin.Kind, va
 	}
 	w.users++
 	e.mu.Unlock()
-	settings := plugin.Settings{Name: key.name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Log: e.cfg.Log.With().Str("plugin", key.name).Logger()}
+	settings := plugin.Settings{Name: key.name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Generation: key.generation, Log: e.cfg.Log.With().Str("plugin", key.name).Logger()}
 	if err := w.open(ctx, settings); err != nil {
 		e.release(w)
 		return nil, err

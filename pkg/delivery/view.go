@@ -35,6 +35,7 @@ type seen struct {
 	schemas map[string]*schema.Schema      // the newest of each type
 	deletes map[event.Hash]map[string]bool // by schema digest: event types that end the aggregate
 	logs    map[string]string              // type -> log
+	sealed  map[string][]string            // type -> fields that are encrypted or ever were, in ascending order
 }
 
 func newView() *view {
@@ -100,7 +101,7 @@ func (v *view) read(ctx context.Context, store eventlog.Store) error {
 	if err != nil {
 		return err
 	}
-	next, touched := &seen{plugins: map[string]*registry.Plugin{}, schemas: map[string]*schema.Schema{}, deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}}, last == 0
+	next, touched := &seen{plugins: map[string]*registry.Plugin{}, schemas: map[string]*schema.Schema{}, deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}, sealed: map[string][]string{}}, last == 0
 	for {
 		found, err := r.Next(ctx)
 		if err != nil {
@@ -134,7 +135,7 @@ func (v *view) show(s *seen, at uint64, touched bool) {
 }
 
 func (s *seen) clone() *seen {
-	return &seen{maps.Clone(s.plugins), maps.Clone(s.schemas), maps.Clone(s.deletes), maps.Clone(s.logs)}
+	return &seen{maps.Clone(s.plugins), maps.Clone(s.schemas), maps.Clone(s.deletes), maps.Clone(s.logs), maps.Clone(s.sealed)}
 }
 
 // learn takes up commits of the system log, and says whether they changed anything here.
@@ -192,6 +193,14 @@ func (s *seen) learnEvent(a event.AggregateID, eventType string, values map[stri
 		}
 	}
 	s.deletes[schema.Digest(definition)], s.logs[a.ID] = deletes, values["log"]
+	sealed := slices.Clone(s.sealed[a.ID])
+	for name, f := range d.Fields {
+		if f.PII {
+			sealed = append(sealed, name)
+		}
+	}
+	slices.Sort(sealed)
+	s.sealed[a.ID] = slices.Compact(sealed)
 	return nil
 }
 

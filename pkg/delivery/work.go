@@ -15,8 +15,9 @@ import (
 
 // workKey names a plugin under one configuration.
 type workKey struct {
-	name   string
-	change uint64
+	name       string
+	change     uint64
+	generation uint64
 }
 
 // work is what the partitions of one plugin in this process share: the open target, and one reader for each log.

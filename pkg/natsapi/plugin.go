@@ -34,6 +34,7 @@ type pluginBody struct {
 	Log      string            `json:"log"`
 	Sequence uint64            `json:"sequence"`
 	Time     *time.Time        `json:"time"`
+	Rebuild  bool              `json:"rebuild"`
 	Number   uint64            `json:"number"`
 	After    uint64            `json:"after"`
 	Take     int               `json:"take"`
@@ -166,7 +167,11 @@ func (a *API) pluginShow(ctx context.Context, _ *token.Claims, b pluginBody) (an
 func (a *API) shown(ctx context.Context, one *registry.Plugin) (shownPlugin, *problem.Problem) {
 	s := shownPlugin{Name: one.Name, Type: one.Kind, Enabled: one.Enabled}
 	var err error
-	if s.Options, err = a.cfg.Plugins.Desk.Shown(one); err == nil {
+	schemas, p := a.schemas()
+	if p != nil {
+		return s, p
+	}
+	if s.Options, err = a.cfg.Plugins.Desk.Shown(one, schemas); err == nil {
 		var standing delivery.Standing
 		standing, err = a.cfg.Plugins.Desk.Standing(ctx, one, a.logsOfTypes(plugin.Values(one.Options).List(delivery.OptionTypes)))
 		s.Standing = &standing
@@ -243,7 +248,16 @@ func (a *API) pluginRemove(ctx context.Context, c *token.Claims, b pluginBody) (
 }
 
 func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
-	r := registry.Replay{Scope: b.Scope, Log: b.Log, Sequence: b.Sequence}
+	r := registry.Replay{Scope: b.Scope, Log: b.Log, Sequence: b.Sequence, Rebuild: b.Rebuild}
+	if r.Rebuild {
+		one, p := a.cfg.Writer.Plugin(b.Name)
+		if p == nil && !a.cfg.Plugins.Desk.Rebuilds(one.Kind) {
+			p = problem.New(problem.Conflict, "targets of type %s cannot be filled anew", one.Kind).WithHint("without --rebuild all changes are delivered again to what is there")
+		}
+		if p != nil {
+			return nil, p
+		}
+	}
 	if b.Time != nil {
 		r.Time = event.Time(b.Time.UnixNano())
 	}

@@ -19,7 +19,7 @@ func AppendCloudEvent(b []byte, c *Change) []byte {
 	b = appendText(b, "time", CloudEventTime(c))
 	b = appendText(b, "datacontenttype", "application/json")
 	for _, x := range Extensions(c) {
-		if x.Name == "deletes" || x.Name == "again" {
+		if x.Value == "true" && (x.Name == "deletes" || x.Name == "forgotten" || x.Name == "again") {
 			b = append(b, `,"`+x.Name+`":true`...)
 			continue
 		}
@@ -60,6 +60,9 @@ func Extensions(c *Change) []Extension {
 	}
 	if c.Deletes {
 		all = append(all, Extension{"deletes", "true"})
+	}
+	if c.Forgotten {
+		all = append(all, Extension{"forgotten", "true"})
 	}
 	if c.Again {
 		all = append(all, Extension{"again", "true"})

@@ -25,6 +25,10 @@ type Kind struct {
 	// Ordered: a batch may hold several changes of one aggregate, in order; the plugin applies none that stands behind one of the same aggregate which is not
 	// done, and gives Retry for it.
 	Ordered bool
+	// Rebuilds: what Open gives is a Rebuilder.
+	Rebuilds bool
+	// Show gives options as a person wants to see them, a mapping with everything written out for example; nil: as they were given. Secret ones are masked before.
+	Show func(Settings) Values
 	// State: the plugin cannot work without the folded state, so every change has it.
 	State bool
 }

@@ -53,11 +53,14 @@ type Change struct {
 	// Position is where the event's commit lies in its log. Several events of a commit have the same one, and different versions.
 	Position  event.Position
 	Aggregate event.AggregateID
-	// Version numbers the events of the aggregate: 1, 2, 3 … without gaps. A target that knows a higher one has this change, or a later one.
+	// Version numbers the events of the aggregate: 1, 2, 3 … without gaps; 0 if it is Forgotten. A target that knows a higher one has this change, or a later one.
 	Version   event.Version
 	EventType string
 	// Deletes: the event ends the aggregate. A later one may begin it anew.
 	Deletes bool
+	// Forgotten: somebody had the encrypted fields of the aggregate forgotten (data:forget). It is no event of the aggregate: Version is 0, there is no State, and
+	// Fields unset every field of the type that is encrypted or ever was. A target takes out what it holds of these, whatever version it has, and keeps the rest.
+	Forgotten bool
 	// Fields are those that the event sets or unsets (Set is false), in ascending order of their names. Sealed is never true.
 	Fields []event.Field
 	// State is the folded state of the aggregate behind this event; nil unless the configuration asks for it (--state).

@@ -54,6 +54,8 @@ type Layout struct {
 	Partitions int `json:"partitions"`
 	// Fresh: it begins at the start of every log, and not where the one before stood.
 	Fresh bool `json:"fresh,omitempty"`
+	// Generation counts how often the target was asked to be filled anew.
+	Generation uint64 `json:"generation,omitempty"`
 }
 
 // Replay says what is delivered again.
@@ -66,6 +68,8 @@ type Replay struct {
 	Sequence uint64 `json:"sequence,omitempty"`
 	// Time: what was stored from then on; 0: from the start.
 	Time event.Time `json:"time,omitempty"`
+	// Rebuild: the target is filled anew, beside what its readers use. It goes alone, and is kept as a layout of the next generation.
+	Rebuild bool `json:"-"`
 }
 
 // Retry says which parked changes are tried again.
@@ -82,6 +86,16 @@ func (p *Plugin) Layout() (number int, l Layout) {
 		return 0, Layout{Partitions: 1, Fresh: true}
 	}
 	return n, p.Layouts[n]
+}
+
+// LayoutOf is the newest layout of a generation, and its number; false: there is none.
+func (p *Plugin) LayoutOf(generation uint64) (number int, l Layout, ok bool) {
+	for n, one := range slices.Backward(p.Layouts) {
+		if one.Generation == generation {
+			return n, one, true
+		}
+	}
+	return 0, Layout{}, false
 }
 
 var nameRule = regexp.MustCompile(`^[a-z][a-z0-9-]{0,29}$`)
@@ -112,8 +126,7 @@ func Apply(old *Plugin, name, eventType string, fields map[string]string) (*Plug
 		p.Removed, p.Enabled, p.Options, p.Secrets = true, false, nil, nil
 		p.Change++
 	case Replayed:
-		p.Replay, err = replayOf(fields)
-		p.Replay.Number = old.Replay.Number + 1
+		err = p.replay(fields)
 	case Retried:
 		only, bad := number(fields["number"])
 		p.Retry, err = Retry{Number: old.Retry.Number + 1, Only: only}, bad
@@ -137,7 +150,7 @@ func (p *Plugin) configure(fields map[string]string) error {
 	}
 	fresh := p.Removed || len(p.Layouts) == 0
 	if _, now := p.Layout(); fresh || now.Partitions != partitions {
-		p.Layouts = append(p.Layouts, Layout{Partitions: partitions, Fresh: fresh})
+		p.Layouts = append(p.Layouts, Layout{Partitions: partitions, Fresh: fresh, Generation: now.Generation})
 	}
 	if p.Removed {
 		p.Enabled = false
@@ -147,8 +160,21 @@ func (p *Plugin) configure(fields map[string]string) error {
 	return nil
 }
 
+func (p *Plugin) replay(fields map[string]string) error {
+	r, err := replayOf(fields)
+	if r.Rebuild {
+		_, now := p.Layout()
+		p.Layouts = append(p.Layouts, Layout{Partitions: now.Partitions, Fresh: true, Generation: now.Generation + 1})
+		p.Change++
+		return err
+	}
+	r.Number = p.Replay.Number + 1
+	p.Replay = r
+	return err
+}
+
 func replayOf(fields map[string]string) (r Replay, err error) {
-	r.Scope = fields["scope"]
+	r.Scope, r.Rebuild = fields["scope"], fields["rebuild"] == "true"
 	if r.Log = fields["log"]; r.Log != "" {
 		if r.Sequence, err = number(fields["sequence"]); err != nil {
 			return r, err
@@ -181,6 +207,9 @@ func (r Replay) Fields() map[string]string {
 	if r.Time != 0 {
 		f["time"] = strconv.FormatInt(int64(r.Time), 10)
 	}
+	if r.Rebuild {
+		f["rebuild"] = "true"
+	}
 	return f
 }
 
@@ -194,6 +223,8 @@ func (r Replay) Covers(a event.AggregateID) bool {
 func (r Replay) Check() error {
 	aggregateType, id, one := strings.Cut(r.Scope, "/")
 	switch {
+	case r.Rebuild && (r.Scope != "" || r.Log != "" || r.Time != 0):
+		return errors.New("a rebuild is of everything: neither a type, nor a sequence, nor a time goes with it")
 	case r.Log != "" && (r.Time != 0 || r.Scope != ""):
 		return errors.New("a sequence of a log goes alone: neither with a time nor with a type")
 	case r.Log != "" && r.Sequence == 0:

@@ -145,7 +145,7 @@ func pluginDefinition(whole Field) Definition {
 		"plugin-enabled":    {},
 		"plugin-disabled":   {},
 		"plugin-removed":    {},
-		"plugin-replayed":   {Fields: []string{"scope", "log", "sequence", "time"}},
+		"plugin-replayed":   {Fields: []string{"scope", "log", "sequence", "time", "rebuild"}},
 		"plugin-retried":    {Fields: []string{"number"}},
 		"plugin-purged":     required("count").with("number"),
 	}}

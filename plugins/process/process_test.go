@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 
 type line struct {
 	ID, Subject, AggregateType, AggregateVersion string
-	Deletes                                      bool
+	Deletes, Forgotten                           bool
 }
 
 func child(how string, args []string) {
@@ -69,7 +70,7 @@ func child(how string, args []string) {
 
 // keep notes what came, and acknowledges it.
 func keep(path string, e line) {
-	if e.AggregateType != "eventful-test" {
+	if e.AggregateType != "eventful-test" && !e.Forgotten {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
 			panic(err)
@@ -82,8 +83,13 @@ func keep(path string, e line) {
 
 func open(t *testing.T, args ...string) plugin.Plugin {
 	t.Helper()
-	k := process.Kind(process.Host{Programs: []string{self()}})
-	s := plugin.Settings{Name: "test", Site: "here", Options: plugin.Values{"command": strings.Join(append([]string{self(), "child"}, args...), " ")}}
+	return openWith(t, process.Host{Programs: []string{self()}}, strings.Join(append([]string{self(), "child"}, args...), " "))
+}
+
+func openWith(t *testing.T, host process.Host, command string) plugin.Plugin {
+	t.Helper()
+	k := process.Kind(host)
+	s := plugin.Settings{Name: "test", Site: "here", Options: plugin.Values{"command": command}}
 	var err error
 	if s.Options, err = k.Examine(s); err != nil {
 		t.Fatal(err)
@@ -104,7 +110,7 @@ func open(t *testing.T, args ...string) plugin.Plugin {
 func newest(t *testing.T, path string, a event.AggregateID) (v event.Version) {
 	t.Helper()
 	text, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
 	for l := range strings.Lines(string(text)) {
@@ -129,6 +135,50 @@ func TestConforms(t *testing.T) {
 		Open:   func(t *testing.T) plugin.Plugin { return open(t, "keep", path) },
 		Newest: func(t *testing.T, a event.AggregateID) event.Version { return newest(t, path, a) },
 	})
+}
+
+// The example in Python keeps what came, the newest version last, and takes out what is forgotten.
+func TestTheExample(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("python3 is missing: the example is written in it")
+	}
+	example, err := filepath.Abs("../../examples/plugins/process.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, host := filepath.Join(t.TempDir(), "mirror"), process.Host{Programs: []string{example}}
+	plugintest.Run(t, plugintest.Target{
+		Kind: process.Kind(host), Versioned: true,
+		Open: func(t *testing.T) plugin.Plugin { return openWith(t, host, example+" "+path) },
+		Newest: func(t *testing.T, a event.AggregateID) (v event.Version) {
+			text, err := os.ReadFile(path)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			for l := range strings.Lines(string(text)) {
+				var one struct {
+					Aggregate string
+					Version   event.Version
+				}
+				if err := json.Unmarshal([]byte(l), &one); err != nil {
+					t.Fatalf("%q: %v", l, err)
+				}
+				if one.Aggregate == a.String() {
+					v = one.Version
+				}
+			}
+			return v
+		},
+	})
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l := range strings.Lines(string(text)) {
+		if strings.Contains(l, `"patient/forgotten-`) && strings.Contains(l, "Ada") {
+			t.Errorf("got %s, want it without what was forgotten", l)
+		}
+	}
 }
 
 // A child that misbehaves loses nothing, and holds no call for longer than it may take.

@@ -44,6 +44,7 @@ func Run(t *testing.T, target Target) {
 		{"DeliverMany", testDeliverMany},
 		{"Repeated", testRepeated},
 		{"Deleted", testDeleted},
+		{"Forgotten", testForgotten},
 		{"OddValues", testOddValues},
 		{"Concurrent", testConcurrent},
 		{"Cancelled", testCancelled},
@@ -77,6 +78,13 @@ func Change(id string, v event.Version, fields ...string) plugin.Change {
 func Delete(id string, v event.Version) plugin.Change {
 	c := Change(id, v)
 	c.EventType, c.Deletes, c.State.Deleted = "patient-erased", true, true
+	return c
+}
+
+// Forget makes the change by which targets learn that the encrypted fields of an aggregate, here its name, are forgotten.
+func Forget(id string) plugin.Change {
+	c := Change(id, 0)
+	c.EventType, c.Forgotten, c.Fields, c.State = "eventful-forgotten", true, []event.Field{{Name: "name"}}, nil
 	return c
 }
 
@@ -215,6 +223,21 @@ func testDeleted(t *testing.T, target Target) {
 		deliver(t, p, Delete(a, 2))
 		target.want(t, a, 3)
 	}
+}
+
+// What is forgotten may be in the target or not, and comes again; versions go on as if it had not been.
+func testForgotten(t *testing.T, target Target) {
+	p, a := target.Open(t), id(t, "forgotten")
+	deliver(t, p, Forget(a))
+	target.want(t, a, 0)
+	deliver(t, p, Change(a, 1, "name", "Ada", "ward", "7"))
+	deliver(t, p, Forget(a))
+	again := Forget(a)
+	again.Again = true
+	deliver(t, p, again)
+	target.want(t, a, 1)
+	deliver(t, p, Change(a, 2, "ward", "8"))
+	target.want(t, a, 2)
 }
 
 func testOddValues(t *testing.T, target Target) {

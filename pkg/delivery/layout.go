@@ -1,0 +1,142 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/eventfuldb/eventful/pkg/registry"
+)
+
+// opened is a checkpoint that this process may write.
+type opened struct {
+	saver saver
+	point Checkpoint
+}
+
+// claim takes the checkpoint over under a higher epoch; one that does not exist begins where the layout before ended.
+func (t *tenant) claim(ctx context.Context, p *registry.Plugin, layout int) (*opened, error) {
+	bucket, err := t.e.cfg.Checkpoints(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the checkpoints: %w", err)
+	}
+	key := CheckpointKey(t.name, layout, t.index)
+	point, revision, err := t.load(ctx, bucket, key)
+	if err == nil && revision == 0 {
+		point, err = t.begin(ctx, bucket, p, layout)
+	}
+	if err != nil {
+		return nil, err
+	}
+	point.Closed = false
+	return t.take(ctx, bucket, key, point, revision)
+}
+
+func (t *tenant) load(ctx context.Context, bucket Bucket, key string) (c Checkpoint, revision uint64, err error) {
+	value, revision, err := bucket.Get(ctx, key)
+	if err != nil {
+		return c, 0, fmt.Errorf("read checkpoint %s: %w", key, err)
+	}
+	if revision > 0 {
+		c, err = DecodeCheckpoint(t.e.cfg.Secrets, key, value)
+	}
+	return c, revision, err
+}
+
+func (t *tenant) take(ctx context.Context, bucket Bucket, key string, point Checkpoint, revision uint64) (*opened, error) {
+	point.Epoch++
+	point.Owner, point.Saved, point.State = t.e.cfg.Lease.Member.ID, t.now(), stateDelivering
+	o := &opened{saver{bucket, t.e.cfg.Secrets, key, revision, point.Epoch}, point}
+	if err := o.saver.save(ctx, point); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// begin is the first checkpoint of a partition under a layout: the start of every log, or where the slowest partition of the layout before ended.
+func (t *tenant) begin(ctx context.Context, bucket Bucket, p *registry.Plugin, layout int) (Checkpoint, error) {
+	empty := Checkpoint{Logs: map[string]Mark{}, Replay: p.Replay.Number, Retry: p.Retry.Number}
+	if layout == 0 || p.Layouts[layout].Fresh {
+		return empty, nil
+	}
+	if err := t.closeLayout(ctx, bucket, layout-1, p.Layouts[layout-1].Partitions); err != nil {
+		return empty, err
+	}
+	var merged *Checkpoint
+	for i := range p.Layouts[layout-1].Partitions {
+		one, revision, err := t.load(ctx, bucket, CheckpointKey(t.name, layout-1, i))
+		if err == nil && revision == 0 {
+			one, err = t.begin(ctx, bucket, p, layout-1)
+		}
+		if err != nil {
+			return empty, err
+		}
+		if merged == nil {
+			merged = &Checkpoint{Logs: maps.Clone(one.Logs), Replay: one.Replay, Replaying: one.Replaying, Retry: one.Retry}
+			continue
+		}
+		merged.Retry = min(merged.Retry, one.Retry)
+		if merged.Replay = min(merged.Replay, one.Replay); len(one.Replaying) > 0 || len(merged.Replaying) > 0 {
+			merged.Replay, merged.Replaying = max(p.Replay.Number, 1)-1, nil // begin it again
+		}
+		if err := slowest(merged.Logs, one.Logs); err != nil {
+			return empty, err
+		}
+	}
+	return *merged, nil
+}
+
+// slowest keeps in a of each log the earlier of both places.
+func slowest(a, b map[string]Mark) error {
+	for log, mark := range a {
+		other, begun := b[log]
+		if !begun {
+			delete(a, log)
+			continue
+		}
+		mine, err := mark.position()
+		theirs, err2 := other.position()
+		if err := errors.Join(err, err2); err != nil {
+			return fmt.Errorf("checkpoint of log %s: %w", log, err)
+		}
+		if theirs.Sequence < mine.Sequence {
+			a[log] = other
+		}
+	}
+	return nil
+}
+
+// closePatience is how long who works under a layout that is over may take to settle before its checkpoint is taken away.
+const closePatience = 10 * pause
+
+// closeLayout waits until nobody delivers under a layout any more. Who does not close its partition in time loses it, as a process that is gone has to.
+func (t *tenant) closeLayout(ctx context.Context, bucket Bucket, layout, partitions int) error {
+	patient, cancel := context.WithTimeout(ctx, closePatience)
+	defer cancel()
+	for i := range partitions {
+		key := CheckpointKey(t.name, layout, i)
+		for {
+			c, revision, err := t.load(ctx, bucket, key)
+			if err != nil {
+				return err
+			}
+			if c.Closed || revision == 0 {
+				break
+			}
+			if wait(patient, pause/20); patient.Err() == nil {
+				continue
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			c.Closed = true
+			if _, err := t.take(ctx, bucket, key, c, revision); err != nil {
+				return err
+			}
+			t.log.Warn().Int("of", i).Msg("partition of the layout before was closed, as its owner did not")
+			break
+		}
+	}
+	return nil
+}
