@@ -34,6 +34,9 @@ const (
 	crypto     = "golang.org/x/crypto"
 	sys        = "golang.org/x/sys"
 	yaml       = "go.yaml.in/yaml/v3"
+	expr       = "github.com/expr-lang/expr"
+	openSearch = "github.com/opensearch-project/opensearch-go/v2"
+	awsSDK     = "github.com/aws/aws-sdk-go-v2" // only what opensearch-go's signer takes
 	viper      = "github.com/spf13/viper"
 	cmp        = "github.com/google/go-cmp"
 	rapid      = "pgregory.net/rapid"
@@ -42,7 +45,6 @@ const (
 	minio      = "github.com/minio/minio-go/v7"
 	porcupine  = "github.com/anishathalye/porcupine"
 	testscript = "github.com/rogpeppe/go-internal"
-	expr       = "github.com/expr-lang/expr"
 )
 
 // mayImport is the table: what the code of each package may import besides the standard library. An entry stands for itself and, if it is a
@@ -97,10 +99,14 @@ var mayImport = map[string][]string{
 	"pkg/delivery": {
 		"pkg/aggregate", "pkg/event", "pkg/eventlog", "pkg/fieldkey", "pkg/keyring", "pkg/lease", "pkg/plugin", "pkg/registry", "pkg/schema", zerolog, prometheus,
 	},
-	"plugins/process":       {"pkg/event", "pkg/plugin", zerolog},
-	"plugins/webhook":       {"pkg/event", "pkg/plugin"},
-	"pkg/plugin":            {"pkg/event", "pkg/schema", zerolog},
-	"pkg/plugin/plugintest": {"pkg/event", "pkg/plugin"},
+	"plugins/process":         {"pkg/event", "pkg/plugin", zerolog},
+	"plugins/webhook":         {"pkg/event", "pkg/plugin"},
+	"pkg/plugin":              {"pkg/event", "pkg/schema", zerolog},
+	"pkg/plugin/plugintest":   {"pkg/event", "pkg/plugin"},
+	"pkg/plugin/mapping":      {"pkg/event", "pkg/plugin", "pkg/schema", yaml, expr},
+	"plugins/opensearch":      {"pkg/plugin", "pkg/plugin/mapping", openSearch, awsSDK, zerolog},
+	"internal/opensearchnode": {},
+	"internal/opensearchtest": {"internal/opensearchnode", crypto},
 	"pkg/natsapi": {
 		"pkg/aggregate", "pkg/checkpoint", "pkg/delivery", "pkg/event", "pkg/eventlog", "pkg/inbox", "pkg/logtree", "pkg/plugin", "pkg/problem", "pkg/projector", "pkg/registry", "pkg/schema", "pkg/snapshot", "pkg/staging", "pkg/token", "pkg/verify", "pkg/writer",
 		"streams", natsGo, zerolog,
@@ -122,9 +128,10 @@ var mayImport = map[string][]string{
 // anything below these folders may import every package and every module of go.mod.
 var anything = []string{"cmd"}
 
-// examples may import what applications may.
+// examples may import what applications may; the demo runs an OpenSearch node besides.
 var forExamples = []string{
 	"pkg/aggregate", "pkg/client", "pkg/event", "pkg/importer", "pkg/keyring", "pkg/problem", "pkg/schema", "pkg/token", "pkg/verify", "streams", natsGo, yaml,
+	"internal/opensearchnode",
 }
 
 // forTests may be imported by tests, besides what their own package may and every package of this repository.
@@ -137,7 +144,7 @@ var withoutNATS = []string{
 }
 
 // pure packages do no I/O, have no clock and no randomness.
-var pure = []string{"pkg/problem", "pkg/registry", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/logtree", "streams"}
+var pure = []string{"pkg/problem", "pkg/registry", "pkg/event", "pkg/schema", "pkg/token", "pkg/filter", "pkg/aggregate", "pkg/logtree", "pkg/plugin/mapping", "streams"}
 
 // impure packages of the standard library, each with all below it.
 var impure = []string{"context", "crypto/rand", "database", "io/fs", "log", "math/rand", "net", "os", "path/filepath", "runtime", "syscall", "testing"}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,7 +21,8 @@ type eventLog struct {
 type activity struct {
 	group    string
 	occurred time.Time
-	filled   bool // a data column has a value
+	filled   bool   // a data column has a value
+	sirs     string // two SIRS criteria or more: True, False, or nobody looked
 }
 
 // data are the columns that are no data of the event.
@@ -44,6 +46,8 @@ func readLog(path string) (*eventLog, error) {
 			switch {
 			case column == "case:concept:name":
 				patient = cells[i]
+			case strings.EqualFold(column, "SIRSCriteria2OrMore"):
+				a.sirs, a.filled = cells[i], a.filled || cells[i] != ""
 			case column == "org:group":
 				a.group = cells[i]
 			case column == "time:timestamp":

@@ -59,7 +59,8 @@ func run(ctx context.Context, repository, binary string, keep bool) (err error) 
 		{"4. Import", d.importLog},
 		{"5. One patient, and the proof of all", d.read},
 		{"6. An independent verifier", d.confirm},
-		{"7. Tampering on a stopped copy", d.tamper},
+		{"7. A search index that follows", d.search},
+		{"8. Tampering on a stopped copy", d.tamper},
 	} {
 		fmt.Printf("\n== %s\n", step.title)
 		if err := step.do(ctx); err != nil {

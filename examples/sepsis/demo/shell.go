@@ -64,7 +64,7 @@ func (s *shell) prepare(ctx context.Context, binary string) error {
 	if err := s.build(ctx, filepath.Join(s.dir, "bin", "tamper"), "./examples/tamper"); err != nil {
 		return err
 	}
-	for _, name := range []string{"schema.yaml", "mapping.yaml", "sepsis.csv"} {
+	for _, name := range []string{"schema.yaml", "mapping.yaml", "opensearch.yaml", "sepsis.csv"} {
 		text, err := os.ReadFile(filepath.Join(s.repository, "examples", "sepsis", name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(s.dir, name), text, 0o600)
