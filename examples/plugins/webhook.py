@@ -51,10 +51,29 @@ class Receiver(BaseHTTPRequestHandler):
         with self.server.lock:
             if event["id"] in self.server.seen:
                 return
+            if event.get("forgotten") in (True, "true"):
+                self.forget(event["subject"], event["data"]["fields"])
+                self.server.seen.add(event["id"])
+                return
             line = {"subject": event["subject"], "version": int(event["aggregateversion"]), "type": event["eventtype"], "fields": event["data"]["fields"]}
             os.write(self.server.out, (json.dumps(line) + "\n").encode())
             os.fsync(self.server.out)
             self.server.seen.add(event["id"])
+
+    def forget(self, subject, fields):
+        """Writes the file anew without these fields of the aggregate: somebody had them forgotten (data:forget)."""
+        path = self.server.path
+        with open(path) as lines, open(path + ".new", "w", opener=lambda p, flags: os.open(p, flags, 0o600)) as new:
+            for line in lines:
+                kept = json.loads(line)
+                if kept["subject"] == subject:
+                    kept["fields"] = {name: value for name, value in kept["fields"].items() if name not in fields}
+                new.write(json.dumps(kept) + "\n")
+            new.flush()
+            os.fsync(new.fileno())
+        os.replace(path + ".new", path)
+        os.close(self.server.out)
+        self.server.out = os.open(path, os.O_APPEND | os.O_WRONLY)
 
     def answer(self, status, text=""):
         self.send_response(status)
@@ -72,7 +91,8 @@ def main():
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[3]) if len(sys.argv) > 3 else 0), Receiver)
     with open(sys.argv[2], "rb") as f:
         server.secret = f.read().rstrip(b"\r\n")
-    server.out = os.open(sys.argv[1], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    server.path = sys.argv[1]
+    server.out = os.open(server.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     server.lock = threading.Lock()  # guards what follows
     server.seen = set()  # of this run; a receiver that may end keeps the ids, or the version of each aggregate, with what it does
     print(f"http://127.0.0.1:{server.server_port}/", flush=True)
