@@ -188,6 +188,9 @@ func (d *Desk) openOf(ctx context.Context, bucket Bucket, p *registry.Plugin, nu
 			continue
 		}
 		c, err := DecodeCheckpoint(d.Secrets, key, value)
+		if errors.Is(err, errUnreadable) {
+			continue // nobody can work under it
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -233,7 +236,11 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 		}
 		c := Checkpoint{State: "starting", Logs: map[string]Mark{}}
 		if revision > 0 {
-			if c, err = DecodeCheckpoint(d.Secrets, key, value); err != nil {
+			c, err = DecodeCheckpoint(d.Secrets, key, value)
+			if errors.Is(err, errUnreadable) {
+				c, err = Checkpoint{State: stateStopped, Error: err.Error() + "; `eventful plugin:remove " + p.Name + " --disable` and a new `plugin:config` begin at the start of the logs"}, nil
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -340,6 +347,9 @@ func (d *Desk) Parked(ctx context.Context, name string, from uint64, visit func(
 			continue
 		}
 		one, err := DecodeParked(d.Secrets, name, data)
+		if errors.Is(err, errUnreadable) {
+			one, err = Parked{Plugin: name, Cause: err.Error() + "; it can only be purged"}, nil
+		}
 		if err != nil {
 			return n, err
 		}

@@ -141,7 +141,7 @@ func (t *tenant) dropParked(ctx context.Context, generation uint64) error {
 		}
 		from = number + 1
 		one, err := DecodeParked(t.e.cfg.Secrets, t.name, data)
-		if err == nil && one.Generation < generation {
+		if errors.Is(err, errUnreadable) || err == nil && one.Generation < generation {
 			err = dead.Remove(ctx, number)
 		}
 		if err != nil {

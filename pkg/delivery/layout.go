@@ -118,6 +118,9 @@ func (t *tenant) closeLayout(ctx context.Context, bucket Bucket, layout, partiti
 		key := CheckpointKey(t.name, layout, i)
 		for {
 			c, revision, err := t.load(ctx, bucket, key)
+			if errors.Is(err, errUnreadable) {
+				break // nobody can work under it
+			}
 			if err != nil {
 				return err
 			}

@@ -65,6 +65,10 @@ func (p *partition) eachParked(ctx context.Context, from uint64, visit func(numb
 		}
 		from = number + 1
 		one, err := DecodeParked(p.t.e.cfg.Secrets, p.t.name, data)
+		if errors.Is(err, errUnreadable) {
+			p.t.log.Error().Err(err).Uint64("number", number).Msg("parked change was passed over")
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -182,6 +183,57 @@ func TestRebuildDropsWhatWasParked(t *testing.T) {
 	w.plugin("sink", registry.Replayed, rebuild)
 	w.arrived(g.of(1))
 	w.until("they are dropped", func() bool { return w.dead.count() == 0 })
+	stop()
+}
+
+// What cannot be read any more is named and has a way out: a parked change is purged, a checkpoint goes with its plugin, or with the layout that a rebuild leaves.
+func TestWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	g := &generations{}
+	g.of(0).outcome = func(c *plugin.Change) plugin.Outcome {
+		if c.Version == 2 {
+			return plugin.Park(errors.New("no"))
+		}
+		return plugin.Done()
+	}
+	w := newWorld(t, g.kind())
+	w.configure("sink", map[string]string{"partitions": "2"})
+	w.write(30, 3)
+	_, stop := w.runner()
+	w.until("changes are parked", func() bool { return w.dead.count() == 3 })
+	stop()
+	w.dead.entries[1].data = []byte("what is this")
+	broken := delivery.CheckpointKey("sink", 0, 1)
+	w.bucket.values[broken][20] ^= 1
+	d := w.desk()
+	standing, err := d.Standing(t.Context(), w.registered("sink"), []string{"patient"})
+	if err != nil || standing.State != "stopped" || !strings.Contains(standing.Error, "cannot be read") || !strings.Contains(standing.Error, "plugin:remove") {
+		t.Errorf("got %+v, %v, want that it is stopped, and what helps", standing, err)
+	}
+	var numbers []uint64
+	_, err = d.Parked(t.Context(), "sink", 1, func(n uint64, one delivery.Parked) bool {
+		if strings.Contains(one.Cause, "purged") {
+			numbers = append(numbers, n)
+		}
+		return true
+	})
+	if err != nil || len(numbers) != 1 {
+		t.Fatalf("got %v, %v, want one that cannot be read", numbers, err)
+	}
+	if n, err := d.Purge(t.Context(), "sink", numbers[0]); err != nil || n != 1 {
+		t.Errorf("purge: got %d, %v", n, err)
+	}
+	if open, err := d.Open(t.Context(), w.registered("sink")); err != nil || len(open) != 0 {
+		t.Errorf("got %v, %v, want that nothing holds up disabling it", open, err)
+	}
+	w.plugin("sink", registry.Replayed, rebuild)
+	_, stop = w.runner()
+	w.until("a new generation takes over", func() bool { n, _ := g.last(); return n == 1 })
+	w.plugin("sink", registry.Disabled, nil)
+	w.plugin("sink", registry.Removed, nil)
+	w.configure("sink", map[string]string{"partitions": "2"})
+	w.write(20, 3)
+	w.arrived(g.of(1))
 	stop()
 }
 

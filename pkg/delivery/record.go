@@ -21,6 +21,17 @@ const recordVersion = 1
 // errNewer: a record of a newer program.
 var errNewer = errors.New("record has a newer format than this program knows")
 
+// errUnreadable: what lies there is no record, or was sealed under another key, as behind the restore of only one of two backups. No waiting mends it.
+var errUnreadable = errors.New("it cannot be read")
+
+// unreadable marks what cannot be decoded; a newer record is another matter.
+func unreadable(err error) error {
+	if err == nil || errors.Is(err, errNewer) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUnreadable, err)
+}
+
 // Checkpoint is how far a partition is, as it is stored.
 type Checkpoint struct {
 	V     int             `json:"v"`
@@ -84,7 +95,7 @@ func DecodeCheckpoint(s Secrets, key string, value []byte) (c Checkpoint, err er
 		err = fmt.Errorf("version %d: %w", c.V, errNewer)
 	}
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("checkpoint %s: %w", key, err)
+		return Checkpoint{}, fmt.Errorf("checkpoint %s: %w", key, unreadable(err))
 	}
 	if c.Logs == nil {
 		c.Logs = map[string]Mark{}
@@ -175,7 +186,7 @@ func DecodeParked(s Secrets, plugin string, data []byte) (p Parked, err error) {
 		err = fmt.Errorf("version %d: %w", p.V, errNewer)
 	}
 	if err != nil {
-		return Parked{}, fmt.Errorf("parked change of %s: %w", plugin, err)
+		return Parked{}, fmt.Errorf("parked change of %s: %w", plugin, unreadable(err))
 	}
 	return p, nil
 }
