@@ -131,6 +131,8 @@ func (c *Client) actAs(ctx context.Context, id, noun, verb string, body, into an
 	req.long = verb == "migrate" || verb == "forget" || verb == "rollback" || noun == "archive"
 	switch verb {
 	case "list", "show", "account", "state", "status":
+	case "test":
+		req.brief = true
 	default:
 		req.stores = noun + " " + verb
 	}

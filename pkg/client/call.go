@@ -26,6 +26,9 @@ const (
 // commandPatience is how long the first attempt of a command waits at most; the second twice as long. Who wrote its log may have just gone, and a repeat is harmless.
 const commandPatience = 2 * time.Second
 
+// briefly is how long a brief request is repeated that is answered, so that who answers may have just started.
+const briefly = 3 * time.Second
+
 // request is what is sent, and how long to wait for it.
 type request struct {
 	subject string
@@ -35,6 +38,7 @@ type request struct {
 	stores  string          // what is not known when no answer comes, for example "command X"; empty: nothing is stored
 	part    func(*nats.Msg) // for each message that more follow
 	long    bool            // no default timeout once it is on its way; silence and a lost connection end it, as repeating would begin all over
+	brief   bool            // an answer that it is not possible now is what the caller wants to know: it is repeated for a few seconds only
 }
 
 // call is a request on its way, with its repeats. It costs timers, not goroutines.
@@ -230,6 +234,7 @@ func (k *call) settle(n int, o outcome) {
 	delay := backoff(n)
 	deadline, bounded := k.ctx.Deadline()
 	late := k.req.long && k.client.opts.Timeout > 0 && time.Since(k.began) > k.client.opts.Timeout // it could not be sent, or is refused for now, all the while
+	late = late || k.req.brief && !o.lost && time.Since(k.began) > briefly
 	again := repeatable(o.err) && !(k.req.long && o.lost) && !late && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
 	if again {
 		k.pause = time.AfterFunc(delay, k.send)
