@@ -33,7 +33,7 @@ func TestComposeLoads(t *testing.T) {
 	project, _ := loadCompose(t)
 	got := project.ServiceNames()
 	slices.Sort(got)
-	if want := []string{"cli", "nats1", "nats2", "nats3", "projector", "writer1", "writer2"}; !slices.Equal(got, want) {
+	if want := []string{"cli", "nats1", "nats2", "nats3", "opensearch", "plugin-runner", "projector", "writer1", "writer2"}; !slices.Equal(got, want) {
 		t.Errorf("got services %q, want %q", got, want)
 	}
 	ports := map[string]string{}
@@ -81,7 +81,7 @@ func TestComposeMounts(t *testing.T) {
 				check(name, v.Source)
 			}
 		}
-		if strings.HasPrefix(name, "nats") {
+		if strings.HasPrefix(name, "nats") || name == "opensearch" {
 			continue
 		}
 		if s.User != "1000:1000" || !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") {
