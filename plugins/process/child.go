@@ -78,7 +78,7 @@ func (p *process) Test(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := c.deliver(ctx, []plugin.Change{dummy()})[0]
+	o := c.deliver(ctx, []plugin.Change{plugin.Dummy()})[0]
 	if o.Status == plugin.StatusDone {
 		return nil
 	}

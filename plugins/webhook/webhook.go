@@ -89,7 +89,7 @@ func (t *target) Deliver(ctx context.Context, b plugin.Batch) []plugin.Outcome {
 
 // Test sends a change that happened to nobody; its type says so (docs/plugins.md), and nothing of it has to be removed.
 func (t *target) Test(ctx context.Context) error {
-	c := dummy()
+	c := plugin.Dummy()
 	o, _ := t.send(ctx, &c)
 	if o.Status == plugin.StatusDone {
 		return nil
