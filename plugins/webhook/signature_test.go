@@ -125,6 +125,15 @@ func TestTheReceiverInPython(t *testing.T) {
 	if want := strings.Repeat(`{"subject": "patient/\u00e4 b", "version": 1, "type": "patient-admitted", "fields": {"name": "Ada"}}`+"\n", 2); err != nil || string(text) != want {
 		t.Errorf("got %s, %v, want %s", text, err, want)
 	}
+	p := open(t, plugin.Values{"url": address, "mode": "binary", "secret": secret, "allow-networks": loopback})
+	for _, c := range []plugin.Change{plugintest.Forget("ä b"), plugintest.Change("C", 1, "name", "Cid")} {
+		if o := p.Deliver(t.Context(), plugin.Batch{Changes: []plugin.Change{c}}); o[0].Status != plugin.StatusDone {
+			t.Fatal(o[0].Err)
+		}
+	}
+	if text, err := os.ReadFile(kept); err != nil || strings.Contains(string(text), "Ada") || strings.Count(string(text), "\n") != 3 || !strings.Contains(string(text), "Cid") {
+		t.Errorf("got %s, %v, want it without what was forgotten, and what came behind that", text, err)
+	}
 	o := deliverOne(t, open(t, plugin.Values{"url": address, "secret": "another secret of some length", "allow-networks": loopback}))
 	if o.Status != plugin.StatusRetry || !strings.Contains(o.Err.Error(), strconv.Itoa(http.StatusUnauthorized)) {
 		t.Errorf("a wrong secret: got %s, %v", o.Status, o.Err)
