@@ -115,10 +115,13 @@ func (s Installation) reading() Permissions {
 	}
 }
 
-// unfollowed denies consumers of signed checkpoints, which are asked for one by one: what a consumer brings is stored as it is, wherever the asker wants it, so one log's would lie under
-// another log's name.
-func (s Installation) unfollowed() []Permission {
-	return denied("KV_CHECKPOINTS_"+s.Site, "signed checkpoints are asked for one by one: a consumer could store one log's under another's name", "CONSUMER.CREATE")
+// unfollowed denies consumers of all that is no log. What a consumer brings is stored as it is, wherever its maker wants it: a role that may write to a stream and follow it could put
+// blocks of its own making into a log.
+func (s Installation) unfollowed() (all []Permission) {
+	for _, stream := range append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site, "KV_CHECKPOINTS_"+s.Site) {
+		all = append(all, denied(stream, "logs alone are followed: what a consumer brings is stored as it is wherever its maker wants it, in a log too", "CONSUMER.CREATE")...)
+	}
+	return all
 }
 
 // private are the streams of LOG that hold no log.
@@ -158,9 +161,9 @@ func denied(stream, reason string, verbs ...string) (all []Permission) {
 	return all
 }
 
-// readingVerbs are those calls of reading that name a stream and give its content.
+// readingVerbs are those calls of reading that name a stream and give its content, or end what does.
 func readingVerbs() []string {
-	return []string{"STREAM.MSG.GET", "CONSUMER.CREATE", "CONSUMER.DELETE"}
+	return []string{"STREAM.MSG.GET", "CONSUMER.DELETE"}
 }
 
 func (s Installation) inLog(role Role) Permissions {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/jetlog/jetlogtest"
 	"github.com/eventfuldb/eventful/streams"
@@ -122,10 +123,12 @@ func subjectsOf(all []streams.Permission) (out []string) {
 // fill makes the log, if it is gone, and appends to it.
 func (a *aimed) fill() {
 	a.t.Helper()
-	l, err := a.store.Create(a.t.Context(), "patient")
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	var l eventlog.Log
+	until(a.t, "the log is made", func() (made bool) { // the server may still remove the files of the one before
+		var err error
+		l, err = a.store.Create(a.t.Context(), "patient")
+		return err == nil
+	})
 	_, last, err := l.Bounds(a.t.Context())
 	if err == nil {
 		err = l.Append(last, []byte("a block")).Err()

@@ -211,6 +211,10 @@ func (l *Leases) watch(ctx context.Context, each func(lease.Change)) error {
 	if err != nil {
 		return err
 	}
+	if l.made {
+		l.birth.Store(birth)
+		return l.poll(ctx, birth, each)
+	}
 	d, err := l.store.deliver(ctx, streams.LeaseStream, leaseHeartbeat, leaseForgotten,
 		jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: streams.LeaseSubjects(birth)})
 	if err != nil {
@@ -235,7 +239,7 @@ func (l *Leases) tell(ctx context.Context, d *delivery, birth uint64, each func(
 		}
 		last = about.Sequence.Stream
 		if key, ok := streams.LeaseKey(birth, m.Subject); ok {
-			each(changeOf(key, m, about.Sequence.Stream))
+			each(changeOf(key, m.Header, m.Data, about.Sequence.Stream))
 		}
 		if pending > 0 && (about.NumPending == 0 || d.delivered >= pending) {
 			pending = 0
@@ -268,10 +272,10 @@ func (l *Leases) next(ctx context.Context, d *delivery, missing bool, last uint6
 	}
 }
 
-func changeOf(key string, m *nats.Msg, revision uint64) lease.Change {
+func changeOf(key string, header nats.Header, data []byte, revision uint64) lease.Change {
 	c := lease.Change{Key: key, Revision: revision}
-	if m.Header.Get(endHeader) == "" {
-		c.Value = append([]byte{}, m.Data...) // not nil, which would say that it is gone
+	if header.Get(endHeader) == "" {
+		c.Value = append([]byte{}, data...) // not nil, which would say that it is gone
 	}
 	return c
 }

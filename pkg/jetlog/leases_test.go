@@ -310,3 +310,12 @@ func ownedBy(k *lease.Keeper, member string) string {
 	}
 	return ""
 }
+
+// Plugin-runners read the bucket without a consumer, and keep their keys apart.
+func TestPluginLeasesConform(t *testing.T) {
+	leasetest.Run(t, func(t *testing.T) lease.Table {
+		store := jetlogtest.StartServer(t, jetlogtest.Options{}).Store()
+		put(t, store.Leases(), "log", "1") // a writer makes the bucket
+		return store.PluginLeases()
+	})
+}
