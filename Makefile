@@ -1,12 +1,13 @@
 # Needs Go, make and a Go module proxy. python3 (REQUIRE_PYTHON=1) and a C compiler (REQUIRE_RACE=1) are used where they are; with the
 # variable in brackets set to 1, a missing one is a failure. So it is with mounts for full disks (REQUIRE_DISK=1) and power cuts (REQUIRE_POWERCUT=1),
-# with an S3 server, which `make s3` installs (REQUIRE_S3=1), and with OpenSearch, which `make opensearch` does (REQUIRE_OPENSEARCH=1).
+# with an S3 server, which `make s3` installs (REQUIRE_S3=1), with OpenSearch, which `make opensearch` does (REQUIRE_OPENSEARCH=1), and with PostgreSQL, which
+# `make postgres` sees to (REQUIRE_POSTGRES=1).
 
 FUZZTIME ?= 1m
-RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/archive ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./pkg/delivery ./plugins/process ./plugins/webhook ./cmd/internal/node ./cmd/internal/run
+RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/archive ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./pkg/delivery ./plugins/postgres ./plugins/process ./plugins/webhook ./cmd/internal/node ./cmd/internal/run
 
 .NOTPARALLEL:
-.PHONY: help build test unit race vectors opensearch torture lint mutate fuzz bench bench-json microbench demo s3
+.PHONY: help build test unit race vectors opensearch postgres torture lint mutate fuzz bench bench-json microbench demo s3
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -55,6 +56,9 @@ s3: ## install the S3 server that tests of the archive use into bin/
 OPENSEARCH ?= bin/opensearch
 opensearch: ## a real OpenSearch node for tests into bin/opensearch, once; needs Java 17 and Maven
 	internal/opensearchnode/install/install.sh $(OPENSEARCH)
+
+postgres: ## see to the programs of PostgreSQL that tests start for themselves; installs Debian's package if it may
+	sh internal/postgrestest/install.sh
 
 SIZES := -small=100000 -big=2000000 -wide=1000000 -r3
 bench: ## throughput, latency, starts, memory and disk beside their limits, a quarter of an hour; BENCH='-only=ten …' gives flags (bench/README.md)

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/internal/postgrestest"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 )
 
@@ -60,6 +61,9 @@ func TestScripts(t *testing.T) {
 			if name == "root" { // root may write everywhere
 				return os.Geteuid() == 0, nil
 			}
+			if name == "postgres" { // with REQUIRE_POSTGRES=1 a missing one is a failure
+				return postgrestest.Available() == nil || os.Getenv("REQUIRE_POSTGRES") == "1", nil
+			}
 			return false, fmt.Errorf("no condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -79,6 +83,8 @@ func TestScripts(t *testing.T) {
 			"edit":        editStream,
 			"junk":        junk,
 			"cluster":     startCluster,
+			"postgres":    startPostgres,
+			"sql":         runSQL,
 			"stopnats":    stopNATS,
 			"eventually":  eventually,
 			"certificate": makeCertificate,

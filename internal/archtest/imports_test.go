@@ -45,6 +45,7 @@ const (
 	minio      = "github.com/minio/minio-go/v7"
 	porcupine  = "github.com/anishathalye/porcupine"
 	testscript = "github.com/rogpeppe/go-internal"
+	pgx        = "github.com/jackc/pgx/v5"
 )
 
 // mayImport is the table: what the code of each package may import besides the standard library. An entry stands for itself and, if it is a
@@ -81,6 +82,7 @@ var mayImport = map[string][]string{
 	"pkg/jetlog":                {"pkg/event", "pkg/eventlog", "pkg/lease", "streams", natsGo},
 	"internal/natstest":         {natsServer},
 	"internal/disktest":         {sys},
+	"internal/postgrestest":     {"internal/natstest", pgx},
 	"pkg/jetlog/jetlogtest":     {"pkg/jetlog", "streams", natsGo, natsServer},
 
 	"pkg/writer": {
@@ -101,6 +103,7 @@ var mayImport = map[string][]string{
 	},
 	"plugins/process":         {"pkg/event", "pkg/plugin", zerolog},
 	"plugins/webhook":         {"pkg/event", "pkg/plugin"},
+	"plugins/postgres":        {"pkg/event", "pkg/plugin", pgx},
 	"pkg/plugin":              {"pkg/event", "pkg/schema", zerolog},
 	"pkg/plugin/plugintest":   {"pkg/event", "pkg/plugin"},
 	"pkg/plugin/mapping":      {"pkg/event", "pkg/plugin", "pkg/schema", yaml, expr},

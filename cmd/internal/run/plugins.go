@@ -16,6 +16,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/plugins/opensearch"
+	"github.com/eventfuldb/eventful/plugins/postgres"
 	"github.com/eventfuldb/eventful/plugins/process"
 	"github.com/eventfuldb/eventful/plugins/webhook"
 )
@@ -31,7 +32,7 @@ const runnerDir = "runner"
 
 // Kinds are the plugin types of this program, on a host.
 func Kinds(h process.Host) []*plugin.Kind {
-	return []*plugin.Kind{opensearch.Kind(), process.Kind(h), webhook.Kind()}
+	return []*plugin.Kind{opensearch.Kind(), postgres.Kind(), process.Kind(h), webhook.Kind()}
 }
 
 // kinds are those of a process that runs plugins, or leaves that to others.
