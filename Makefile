@@ -4,7 +4,7 @@
 # `make postgres` sees to (REQUIRE_POSTGRES=1).
 
 FUZZTIME ?= 1m
-RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/archive ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./pkg/delivery ./plugins/postgres ./plugins/process ./plugins/webhook ./cmd/internal/node ./cmd/internal/run
+RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/archive ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./pkg/delivery ./plugins/nats ./plugins/postgres ./plugins/process ./plugins/webhook ./cmd/internal/node ./cmd/internal/run
 
 .NOTPARALLEL:
 .PHONY: help build test unit race vectors opensearch postgres torture lint mutate fuzz bench bench-json microbench demo s3

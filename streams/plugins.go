@@ -77,3 +77,26 @@ func DeadSettings(site string, replicas int) ([]Setting, error) {
 		Setting{Name: "duplicate_window", Value: int64(86_400_000_000_000), Reason: "a day: a change that is parked again after a crash has the same message id"},
 	)), nil
 }
+
+// FeedSubjects are all subjects of the public feed.
+const FeedSubjects = "event.>"
+
+// FeedSubject is `event.<type>.<id>.<event>`: where the public feed has an event. Event types of EventfulDB itself, and of what is not stored, are allowed.
+func FeedSubject(a event.AggregateID, eventType string) (string, error) {
+	aggregate, err := FeedAggregate(a)
+	if err != nil {
+		return "", err
+	}
+	if eventType == "" || plainPart(eventType) < len(eventType) {
+		return "", fmt.Errorf("%.80q is no event type", eventType)
+	}
+	return strings.TrimSuffix(aggregate, "*") + eventType, nil
+}
+
+// FeedAggregate are the subjects of one aggregate's events in the public feed: `event.<type>.<id>.*`.
+func FeedAggregate(a event.AggregateID) (string, error) {
+	if a.Type == "" || plainPart(a.Type) < len(a.Type) || a.ID == "" {
+		return "", fmt.Errorf("%.80q is no aggregate", a.String())
+	}
+	return "event." + a.Type + "." + Escape(a.ID) + ".*", nil
+}

@@ -84,6 +84,8 @@ func TestScripts(t *testing.T) {
 			"junk":        junk,
 			"cluster":     startCluster,
 			"postgres":    startPostgres,
+			"feed":        startFeed,
+			"published":   published,
 			"sql":         runSQL,
 			"stopnats":    stopNATS,
 			"eventually":  eventually,

@@ -15,6 +15,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/plugins/nats"
 	"github.com/eventfuldb/eventful/plugins/opensearch"
 	"github.com/eventfuldb/eventful/plugins/postgres"
 	"github.com/eventfuldb/eventful/plugins/process"
@@ -32,7 +33,7 @@ const runnerDir = "runner"
 
 // Kinds are the plugin types of this program, on a host.
 func Kinds(h process.Host) []*plugin.Kind {
-	return []*plugin.Kind{opensearch.Kind(), postgres.Kind(), process.Kind(h), webhook.Kind()}
+	return []*plugin.Kind{nats.Kind(), opensearch.Kind(), postgres.Kind(), process.Kind(h), webhook.Kind()}
 }
 
 // kinds are those of a process that runs plugins, or leaves that to others.

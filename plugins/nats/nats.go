@@ -1,0 +1,163 @@
+// Package nats is the plugin that publishes each event as a CloudEvent on a subject of its own, in a JetStream stream: the feed for NATS clients in any language.
+//
+// The subject is `event.<type>.<id>.<event>`, the message id the leaf hash, so that the server drops what comes again within its window. The changes of a batch
+// are of different aggregates and are published without waiting for each other; each is done when the server has acknowledged it. The stream can be filled again from
+// the logs, so it may be limited by age and size. docs/plugins.md is the manual.
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// Kind is the plugin type nats.
+func Kind() *plugin.Kind {
+	return &plugin.Kind{
+		Name: "nats", Summary: "publishes each event as a CloudEvent on event.<type>.<id>.<event>, in a JetStream stream",
+		Options: options(), Check: check, Open: open,
+	}
+}
+
+// target is an open stream.
+type target struct {
+	connection *nats.Conn
+	jet        jetstream.JetStream
+	stream     jetstream.Stream
+	purges     bool // values of encrypted fields are in the stream, and go when they are forgotten
+}
+
+// open connects, and makes the stream where it is missing.
+func open(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) {
+	connection, err := connect(s)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{connection: connection, purges: s.Options.Bool(optionPII)}
+	if err := t.prepare(ctx, s); err != nil {
+		connection.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *target) prepare(ctx context.Context, s plugin.Settings) (err error) {
+	if t.jet, err = jetstream.New(t.connection, jetstream.WithPublishAsyncMaxPending(maxPending)); err != nil {
+		return fmt.Errorf("JetStream: %w", err)
+	}
+	config := streamConfig(s)
+	before, err := t.jet.Stream(ctx, config.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		t.stream, err = t.jet.CreateStream(ctx, config)
+	case err == nil && before.CachedInfo().Config.Metadata[metadataOwner] != config.Metadata[metadataOwner]:
+		return fmt.Errorf("stream %s is there already and not of this plugin: its metadata %s is %.80q, not %q", config.Name, metadataOwner, before.CachedInfo().Config.Metadata[metadataOwner], config.Metadata[metadataOwner])
+	case err == nil:
+		t.stream, err = t.jet.UpdateStream(ctx, config)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", config.Name, err)
+	}
+	return nil
+}
+
+// Deliver publishes the batch and waits for the server.
+func (t *target) Deliver(ctx context.Context, b plugin.Batch) []plugin.Outcome {
+	outcomes, futures := make([]plugin.Outcome, len(b.Changes)), make([]jetstream.PubAckFuture, len(b.Changes))
+	for i := range b.Changes {
+		if ctx.Err() != nil {
+			outcomes[i] = plugin.Retry(ctx.Err())
+			continue
+		}
+		var err error
+		if futures[i], err = t.publish(ctx, &b.Changes[i]); err != nil {
+			outcomes[i] = judge(err)
+		}
+	}
+	for i, f := range futures {
+		if f == nil {
+			continue
+		}
+		select {
+		case <-f.Ok():
+			outcomes[i] = plugin.Done()
+		case err := <-f.Err():
+			outcomes[i] = judge(err)
+		case <-ctx.Done():
+			outcomes[i] = plugin.Retry(fmt.Errorf("no acknowledgement: %w", ctx.Err()))
+		}
+	}
+	return outcomes
+}
+
+// publish sends a change. What is forgotten takes the messages that may hold it out of the stream first; they can be had again, without it, by a replay.
+func (t *target) publish(ctx context.Context, c *plugin.Change) (jetstream.PubAckFuture, error) {
+	m, err := message(c)
+	if err != nil {
+		return nil, err
+	}
+	if c.Forgotten && t.purges {
+		subjects, err := streams.FeedAggregate(c.Aggregate)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.stream.Purge(ctx, jetstream.WithPurgeSubject(subjects)); err != nil {
+			return nil, fmt.Errorf("purge what is forgotten: %w", err)
+		}
+	}
+	return t.jet.PublishMsgAsync(m, jetstream.WithExpectStream(t.stream.CachedInfo().Config.Name))
+}
+
+// message makes the message of a change.
+func message(c *plugin.Change) (*nats.Msg, error) {
+	subject, err := streams.FeedSubject(c.Aggregate, c.EventType)
+	if err != nil {
+		return nil, err
+	}
+	m := nats.NewMsg(subject)
+	m.Header.Set("content-type", "application/cloudevents+json")
+	m.Header.Set(nats.MsgIdHdr, c.Leaf.String())
+	m.Data = plugin.AppendCloudEvent(nil, c)
+	return m, nil
+}
+
+// codeTooLarge is the server's code for a message that is larger than the stream takes.
+const codeTooLarge = 10054
+
+// judge tells what the server will never take from everything else.
+func judge(err error) plugin.Outcome {
+	var api *jetstream.APIError
+	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == codeTooLarge {
+		return plugin.Park(fmt.Errorf("the event is larger than a message may be: %w", err))
+	}
+	return plugin.Retry(fmt.Errorf("publish: %w", err))
+}
+
+// Test publishes an event that happened to nobody, and takes it out again.
+func (t *target) Test(ctx context.Context) error {
+	c := dummy()
+	m, err := message(&c)
+	if err != nil {
+		return err
+	}
+	ack, err := t.jet.PublishMsg(ctx, m, jetstream.WithExpectStream(t.stream.CachedInfo().Config.Name))
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	if err := t.stream.DeleteMsg(ctx, ack.Sequence); err != nil {
+		return fmt.Errorf("take the dummy out again: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connection. What was not acknowledged comes again.
+func (t *target) Close() error {
+	t.connection.Close()
+	return nil
+}

@@ -1,0 +1,257 @@
+package nats_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/plugin/plugintest"
+	"github.com/eventfuldb/eventful/plugins/nats"
+	"github.com/eventfuldb/eventful/streams"
+)
+
+// start runs a server with JetStream on a folder, on any port or that port.
+func start(t *testing.T, dir string, port int) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, MaxPayload: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s
+}
+
+func tryOpen(t *testing.T, s *server.Server, name string, options plugin.Values) (plugin.Plugin, error) {
+	k := nats.Kind()
+	settings := plugin.Settings{Name: name, Site: "here", Options: plugin.Values{"url": s.ClientURL()}}
+	for name, value := range options {
+		settings.Options[name] = value
+	}
+	pii := settings.Options["pii"]
+	delete(settings.Options, "pii") // the engine's own
+	var err error
+	if settings.Options, err = k.Examine(settings); err != nil {
+		return nil, err
+	}
+	settings.Options["pii"] = pii
+	return k.Open(t.Context(), settings)
+}
+
+func open(t *testing.T, s *server.Server, options plugin.Values) plugin.Plugin {
+	t.Helper()
+	p, err := tryOpen(t, s, "feed", options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// stock is a NATS client that knows nothing of EventfulDB.
+func stock(t *testing.T, s *server.Server) jetstream.JetStream {
+	t.Helper()
+	c, err := natsgo.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	js, err := jetstream.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// event1 is what a consumer reads.
+type event1 struct {
+	ID, Subject, Type, AggregateVersion string
+	Deletes, Forgotten                  bool
+	Data                                struct{ Fields map[string]*string }
+}
+
+// read gives all messages of the stream on some subjects.
+func read(t *testing.T, js jetstream.JetStream, subject string) (events []event1, subjects []string) {
+	t.Helper()
+	c, err := js.OrderedConsumer(t.Context(), "EVENTS", jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := c.Next(jetstream.FetchMaxWait(500 * time.Millisecond))
+		if errors.Is(err, natsgo.ErrTimeout) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e event1
+		if err := json.Unmarshal(m.Data(), &e); err != nil {
+			t.Fatal(err)
+		}
+		if m.Headers().Get("content-type") != "application/cloudevents+json" || m.Headers().Get("Nats-Msg-Id") != e.ID {
+			t.Errorf("got headers %v", m.Headers())
+		}
+		events, subjects = append(events, e), append(subjects, m.Subject())
+		if meta, err := m.Metadata(); err != nil || meta.NumPending == 0 {
+			break
+		}
+	}
+	return events, subjects
+}
+
+func TestConforms(t *testing.T) {
+	s := start(t, t.TempDir(), -1)
+	js := stock(t, s)
+	plugintest.Run(t, plugintest.Target{
+		Kind: nats.Kind(), Deletes: true,
+		Open: func(t *testing.T) plugin.Plugin { return open(t, s, nil) },
+		Newest: func(t *testing.T, a event.AggregateID) (v event.Version) {
+			stream, err := js.Stream(t.Context(), "EVENTS")
+			if err != nil {
+				t.Fatal(err)
+			}
+			newest := uint64(0)
+			for _, what := range []string{"patient-admitted", "patient-updated", "patient-erased"} {
+				subject, err := streams.FeedSubject(a, what)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m, err := stream.GetLastMsgForSubject(t.Context(), subject)
+				if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence < newest {
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				var e event1
+				if err := json.Unmarshal(m.Data, &e); err != nil {
+					t.Fatal(err)
+				}
+				newest = m.Sequence
+				if _, err := fmt.Sscan(e.AggregateVersion, &v); err != nil {
+					t.Fatal(err)
+				}
+				if e.Deletes {
+					v = 0
+				}
+			}
+			return v
+		},
+	})
+	if events, _ := read(t, js, "event.eventful-test.>"); len(events) != 0 {
+		t.Errorf("plugin:test left %d events", len(events))
+	}
+}
+
+// TestTheFeed: each event on its own subject, in order, once within the window of the server.
+func TestTheFeed(t *testing.T) {
+	s := start(t, t.TempDir(), -1)
+	p, js := open(t, s, plugin.Values{"max-age": "24h", "max-bytes": "1000000"}), stock(t, s)
+	for v := event.Version(1); v <= 3; v++ {
+		for range 2 {
+			for i, o := range p.Deliver(t.Context(), plugin.Batch{Changes: []plugin.Change{plugintest.Change("a.b/*", v, "name", "Ada"), plugintest.Change("c", v)}}) {
+				if o.Status != plugin.StatusDone {
+					t.Errorf("version %d of %d: %v", v, i, o.Err)
+				}
+			}
+		}
+	}
+	events, subjects := read(t, js, "event.patient.a=2Eb=2F=2A.*")
+	if got := strings.Join(subjects, " "); got != "event.patient.a=2Eb=2F=2A.patient-admitted event.patient.a=2Eb=2F=2A.patient-updated event.patient.a=2Eb=2F=2A.patient-updated" {
+		t.Errorf("got subjects %s", got)
+	}
+	for i, e := range events {
+		if e.AggregateVersion != fmt.Sprint(i+1) || e.Subject != "patient/a.b/*" {
+			t.Errorf("got %+v", e)
+		}
+	}
+	if stream, err := js.Stream(t.Context(), "EVENTS"); err != nil || stream.CachedInfo().Config.MaxAge != 24*time.Hour || stream.CachedInfo().Config.MaxBytes != 1000000 || stream.CachedInfo().State.Msgs != 6 {
+		t.Errorf("got %+v, %v", stream.CachedInfo(), err)
+	}
+	large := plugintest.Change("large", 1, "name", strings.Repeat("x", 1<<20))
+	if o := p.Deliver(t.Context(), plugin.Batch{Changes: []plugin.Change{large, plugintest.Change("d", 1)}}); o[0].Status != plugin.StatusPark || o[1].Status != plugin.StatusDone {
+		t.Errorf("larger than a message: got %v", o)
+	}
+	if _, err := tryOpen(t, s, "another", nil); err == nil || !strings.Contains(err.Error(), "not of this plugin") {
+		t.Errorf("a stream of another plugin: got %v", err)
+	}
+}
+
+// TestForgotten: with --pii the events that may hold what is forgotten go, and consumers are told.
+func TestForgotten(t *testing.T) {
+	s := start(t, t.TempDir(), -1)
+	p, js := open(t, s, plugin.Values{"pii": "true"}), stock(t, s)
+	for _, c := range []plugin.Change{plugintest.Change("a", 1, "name", "Canary"), plugintest.Change("b", 1, "name", "Eve"), plugintest.Forget("a")} {
+		if o := p.Deliver(t.Context(), plugin.Batch{Changes: []plugin.Change{c}}); o[0].Status != plugin.StatusDone {
+			t.Fatal(o[0].Err)
+		}
+	}
+	events, _ := read(t, js, streams.FeedSubjects)
+	if len(events) != 2 || events[0].Subject != "patient/b" || !events[1].Forgotten || events[1].Subject != "patient/a" {
+		t.Errorf("got %+v", events)
+	}
+}
+
+// TestAServerThatGoes: nothing is acknowledged meanwhile, everything arrives behind it, once.
+func TestAServerThatGoes(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, -1)
+	p := open(t, s, nil)
+	port := s.Addr().(*net.TCPAddr).Port
+	if o := p.Deliver(t.Context(), plugin.Batch{Changes: []plugin.Change{plugintest.Change("a", 1)}}); o[0].Status != plugin.StatusDone {
+		t.Fatal(o[0].Err)
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if o := p.Deliver(ctx, plugin.Batch{Changes: []plugin.Change{plugintest.Change("a", 2)}}); o[0].Status != plugin.StatusRetry {
+		t.Fatalf("without a server: got %v", o)
+	}
+	s = start(t, dir, port)
+	for deadline := time.Now().Add(time.Minute); ; {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		o := p.Deliver(ctx, plugin.Batch{Changes: []plugin.Change{plugintest.Change("a", 2)}})
+		cancel()
+		if o[0].Status == plugin.StatusDone {
+			break
+		}
+		if o[0].Status == plugin.StatusPark || time.Now().After(deadline) {
+			t.Fatalf("with the server again: got %v", o)
+		}
+	}
+	if events, _ := read(t, stock(t, s), streams.FeedSubjects); len(events) != 2 || events[1].AggregateVersion != "2" {
+		t.Errorf("got %+v", events)
+	}
+}
+
+// TestOptionsThatAreWrong are named, and no secret is repeated.
+func TestOptionsThatAreWrong(t *testing.T) {
+	for option, values := range map[string][]string{
+		"url": {"http://h", "nats://u:canary@h", "nats://h/x", "h:4222"}, "creds": {"canary"}, "ca": {"none"}, "stream": {"a.b", "", "a b"},
+		"max-age": {"-1s", "1s"}, "max-bytes": {"-1"}, "replicas": {"2"}, "duplicate-window": {"0s", "25h"},
+	} {
+		for _, value := range values {
+			v := plugin.Values{"url": "nats://127.0.0.1:4222"}
+			v[option] = value
+			if _, err := nats.Kind().Examine(plugin.Settings{Options: v}); err == nil || strings.Contains(err.Error(), "canary") {
+				t.Errorf("--%s=%s: got %v", option, value, err)
+			}
+		}
+	}
+}
