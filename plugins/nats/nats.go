@@ -141,7 +141,7 @@ func judge(err error) plugin.Outcome {
 
 // Test publishes an event that happened to nobody, and takes it out again.
 func (t *target) Test(ctx context.Context) error {
-	c := dummy()
+	c := plugin.Dummy()
 	m, err := message(&c)
 	if err != nil {
 		return err

@@ -109,7 +109,8 @@ func (t *target) Test(ctx context.Context) error {
 	if _, err := t.examine(ctx, t.table.name()); err != nil {
 		return err
 	}
-	c := dummy()
+	c := plugin.Dummy()
+	c.State = &plugin.State{}
 	err := pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
 		if err := t.apply(ctx, tx, []*plugin.Change{&c}); err != nil {
 			return err
