@@ -111,7 +111,7 @@ func (t *target) publish(ctx context.Context, c *plugin.Change) (jetstream.PubAc
 			return nil, fmt.Errorf("purge what is forgotten: %w", err)
 		}
 	}
-	return t.jet.PublishMsgAsync(m, jetstream.WithExpectStream(t.stream.CachedInfo().Config.Name))
+	return t.jet.PublishMsgAsync(m)
 }
 
 // message makes the message of a change.
@@ -120,11 +120,10 @@ func message(c *plugin.Change) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := nats.NewMsg(subject)
-	m.Header.Set("content-type", "application/cloudevents+json")
-	m.Header.Set(nats.MsgIdHdr, c.Leaf.String())
-	m.Data = plugin.AppendCloudEvent(nil, c)
-	return m, nil
+	return &nats.Msg{
+		Subject: subject, Data: plugin.AppendCloudEvent(make([]byte, 0, 1024), c),
+		Header: nats.Header{"content-type": {"application/cloudevents+json"}, nats.MsgIdHdr: {c.Leaf.String()}},
+	}, nil
 }
 
 // codeTooLarge is the server's code for a message that is larger than the stream takes.
@@ -146,7 +145,7 @@ func (t *target) Test(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ack, err := t.jet.PublishMsg(ctx, m, jetstream.WithExpectStream(t.stream.CachedInfo().Config.Name))
+	ack, err := t.jet.PublishMsg(ctx, m)
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 // start runs a server with JetStream on a folder, on any port or that port.
-func start(t *testing.T, dir string, port int) *server.Server {
+func start(t testing.TB, dir string, port int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, MaxPayload: 1 << 20})
 	if err != nil {
@@ -36,7 +36,7 @@ func start(t *testing.T, dir string, port int) *server.Server {
 	return s
 }
 
-func tryOpen(t *testing.T, s *server.Server, name string, options plugin.Values) (plugin.Plugin, error) {
+func tryOpen(t testing.TB, s *server.Server, name string, options plugin.Values) (plugin.Plugin, error) {
 	k := nats.Kind()
 	settings := plugin.Settings{Name: name, Site: "here", Options: plugin.Values{"url": s.ClientURL()}}
 	for name, value := range options {
