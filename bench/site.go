@@ -245,7 +245,7 @@ func (s *site) door() door { return tokenDoor(s.url, s.token) }
 func tokenDoor(url, token string) door {
 	d := door{url: url, inbox: "_INBOX"}
 	if claims, err := jwt.DecodeUserClaims(token); err == nil {
-		d.inbox = streams.InboxPrefix(claims.Subject)
+		d.inbox = streams.TokenInboxPrefix(claims.Subject, claims.Tags)
 	}
 	d.options = []nats.Option{nats.CustomInboxPrefix(d.inbox), nats.UserJWT(func() (string, error) { return token, nil }, func([]byte) ([]byte, error) { return nil, nil })}
 	return d

@@ -144,6 +144,17 @@ func AdminSubject(noun, verb string) string { return "adm." + noun + "." + verb 
 // InboxPrefix is the only inbox prefix that a user may subscribe to.
 func InboxPrefix(userPublicKey string) string { return "_INBOX." + userPublicKey }
 
+// TokenInboxPrefix is the only inbox prefix that the holder of a token may subscribe to: its tag `inbox` says it, which nobody else knows (docs/spec/tokens.md, section 4).
+// A user without such a tag is no token, and has that of its public key.
+func TokenInboxPrefix(userPublicKey string, tags []string) string {
+	for _, tag := range tags {
+		if name, ok := strings.CutPrefix(tag, "inbox:"); ok {
+			return InboxPrefix("U" + name)
+		}
+	}
+	return InboxPrefix(userPublicKey)
+}
+
 func split(subject, first string, n int) ([]string, error) {
 	parts := strings.Split(subject, ".")
 	if len(parts) != n || parts[0] != first {

@@ -67,7 +67,7 @@ const tokenGenerateHelp = `Make an access token for a person or a service, or wi
 A token ends with its expiry or its budget, whichever comes first; each stored event costs one unit. Both are shown once and not stored.
 Without --aggregates it is for all that its auth key is for.
 
-A NATS client that is not of pkg/client must set the inbox prefix that is shown, _INBOX.<user>, which is the only inbox that the token may listen on: in Go
+A NATS client that is not of pkg/client must set the inbox prefix that is shown, which is the only inbox that the token may listen on: in Go
 nats.CustomInboxPrefix, elsewhere inbox_prefix. Without it the server refuses the subscription, and each request ends without an answer.`
 
 func newTokenGenerateCommand(a *app) *cobra.Command {
@@ -251,7 +251,7 @@ func (a *app) generateToken(cmd *cobra.Command, f tokenFlags) error {
 		return problem.New(problem.Internal, "the token cannot be read back: %v", err)
 	}
 	answer := issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates,
-		Actions: words(claims.Actions), Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.InboxPrefix(made.Subject), Creds: f.credsFile}
+		Actions: words(claims.Actions), Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.TokenInboxPrefix(made.Subject, made.Tags), Creds: f.credsFile}
 	pairs := []string{"token", text, "id", answer.ID, "actor", answer.Actor, "expires", answer.Expires.Format(time.RFC3339),
 		"limit", strconv.FormatUint(answer.Limit, 10), "aggregates", strings.Join(answer.Aggregates, ", "),
 		"actions", strings.Join(answer.Actions, ", "), "issuer", answer.Issuer, "user", answer.User, "inbox prefix", answer.Inbox}

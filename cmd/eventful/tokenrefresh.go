@@ -126,7 +126,7 @@ func (a *app) refresh(cmd *cobra.Command, seed []byte, r client.Refresh) (*succe
 	}
 	m.userSeed = userSeed
 	m.issued = issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates, Actions: words(claims.Actions), Only: next.AggregateIDs,
-		Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.InboxPrefix(made.Subject)}
+		Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.TokenInboxPrefix(made.Subject, made.Tags)}
 	return m, nil
 }
 

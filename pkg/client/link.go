@@ -18,8 +18,9 @@ import (
 type link struct {
 	nc     *nats.Conn
 	user   string
+	inbox  string // prefix of all that it may subscribe to
 	admin  bool   // an auth key made its token, to administer
-	prefix string // `_INBOX.<user>.<random>.`
+	prefix string // inbox, `.<random>.`
 
 	mu      sync.Mutex // guards what follows
 	next    uint64
@@ -50,7 +51,7 @@ type outcome struct {
 }
 
 func dial(ctx context.Context, o Options, holder claims, token string) (*link, error) {
-	l := &link{user: holder.user, admin: holder.admin, prefix: streams.InboxPrefix(holder.user) + "." + rand.Text() + ".", pending: map[string]*attempt{}, leave: leave{first: o.LeaveAfter, after: o.LeaveAfter}}
+	l := &link{user: holder.user, inbox: holder.inbox, admin: holder.admin, prefix: holder.inbox + "." + rand.Text() + ".", pending: map[string]*attempt{}, leave: leave{first: o.LeaveAfter, after: o.LeaveAfter}}
 	timeout := o.ConnectTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
@@ -88,7 +89,7 @@ func (l *link) options(ctx context.Context, o Options, token string, timeout tim
 		sign = func([]byte) ([]byte, error) { return nil, nil } // a bearer token needs no proof of its key
 	}
 	options := []nats.Option{
-		nats.Name(o.Name), nats.Timeout(timeout), nats.UserJWT(present, sign), nats.CustomInboxPrefix(streams.InboxPrefix(l.user)),
+		nats.Name(o.Name), nats.Timeout(timeout), nats.UserJWT(present, sign), nats.CustomInboxPrefix(l.inbox),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.violated(err) }),

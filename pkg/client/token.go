@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
+
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // maxTokens is how many tokens a client remembers the claims of.
@@ -18,7 +20,8 @@ const maxTokens = 1024
 
 // claims is what the client itself must know of a token. Nothing is verified here: the server does that.
 type claims struct {
-	user    string    // the user's public key, which names the inbox
+	user    string    // the user's public key
+	inbox   string    // prefix of what it may subscribe to
 	expires time.Time // zero: not said
 	admin   bool      // an auth key made it, to administer
 }
@@ -83,7 +86,7 @@ func claimsOf(token string) (claims, error) {
 	if text.Subject == "" || strings.Trim(text.Subject, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 		return claims{}, errors.New("its sub claim is no public key")
 	}
-	c := claims{user: text.Subject, admin: slices.Contains(text.NATS.Tags, "adm:*")}
+	c := claims{user: text.Subject, inbox: streams.TokenInboxPrefix(text.Subject, text.NATS.Tags), admin: slices.Contains(text.NATS.Tags, "adm:*")}
 	if text.Expires != 0 {
 		c.expires = time.Unix(text.Expires, 0)
 	}

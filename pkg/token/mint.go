@@ -1,6 +1,8 @@
 package token
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"fmt"
 	"time"
 
@@ -72,7 +74,7 @@ func sign(pair nkeys.KeyPair, account string, c Claims) (string, []byte, error) 
 	if err != nil {
 		return "", nil, err
 	}
-	c.User = public
+	c.User, c.Inbox = public, inboxOf(seed)
 	uc := jwt.NewUserClaims(public)
 	uc.SetScoped(true)
 	uc.IssuerAccount = account
@@ -80,7 +82,7 @@ func sign(pair nkeys.KeyPair, account string, c Claims) (string, []byte, error) 
 	if !c.NotBefore.IsZero() {
 		uc.NotBefore = c.NotBefore.Unix()
 	}
-	uc.Tags = c.tags() // not by Add, which lower-cases: the inbox tag is a key in upper case
+	uc.Tags = c.tags() // not by Add, which lower-cases: the inbox tag is in upper case
 	uc.Name = tagsDigest(uc.Tags)
 	text, err := uc.Encode(pair)
 	if err != nil {
@@ -91,6 +93,12 @@ func sign(pair nkeys.KeyPair, account string, c Claims) (string, []byte, error) 
 			WithHint("name fewer types or aggregates, or make several tokens")
 	}
 	return text, seed, nil
+}
+
+// inboxOf is the name of a user's inbox: 160 bits that follow from the seed, which only the holder has, and from which nothing follows.
+func inboxOf(userSeed []byte) string {
+	sum := sha256.Sum256(append([]byte("eventful.inbox.v1\x00"), userSeed...))
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:20])
 }
 
 // authKey opens a seed; the error never repeats it.

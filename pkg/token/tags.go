@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -33,6 +34,7 @@ var (
 	actions        = []Action{ActionWrite, ActionRead, ActionVerify, ActionArchive, ActionAdmin}
 	lower          = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 	identifierType = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	inboxName      = regexp.MustCompile(`^[A-Z2-7]{26,55}$`) // 130 bits or more; a user's public key without its first letter in tokens of earlier versions
 )
 
 // tags is the one set of tags that says what c says.
@@ -52,7 +54,7 @@ func (c *Claims) tags() []string {
 		list = append(list, tagOnly+":"+encode(id.Type+"/"+id.ID))
 	}
 	list = append(list, c.gates()...)
-	return append(list, tagInbox+":"+strings.TrimPrefix(c.User, "U"))
+	return append(list, tagInbox+":"+c.Inbox)
 }
 
 // digestMark begins the claim `name` of a token, which the token's id covers, as it does not cover the tags themselves.
@@ -117,6 +119,10 @@ func (c *Claims) readTag(name, value string) (err error) {
 		var text string
 		if text, err = decode(value); err == nil {
 			c.Limit, err = strconv.ParseUint(text, 10, 64)
+		}
+	case tagInbox:
+		if c.Inbox = value; !inboxName.MatchString(value) {
+			err = errors.New("it is no name of an inbox")
 		}
 	case tagOnly:
 		var text string

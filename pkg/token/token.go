@@ -41,7 +41,8 @@ const (
 // Claims is what a token says. Mint fills ID, User, Issuer, Account and IssuedAt; Verify fills all.
 type Claims struct {
 	ID             string // jti
-	User           string // user public key; its inbox is _INBOX.<User>.>
+	User           string // user public key
+	Inbox          string `json:"-"` // its inbox is _INBOX.U<Inbox>.>: a secret, so that nobody else's token can name it; Mint makes it
 	Issuer         string // public id of the auth key
 	Account        string // public id of the account APP
 	IdentifierType string // 1 to 64 of A-Z a-z 0-9 . _ -

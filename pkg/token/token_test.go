@@ -92,7 +92,10 @@ func TestMintedTokenSaysWhatWasAsked(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := c
-			want.ID, want.User, want.IssuedAt, want.Issuer, want.Account = got.ID, publicOf(t, seed), got.IssuedAt, i.id, i.account
+			if got.Inbox == "" || got.Inbox == got.User[1:] {
+				t.Errorf("got inbox %q: want one that does not follow from the user's public key", got.Inbox)
+			}
+			want.ID, want.User, want.Inbox, want.IssuedAt, want.Issuer, want.Account = got.ID, publicOf(t, seed), got.Inbox, got.IssuedAt, i.id, i.account
 			want.Expires = c.Expires.Truncate(time.Second).UTC()
 			if !c.NotBefore.IsZero() {
 				want.NotBefore = c.NotBefore.Truncate(time.Second).UTC()

@@ -100,7 +100,7 @@ func TestOddIDs(t *testing.T) {
 func TestBadNamesThroughClients(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
-	nc, err := nats.Connect(g.info().NATS, nats.CustomInboxPrefix("_INBOX."+subject(g.token)),
+	nc, err := nats.Connect(g.info().NATS, nats.CustomInboxPrefix(inboxOf(g.token)),
 		nats.UserJWT(func() (string, error) { return g.token, nil }, func([]byte) ([]byte, error) { return nil, nil }),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {

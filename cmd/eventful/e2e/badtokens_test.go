@@ -91,7 +91,7 @@ func TestBadTokens(t *testing.T) {
 	})
 	t.Run("listen to others", func(t *testing.T) {
 		k := dialSocket(t, g.info().NATS, g.mint(token.Claims{}))
-		for _, subject := range []string{">", "_INBOX.>", "_INBOX." + subject(g.token) + ".>", "cmd.>", "evt.>", "$SYS.>"} {
+		for _, subject := range []string{">", "_INBOX.>", inboxOf(g.token) + ".>", "cmd.>", "evt.>", "$SYS.>"} {
 			k.write("SUB %s 9\r\n", subject)
 			if f := k.next(); f.op != "-ERR" || !strings.Contains(f.text, "Permissions Violation for Subscription") {
 				t.Errorf("SUB %s: got %s %s, want a permissions violation", subject, f.op, f.text)

@@ -134,7 +134,7 @@ func (c *canaries) tokens() {
 // opens holds that a stock client gets in with the file, and reads.
 func (c *canaries) opens(creds, text string) {
 	c.t.Helper()
-	nc, err := nats.Connect(c.info().NATS, nats.UserCredentials(creds), nats.CustomInboxPrefix("_INBOX."+subject(text)))
+	nc, err := nats.Connect(c.info().NATS, nats.UserCredentials(creds), nats.CustomInboxPrefix(inboxOf(text)))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ type floods struct {
 func (f floods) send(text func(n int) string) (cost time.Duration, answers map[problem.Code]int) {
 	t := f.s.t
 	t.Helper()
-	inbox := "_INBOX." + subject(f.s.token) + ".flood"
+	inbox := inboxOf(f.s.token) + ".flood"
 	sub, err := f.nc.SubscribeSync(inbox)
 	if err == nil {
 		err = sub.SetPendingLimits(-1, -1)

@@ -201,7 +201,7 @@ type stock struct {
 
 func dialStock(t *testing.T, url, jwt string) *stock {
 	t.Helper()
-	k := &stock{t: t, jwt: jwt, inbox: "_INBOX." + subject(jwt) + ".matrix", answers: make(chan *nats.Msg, 64), violations: make(chan string, 64)}
+	k := &stock{t: t, jwt: jwt, inbox: inboxOf(jwt) + ".matrix", answers: make(chan *nats.Msg, 64), violations: make(chan string, 64)}
 	nc, err := nats.Connect(url, nats.UserJWT(func() (string, error) { return jwt, nil }, func([]byte) ([]byte, error) { return nil, nil }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { k.violations <- err.Error() }))
 	if err != nil {

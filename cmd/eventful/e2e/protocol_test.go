@@ -22,6 +22,8 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
+
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // socket speaks the NATS client protocol and nothing else: text lines over TCP, as docs.nats.io describes them.
@@ -62,7 +64,7 @@ func tryDial(t *testing.T, url, jwt string) (*socket, frame) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	k := &socket{t: t, conn: conn, in: bufio.NewReader(conn), inbox: "_INBOX." + subject(jwt)}
+	k := &socket{t: t, conn: conn, in: bufio.NewReader(conn), inbox: inboxOf(jwt)}
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -73,18 +75,21 @@ func tryDial(t *testing.T, url, jwt string) (*socket, frame) {
 	return k, k.next()
 }
 
-// subject is the `sub` claim of a token; of what is no token, something.
-func subject(jwt string) string {
+// inboxOf is the inbox prefix of a token; of what is no token, something.
+func inboxOf(jwt string) string {
 	var claims struct {
 		Subject string `json:"sub"`
+		NATS    struct {
+			Tags []string `json:"tags"`
+		} `json:"nats"`
 	}
 	parts := strings.Split(jwt, ".")
 	if len(parts) == 3 {
 		if text, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil && json.Unmarshal(text, &claims) == nil {
-			return claims.Subject
+			return streams.TokenInboxPrefix(claims.Subject, claims.NATS.Tags)
 		}
 	}
-	return "nobody"
+	return "_INBOX.nobody"
 }
 
 func (k *socket) write(format string, args ...any) {
@@ -224,11 +229,12 @@ const pythonClient = `
 import asyncio, base64, json, os, nats
 token = os.environ["EVENTFUL_TOKEN"]
 body = token.split(".")[1]
-user = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["sub"]
+tags = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["nats"]["tags"]
+inbox = next(tag for tag in tags if tag.startswith("inbox:"))[6:]
 
 async def main():
     nc = await nats.connect(os.environ["NATS_URL"], user_jwt_cb=lambda: bytearray(token.encode()),
-                            signature_cb=lambda nonce: b"", inbox_prefix=("_INBOX." + user).encode())
+                            signature_cb=lambda nonce: b"", inbox_prefix=("_INBOX.U" + inbox).encode())
     headers = {"Eventful-Token": token, "Eventful-Command-Id": "from-python"}
     answer = await nc.request("cmd.patient.PY.crp", b'{"crp": 1.10}', headers=headers, timeout=10)
     print(json.loads(answer.data)["commits"][0]["version"])

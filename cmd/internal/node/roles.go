@@ -40,7 +40,7 @@ func OwnInboxes(userJWT string) (nats.Option, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a user: %w", err)
 	}
-	return nats.CustomInboxPrefix(streams.InboxPrefix(claims.Subject)), nil
+	return nats.CustomInboxPrefix(streams.TokenInboxPrefix(claims.Subject, claims.Tags)), nil
 }
 
 // ConnAs connects an engine in this process to an account with the rights of its roles. The caller closes the connection before Shutdown.

@@ -17,6 +17,7 @@ import (
 	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // every subject a token is tried on; a name of one letter stands for an aggregate id.
@@ -121,6 +122,28 @@ func TestForgedTokens(t *testing.T) {
 			}
 			nc.Close()
 		}
+	}
+}
+
+// Whoever holds an auth key knows the public keys of other keys' users, which stand in the system log. They open no inbox of theirs.
+func TestForgedTokenHearsNobody(t *testing.T) {
+	n, seed := withKey(t, token.Key{Name: "ward", Aggregates: []string{"ward"}, Actions: []token.Action{token.ActionRead}})
+	text, _, err := token.Mint(seed, n.account, token.Claims{IdentifierType: "user", IdentifierID: "ada", Aggregates: []string{"ward"},
+		Actions: []token.Action{token.ActionRead}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ada, err := jwt.DecodeUserClaims(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := dial(t, n.Node, forge(t, seed, n.account, func(c *jwt.UserClaims) { c.Subject = ada.Subject; c.Tags = append(c.Tags, "inbox:"+ada.Subject[1:]) }, "read:ward"))
+	if nc == nil {
+		t.Fatal("the forged token was refused as a whole: the test tries nothing")
+	}
+	defer nc.Close()
+	if inbox := streams.TokenInboxPrefix(ada.Subject, ada.Tags); !denied(t, nc, "subscription", inbox+".>") {
+		t.Errorf("a forged token of ada's user listens to %s", inbox)
 	}
 }
 
@@ -310,7 +333,7 @@ func checkReach(t *testing.T, n *node.Node, text string, want []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if denied(t, nc, "subscription", "_INBOX."+claims.Subject+".>") {
+	if denied(t, nc, "subscription", streams.TokenInboxPrefix(claims.Subject, claims.Tags)+".>") {
 		t.Error("own inbox was refused")
 	}
 	for _, s := range []string{">", "_INBOX.>", "_INBOX." + newUser(t) + ".>", "cmd.>", "evt.>", "event.>", "$SRV.>", "adm.server.status"} {
