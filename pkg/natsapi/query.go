@@ -139,11 +139,14 @@ func (k asked) allowed(q query) *problem.Problem {
 	if ok {
 		return nil
 	}
-	what := k.about.Type
+	what, hint := k.about.Type, "use a token whose aggregates and actions cover it"
 	if k.about.ID != "" {
 		what = k.about.String()
 	}
-	return problem.New(problem.Forbidden, "the token of %s does not allow to %s %s", k.claims.Actor(), action, what).WithHint("use a token whose aggregates and actions cover it")
+	if k.claims.Allows(action, k.about.Type) {
+		hint = "the token is confined to single aggregates: ask about one of them, or use a token that is not confined"
+	}
+	return problem.New(problem.Forbidden, "the token of %s does not allow to %s %s", k.claims.Actor(), action, what).WithHint("%s", hint)
 }
 
 // waitFor holds the query until the index includes what it asks for.

@@ -254,7 +254,11 @@ func (a *API) logsOf(ctx context.Context, k asked) ([]string, *problem.Problem) 
 		return []string{log}, nil
 	}
 	if t == "" && !k.claims.AllowsAll(token.ActionVerify) {
-		return nil, problem.New(problem.Forbidden, "the token of %s does not allow verifying everything", k.claims.Actor()).WithHint("verify a type that it allows: --type=…")
+		p := problem.New(problem.Forbidden, "the token of %s does not allow verifying everything", k.claims.Actor()).WithHint("verify a type that it allows: --type=…")
+		if len(k.claims.AggregateIDs) > 0 {
+			p = p.WithHint("it is confined to single aggregates: verify them one by one, `eventful aggregate:verify TYPE/ID`")
+		}
+		return nil, p
 	}
 	names, err := a.cfg.Store.List(ctx)
 	if err != nil {

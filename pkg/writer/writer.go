@@ -299,8 +299,8 @@ func (w *Writer) accept(r Request, done reply) (*submission, *engine, *problem.P
 		if event.IsReserved(t) {
 			return nil, nil, problem.New(problem.Forbidden, "aggregate type %q belongs to EventfulDB and is not written by commands", t)
 		}
-		if !claims.AllowsAggregate(token.ActionWrite, c.Aggregate) {
-			return nil, nil, problem.New(problem.Forbidden, "the token of %s does not allow writing %q", claims.Actor(), t).WithHint("use a token whose aggregates hold %q and whose actions hold write", t)
+		if p := claims.MayWrite(c.Aggregate); p != nil {
+			return nil, nil, p
 		}
 		sch := w.sys.schemaOf(t)
 		if sch == nil {
