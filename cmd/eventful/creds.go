@@ -95,7 +95,7 @@ func (a *app) creds(cmd *cobra.Command, role streams.Role, f credsFlags) error {
 		answer.Expires = &expires
 		pairs = append(pairs, "expires", expires.Format(time.RFC3339))
 	}
-	if err := a.recordCreds(cmd, secrets, role, users, f.unrecorded); err != nil {
+	if err := a.recordCreds(cmd, keys, secrets, madeUsers{role, users, f.unrecorded}); err != nil {
 		return err
 	}
 	for i, u := range users {
@@ -137,11 +137,37 @@ func credsUsers(keys *keyring.Keyring, secrets *keyring.Secrets, role streams.Ro
 	return users, nil
 }
 
+// madeUsers are users of a role that are about to be handed out.
+type madeUsers struct {
+	role       streams.Role
+	users      []credsUser
+	unrecorded bool
+}
+
+// act is what the audit is to say of them.
+func (m madeUsers) act() map[string]string {
+	made := map[string]string{"role": string(m.role)}
+	var ids []string
+	for _, u := range m.users {
+		ids = append(ids, u.id)
+	}
+	made["users"] = strings.Join(ids, " ")
+	if claims, err := jwt.DecodeUserClaims(m.users[0].jwt); err == nil && claims.Expires > 0 {
+		made["expires"] = time.Unix(claims.Expires, 0).UTC().Format(time.RFC3339)
+	}
+	return made
+}
+
 // recordCreds sees to it that the credentials are on record before anybody has them: those of break-glass in the system log, if a writer answers, others in the key file,
 // from where a writer takes them. A crash behind that leaves a record of some that nobody holds.
-func (a *app) recordCreds(cmd *cobra.Command, secrets *keyring.Secrets, role streams.Role, users []credsUser, unrecorded bool) error {
-	if role == streams.RoleBreakGlass {
-		done, err := a.record(cmd, users[0].jwt, unrecorded)
+func (a *app) recordCreds(cmd *cobra.Command, keys *keyring.Keyring, secrets *keyring.Secrets, m madeUsers) error {
+	made := m.act()
+	if m.role == streams.RoleBreakGlass {
+		proof, err := keys.SignCredentials(run.Me(), secrets, made)
+		if err != nil {
+			return run.KeyProblem(err)
+		}
+		done, err := a.record(cmd, m.users[0].jwt, proof, m.unrecorded)
 		if err != nil || done {
 			return err
 		}
@@ -151,20 +177,10 @@ func (a *app) recordCreds(cmd *cobra.Command, secrets *keyring.Secrets, role str
 		return err
 	}
 	defer release()
-	keys, err := a.loadKeys()
-	if err != nil {
+	if keys, err = a.loadKeys(); err != nil { // as it is now
 		return err
 	}
 	keys.LeaveOut(run.EnteredActs(a.settings.DataDir))
-	made := map[string]string{"role": string(role)}
-	var ids []string
-	for _, u := range users {
-		ids = append(ids, u.id)
-	}
-	made["users"] = strings.Join(ids, " ")
-	if claims, err := jwt.DecodeUserClaims(users[0].jwt); err == nil && claims.Expires > 0 {
-		made["expires"] = time.Unix(claims.Expires, 0).UTC().Format(time.RFC3339)
-	}
 	if err := keys.NoteCredentials(run.Me(), secrets, made); err != nil {
 		return run.KeyProblem(err)
 	}
@@ -189,8 +205,8 @@ func (f credsFlags) expires(role streams.Role) (time.Time, error) {
 }
 
 // record puts the credential into the system log; false: no writer answered, and it was told to go on without.
-func (a *app) record(cmd *cobra.Command, userJWT string, unrecorded bool) (done bool, err error) {
-	err = a.recordCredential(cmd, userJWT)
+func (a *app) record(cmd *cobra.Command, userJWT, proof string, unrecorded bool) (done bool, err error) {
+	err = a.recordCredential(cmd, userJWT, proof)
 	if err == nil {
 		return true, nil
 	}
@@ -202,7 +218,7 @@ func (a *app) record(cmd *cobra.Command, userJWT string, unrecorded bool) (done 
 	return false, nil
 }
 
-func (a *app) recordCredential(cmd *cobra.Command, userJWT string) error {
+func (a *app) recordCredential(cmd *cobra.Command, userJWT, proof string) error {
 	credential, err := a.keyCredential()
 	if err != nil {
 		return err
@@ -212,7 +228,7 @@ func (a *app) recordCredential(cmd *cobra.Command, userJWT string) error {
 		return err
 	}
 	defer c.Close()
-	return c.CredentialRecord(cmd.Context(), userJWT)
+	return c.CredentialRecord(cmd.Context(), userJWT, proof)
 }
 
 // putCreds writes a credentials file.

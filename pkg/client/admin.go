@@ -143,9 +143,11 @@ func (c *Client) actAs(ctx context.Context, id, noun, verb string, body, into an
 	return decodeInto(into, m, err)
 }
 
-// CredentialRecord records a break-glass credential, the JWT of a NATS user that the site's own keys signed, before it is handed out.
-func (c *Client) CredentialRecord(ctx context.Context, userJWT string) error {
+// CredentialRecord records a break-glass credential, the JWT of a NATS user that the site's own keys signed, before it is handed out. The
+// proof, which the site's own keys signed too, says who takes it (docs/adr/0005-config-acts.md).
+func (c *Client) CredentialRecord(ctx context.Context, userJWT, proof string) error {
 	return c.act(ctx, "credential", "record", struct {
-		User string `json:"user"`
-	}{userJWT}, nil)
+		User  string `json:"user"`
+		Proof string `json:"proof"`
+	}{userJWT, proof}, nil)
 }

@@ -104,6 +104,15 @@ func (k *Keyring) NoteCredentials(by By, s *Secrets, made map[string]string) err
 	})
 }
 
+// SignCredentials says that users were signed, as NoteCredentials does, for who sends it to a writer at once: nothing is written.
+func (k *Keyring) SignCredentials(by By, s *Secrets, made map[string]string) (proof string, err error) {
+	proof, _, err = k.sign(s.OperatorSigningSeed, noteOf{event: ActCredentials, by: by, settings: made})
+	return proof, err
+}
+
+// ReadAct reads the proof of an act of this site. ErrCorrupt: it is none; ErrNewer: of a later version.
+func (k *Keyring) ReadAct(proof string) (Act, error) { return k.readAct(noted{Act: proof}) }
+
 // SettleSettings clears the mark of pending acts whose settings are in force, drops the others, and writes the file if that changed anything.
 func (k *Keyring) SettleSettings(inForce func(map[string]string) bool) error {
 	if !slices.ContainsFunc(k.file.Acts, func(n noted) bool { return n.Pending }) {
@@ -167,17 +176,11 @@ type noteOf struct {
 
 // note appends an act, signed with an operator's seed, to those of the file.
 func (k *Keyring) note(seed []byte, n noteOf) error {
-	pair, err := nkeys.FromSeed(seed)
+	text, issuer, err := k.sign(seed, n)
 	if err != nil {
-		return fmt.Errorf("read the seed that signs an act: %w", err)
+		return err
 	}
-	c := jwt.NewGenericClaims(k.AccountID(APP))
-	c.Data[actData] = actText{Format: actFormat, Event: n.event, ID: rand.Text()[:actID], User: n.by.User, Host: n.by.Host, Settings: n.settings}
-	text, err := c.Encode(pair)
-	if err != nil {
-		return fmt.Errorf("sign %s: %w", n.event, err)
-	}
-	if len(text) > maxOneAct && k.provedBy(c.Issuer) == ProvedNothing {
+	if len(text) > maxOneAct && k.provedBy(issuer) == ProvedNothing {
 		return fmt.Errorf("note %s: %w: it has %d bytes, at most %d are kept", n.event, ErrFull, len(text), maxOneAct)
 	}
 	size := len(text)
@@ -189,6 +192,20 @@ func (k *Keyring) note(seed []byte, n noteOf) error {
 	}
 	k.file.Acts = append(slices.Clone(k.file.Acts), noted{Act: text, Pending: n.pending})
 	return nil
+}
+
+// sign makes the JWT of an act.
+func (k *Keyring) sign(seed []byte, n noteOf) (text, issuer string, err error) {
+	pair, err := nkeys.FromSeed(seed)
+	if err != nil {
+		return "", "", fmt.Errorf("read the seed that signs an act: %w", err)
+	}
+	c := jwt.NewGenericClaims(k.AccountID(APP))
+	c.Data[actData] = actText{Format: actFormat, Event: n.event, ID: rand.Text()[:actID], User: n.by.User, Host: n.by.Host, Settings: n.settings}
+	if text, err = c.Encode(pair); err != nil {
+		return "", "", fmt.Errorf("sign %s: %w", n.event, err)
+	}
+	return text, c.Issuer, nil
 }
 
 // signer is the seed that signs an act: the operator's for who has the master key, that of its signing key for who has the DEK, else a fresh one.

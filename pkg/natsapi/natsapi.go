@@ -50,8 +50,8 @@ type Config struct {
 	Status      func(context.Context) any             // what adm.server.status answers
 	Concurrency int                                   // queries and acts at once; default 64
 
-	// Credential checks a break-glass credential, the JWT of a NATS user, that is to be recorded; nil: none is here.
-	Credential func(userJWT string) (writer.Credential, *problem.Problem)
+	// Credential checks a break-glass credential, the JWT of a NATS user, that is to be recorded, and the proof of who takes it; nil: none is here.
+	Credential func(userJWT, proof string) (writer.Credential, *problem.Problem)
 
 	LogKey      *logtree.Key       // of the site, for what is signed of the logs; nil: queries about checkpoints and proofs are refused
 	Checkpoints checkpointReader   // where the last checkpoints are; needed with a LogKey

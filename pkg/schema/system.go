@@ -89,7 +89,7 @@ func systemDefinitions() []Definition {
 			"log-thawed": required("epoch", "type", "version"),
 		}},
 		{Aggregate: SystemCredential, Fields: map[string]Field{"expires": whole}, Events: map[string]Event{
-			"credential-issued": required("role", "issuer", "expires"),
+			"credential-issued": required("role", "issuer", "expires").with("user", "host", "proved", "proof"),
 			"credential-used":   required("role", "host").with("client"),
 		}},
 		{Aggregate: SystemStream, Events: map[string]Event{"stream-changed": required("action", "user").with("role", "host", "client", "request")}},

@@ -28,8 +28,7 @@ func (w *Writer) EnterConfig(ctx context.Context, a ConfigAct) *problem.Problem 
 }
 
 func (w *Writer) enterConfig(ctx context.Context, a ConfigAct) *problem.Problem {
-	by := &token.Claims{ID: "config", Issuer: a.Issuer, IdentifierType: "operator", IdentifierID: "local"}
-	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	_, p := w.act(ctx, w.system, operatorHere(a.Issuer), func(*submission) ([]aggregate.Change, *problem.Problem) {
 		changes := oneEvent(schema.SystemConfig, a.ID, a.Event, a.Fields)
 		at := event.Time(a.At.UnixNano())
 		changes[0].Expected, changes[0].Events[0].OccurredAt = aggregate.None, &at
@@ -39,4 +38,9 @@ func (w *Writer) enterConfig(ctx context.Context, a ConfigAct) *problem.Problem 
 		return nil // it was entered before
 	}
 	return p
+}
+
+// operatorHere is who does with the keys of the site at hand what takes no token; issuer is the public key that proves it.
+func operatorHere(issuer string) *token.Claims {
+	return &token.Claims{ID: "config", Issuer: issuer, IdentifierType: "operator", IdentifierID: "local"}
 }

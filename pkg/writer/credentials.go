@@ -2,6 +2,7 @@ package writer
 
 import (
 	"context"
+	"maps"
 	"strconv"
 	"time"
 
@@ -17,23 +18,24 @@ type Credential struct {
 	Role    string
 	Issuer  string // public key that signed it
 	Expires time.Time
+	Taken   map[string]string // who took it, and what proves that: user, host, proved, proof
 }
 
 // RecordCredential records that a credential was issued, before it is handed out. The caller has checked who signed it. Recorded again, nothing is stored.
 func (w *Writer) RecordCredential(ctx context.Context, c Credential) *problem.Problem {
-	return w.recordCredential(ctx, c.Issuer, c.User, "credential-issued", map[string]string{
-		"role": c.Role, "issuer": c.Issuer, "expires": strconv.FormatInt(c.Expires.Unix(), 10),
-	})
+	fields := map[string]string{"role": c.Role, "issuer": c.Issuer, "expires": strconv.FormatInt(c.Expires.Unix(), 10)}
+	maps.Copy(fields, c.Taken)
+	return w.recordCredential(ctx, operatorHere(c.Issuer), c.User, "credential-issued", fields)
 }
 
 // RecordUse records that somebody connected with a credential: from that host, as a program that calls itself client. It is for the
 // process that writes the system log (LeadsSystem).
 func (w *Writer) RecordUse(ctx context.Context, c Credential, host, client string) *problem.Problem {
-	return w.recordCredential(ctx, c.Issuer, c.User, "credential-used", map[string]string{"role": c.Role, "host": host, "client": client})
+	by := &token.Claims{ID: "keys", Issuer: c.Issuer, IdentifierType: "keys", IdentifierID: c.Issuer}
+	return w.recordCredential(ctx, by, c.User, "credential-used", map[string]string{"role": c.Role, "host": host, "client": client})
 }
 
-func (w *Writer) recordCredential(ctx context.Context, issuer, user, eventType string, fields map[string]string) *problem.Problem {
-	by := &token.Claims{ID: "keys", Issuer: issuer, IdentifierType: "keys", IdentifierID: issuer}
+func (w *Writer) recordCredential(ctx context.Context, by *token.Claims, user, eventType string, fields map[string]string) *problem.Problem {
 	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		return oneEvent(schema.SystemCredential, user, eventType, fields), nil
 	})

@@ -490,6 +490,30 @@ func (c *cluster) strangers() {
 	}
 	defer nc.Close()
 	everything := keyring.Rights{Publish: []string{">"}}
+	proof := func(text string) string {
+		claims, err := jwt.DecodeUserClaims(text)
+		if err != nil {
+			return "x"
+		}
+		signed, err := keys.SignCredentials(keyring.By{User: "eve"}, secrets, map[string]string{"role": "break-glass", "users": claims.Subject})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return signed
+	}
+	good, _, err := secrets.RightsUser(keyring.LOG, "break-glass", everything, time.Now().Add(time.Hour))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	other, _, err := secrets.RightsUser(keyring.LOG, "break-glass", everything, time.Now().Add(time.Hour))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for name, wrong := range map[string]string{"no proof": "", "the proof of another": proof(other), "the credential itself": good} {
+		if err := nc.CredentialRecord(c.t.Context(), good, wrong); !errors.Is(err, client.ErrForbidden) && !errors.Is(err, client.ErrMalformed) {
+			c.t.Errorf("a credential with %s: got %v, want that it is not recorded", name, err)
+		}
+	}
 	for name, user := range map[string]func() (string, []byte, error){
 		"no JWT": func() (string, []byte, error) { return "x", nil, nil },
 		"of another account": func() (string, []byte, error) {
@@ -509,7 +533,7 @@ func (c *cluster) strangers() {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		if err := nc.CredentialRecord(c.t.Context(), text); !errors.Is(err, client.ErrForbidden) && !errors.Is(err, client.ErrMalformed) {
+		if err := nc.CredentialRecord(c.t.Context(), text, proof(text)); !errors.Is(err, client.ErrForbidden) && !errors.Is(err, client.ErrMalformed) {
 			c.t.Errorf("a user %s: got %v, want that it is not recorded", name, err)
 		}
 	}

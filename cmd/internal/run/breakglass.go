@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,13 +23,32 @@ const MaxBreakGlass = 24 * time.Hour
 // usePatience is how long the use of a credential is tried to be recorded while nobody writes the system log.
 const usePatience = 30 * time.Second
 
-// checkCredential reads a user that is to be recorded: a break-glass one, which ends within a day.
-func (e Engines) checkCredential(userJWT string) (writer.Credential, *problem.Problem) {
-	c, p := e.breakGlass(userJWT)
-	if p == nil && time.Until(c.Expires) > MaxBreakGlass {
-		p = problem.New(problem.Forbidden, "the credential lives longer than %s", MaxBreakGlass).WithHint("give a shorter --expiration")
+// checkCredential reads a user that is to be recorded: a break-glass one, which ends within a day, and of which the proof says who takes it.
+func (e Engines) checkCredential(userJWT, proof string) (c writer.Credential, p *problem.Problem) {
+	if c, p = e.breakGlass(userJWT); p != nil {
+		return c, p
 	}
+	if time.Until(c.Expires) > MaxBreakGlass {
+		return c, problem.New(problem.Forbidden, "the credential lives longer than %s", MaxBreakGlass).WithHint("give a shorter --expiration")
+	}
+	c.Taken, p = e.takenBy(c.User, proof)
 	return c, p
+}
+
+// takenBy says who takes a credential: the proof is an act that names it, signed with the keys of the site.
+func (e Engines) takenBy(user, proof string) (map[string]string, *problem.Problem) {
+	keys, err := keyring.Load(filepath.Join(e.Dir, KeyFile))
+	if err != nil {
+		return nil, problem.From(KeyProblem(err))
+	}
+	act, err := keys.ReadAct(proof)
+	if err != nil {
+		return nil, problem.New(problem.Malformed, "who takes the credential cannot be read: %.200s", err).WithHint("make it with `eventful creds break-glass` of the writer's version")
+	}
+	if act.Event != keyring.ActCredentials || act.Settings["role"] != string(streams.RoleBreakGlass) || act.Settings["users"] != user {
+		return nil, problem.New(problem.Forbidden, "what says who takes the credential is about another one").WithHint("make it with `eventful creds break-glass`")
+	}
+	return map[string]string{"user": act.User, "host": act.Host, "proved": act.Proved, "proof": act.Proof}, nil
 }
 
 // breakGlass reads a user of this site's account LOG, signed by its key, and named as break-glass ones are.
