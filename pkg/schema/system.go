@@ -22,7 +22,8 @@ const (
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 
-	SystemArchive = "eventful-archive" // id: log; in the log that it names
+	SystemArchive    = "eventful-archive"     // id: log; in the log that it names
+	SystemArchiveAct = "eventful-archive-act" // id: log, "/", sequence of the cut; in the system log
 
 	SystemTier    = "eventful-tier"     // id: digest of an aggregate; in the log of that
 	SystemTierAct = "eventful-tier-act" // id: as before; in the system log
@@ -47,7 +48,7 @@ func ForgottenID(a event.AggregateID) string {
 var systemSchemas = compileSystem()
 
 // System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-log-key, eventful-config,
-// eventful-refused, eventful-certificate, eventful-rollback, eventful-tier-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
+// eventful-refused, eventful-certificate, eventful-rollback, eventful-tier-act, eventful-archive-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
 // eventful-rollback-log (in each log): version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
@@ -127,6 +128,9 @@ func tierDefinitions() []Definition {
 	return []Definition{
 		{Aggregate: SystemArchive, Fields: map[string]Field{"cut": whole, "sequence": whole}, Events: map[string]Event{
 			"log-archived": required("cut", "segment", "state", "digest", "sequence"),
+		}},
+		{Aggregate: SystemArchiveAct, Fields: map[string]Field{"cut": whole}, Events: map[string]Event{
+			"events-archived": required("log", "cut", "segment", "position", "hash"),
 		}},
 		{Aggregate: SystemTier, Events: map[string]Event{
 			"aggregate-archived": required("type", "id").with("comment"),

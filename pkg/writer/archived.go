@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	typeArchive   = schema.SystemArchive // in the log that is archived
-	eventArchived = "log-archived"
+	typeArchive      = schema.SystemArchive // in the log that is archived
+	eventArchived    = "log-archived"
+	typeArchiveAct   = schema.SystemArchiveAct // in the system log
+	eventArchivedAct = "events-archived"
 )
 
 // Cut says up to where a log lies in the archive.
@@ -94,7 +96,8 @@ func (w *Writer) archive(ctx context.Context, e *engine, by *token.Claims, cut C
 	return result{Kept: &k.kept, Problem: k.p}
 }
 
-// keepState is the two side effects: (1) the state goes to the archive: a crash behind it leaves what nothing names. (2) The record in the log.
+// keepState is three side effects: (1) the state goes to the archive: a crash behind it leaves what nothing names. (2) The record in the log. (3) The act in the system log, for the
+// audit: the archiver, who has no answer yet and purges nothing without one, asks again, for this cut or a later one.
 func (w *Writer) keepState(ctx context.Context, e *engine, by *token.Claims, cut Cut) (k eventlog.KeptSnapshot, p *problem.Problem) {
 	var st *state
 	if _, p := w.act(ctx, e, by, func(*submission) ([]aggregate.Change, *problem.Problem) { st = e.st; return nil, nil }); p != nil {
@@ -118,10 +121,39 @@ func (w *Writer) keepState(ctx context.Context, e *engine, by *token.Claims, cut
 			"cut": decimal(cut.Sequence), "segment": cut.Segment, "state": k.Name, "digest": k.Digest, "sequence": decimal(k.Sequence),
 		}), nil
 	})
-	if p == nil {
-		k.Record = answer.Commits[0].Position
+	if p != nil {
+		return k, p
 	}
+	made := answer.Commits[0]
+	k.Record = made.Position
+	if e.isSystem() {
+		return k, nil // the record is the act
+	}
+	_, p = w.ask(ctx, w.system.name, verbArchived, call{Token: by, Archived: &archivedAct{e.name, cut, made.Position, made.Hashes[0]}})
 	return k, p
+}
+
+// archivedAct says that a log lies in the archive up to a cut, and where the log itself says so.
+type archivedAct struct {
+	Log      string `json:"log"`
+	Cut      Cut    `json:"cut"`
+	Position string `json:"position"`
+	Hash     string `json:"hash"`
+}
+
+// enterArchived records it in the system log, once for each cut of a log.
+func (w *Writer) enterArchived(ctx context.Context, by *token.Claims, a archivedAct) *problem.Problem {
+	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		changes := oneEvent(typeArchiveAct, a.Log+"/"+decimal(a.Cut.Sequence), eventArchivedAct, map[string]string{
+			"log": a.Log, "cut": decimal(a.Cut.Sequence), "segment": a.Cut.Segment, "position": a.Position, "hash": a.Hash,
+		})
+		changes[0].Expected = aggregate.None
+		return changes, nil
+	})
+	if p != nil && p.Code == problem.Conflict {
+		return nil // it was entered before
+	}
+	return p
 }
 
 // mark is what a state must bear that this engine may take over: the same key of command ids, the same unique fields.

@@ -245,7 +245,7 @@ func (a *archived) manifest(old, next string) {
 
 // Every side effect of archiving fails twice, not done and done with the answer lost; then the process ends. The next one goes on: nothing is lost, nothing stands twice.
 func TestArchivingFailsEachWay(t *testing.T) {
-	for _, step := range []string{"segments/", "manifest", "states/", "index", "record", "purge"} {
+	for _, step := range []string{"segments/", "manifest", "states/", "index", "record", "act", "purge"} {
 		for _, done := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, done %v", step, done), func(t *testing.T) {
 				t.Parallel()
@@ -271,6 +271,7 @@ func TestArchivingFailsEachWay(t *testing.T) {
 				}
 				a.write(3)
 				a.wantOnce("patient", 63)
+				a.wantActs()
 				a.cfg.Snapshots = nil
 				a.stateIsOfTheLog("patient")
 			})
@@ -302,11 +303,12 @@ func (a *archived) fail(step string, done bool) {
 		failed = true
 		return told
 	}
-	if step != "record" {
+	stored, ofLog := map[string]string{"record": "log-archived", "act": "events-archived"}[step]
+	if !ofLog {
 		return
 	}
 	a.memory.SetFault(func(log string, _ uint64, data []byte) eventlog.Fault {
-		if failed || !strings.Contains(string(data), "log-archived") {
+		if failed || !strings.Contains(string(data), stored) {
 			return eventlog.None
 		}
 		if failed = true; done {
@@ -314,6 +316,43 @@ func (a *archived) fail(step string, done bool) {
 		}
 		return eventlog.LoseBefore
 	})
+}
+
+// wantActs holds that each cut is recorded in the system log, once at most, and the newest one, by which the log was purged, is.
+func (a *archived) wantActs() {
+	a.t.Helper()
+	acts, newest := map[string]int{}, ""
+	for _, c := range a.commits("eventful") {
+		if c.Aggregate.Type == schema.SystemArchiveAct {
+			acts[c.Aggregate.ID]++
+		}
+	}
+	for _, c := range a.commits("patient") {
+		if c.Aggregate.Type == schema.SystemArchive {
+			newest = "patient/" + a.field(c, "cut")
+		}
+	}
+	for id, n := range acts {
+		if n != 1 {
+			a.t.Errorf("got %d acts of %s, want 1", n, id)
+		}
+	}
+	if acts[newest] != 1 {
+		a.t.Errorf("got acts %v, want one of %s", acts, newest)
+	}
+}
+
+func (a *archived) field(c *event.Commit, name string) string {
+	fields, err := event.DecodePayload(c.Events[0].Payload)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, f := range fields {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return ""
 }
 
 // wantOnce holds that a log has that many commands of users, each once.
@@ -379,4 +418,5 @@ func TestAnIdleLogIsNotArchivedAgain(t *testing.T) {
 	if records != 2 {
 		t.Errorf("got %d records, want 2", records)
 	}
+	a.wantActs()
 }

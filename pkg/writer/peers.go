@@ -39,6 +39,7 @@ const (
 	verbForget   = "forget"    // seal nothing under a key any more
 	verbRollback = "rollback"  // a step of a rollback
 	verbArchive  = "archive"   // keep the state in the archive, and record that the log may be purged
+	verbArchived = "archived"  // of the system log: record that a log may be purged
 	verbTier     = "tier"      // archive or restore an aggregate
 	verbResign   = "resign"    // hand the log over
 	verbCondemn  = "condemn"   // of CallAll: a log is damaged
@@ -65,6 +66,7 @@ type call struct {
 	Roll     *rollCall           `json:"roll,omitempty"`
 	Archive  *Cut                `json:"archive,omitempty"`
 	Tier     *Tier               `json:"tier,omitempty"`
+	Archived *archivedAct        `json:"archived,omitempty"`
 }
 
 // result is the answer to a call.
@@ -212,6 +214,8 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 		return w.rollStep(ctx, e, c)
 	case verb == verbArchive && c.Token != nil && c.Archive != nil:
 		r = w.archive(ctx, e, c.Token, *c.Archive)
+	case verb == verbArchived && c.Token != nil && c.Archived != nil && e.isSystem():
+		r.Problem = w.enterArchived(ctx, c.Token, *c.Archived)
 	case verb == verbTier && c.Token != nil && c.Tier != nil && !e.isSystem():
 		if err := w.sys.await(ctx, c.Sequence); err != nil {
 			return result{Again: true}
