@@ -145,7 +145,7 @@ func (w *Writer) drafts(aggregateType string) ([]string, *problem.Problem) {
 }
 
 // Migrate puts drafts into force, each as its type's next schema version; an empty type means all. It returns when every log is decided under them, whichever process
-// writes it. A draft that changes nothing is dropped.
+// writes it. A draft that changes nothing is dropped. One that cannot be put into force holds back no other one: the problem says which are in force by then, and which are drafts still.
 func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType string) ([]Migration, *problem.Problem) {
 	if p := w.cfg.Room(); p != nil { // before a log is made
 		return nil, p
@@ -158,17 +158,53 @@ func (w *Writer) Migrate(ctx context.Context, c *token.Claims, aggregateType str
 		return nil, p
 	}
 	var done []Migration
+	var pending []string
+	var failed []*problem.Problem
 	for _, name := range drafts {
-		m, _, err := w.planned(name)
-		if err != nil {
-			return done, problem.From(err)
+		m, p := w.migrateOne(ctx, c, name)
+		if p == nil {
+			done = append(done, m)
+			continue
 		}
-		if p := w.migrate(ctx, c, name); p != nil {
-			return done, p
+		if p.Code == problem.UnknownOutcome {
+			name += " (perhaps in force)"
 		}
-		done = append(done, m)
+		pending, failed = append(pending, name), append(failed, p)
 	}
-	return done, w.Confirm(ctx, "the migration")
+	p = w.Confirm(ctx, "the migration")
+	if len(failed) > 0 {
+		p = partly(done, pending, failed)
+	}
+	return done, p
+}
+
+// migrateOne is planned and migrate.
+func (w *Writer) migrateOne(ctx context.Context, c *token.Claims, name string) (Migration, *problem.Problem) {
+	if err := ctx.Err(); err != nil {
+		return Migration{}, problem.New(problem.Unavailable, "the time was up before %q was migrated: %v", name, err).WithHint("migrate again")
+	}
+	m, _, err := w.planned(name)
+	if err != nil {
+		return m, problem.From(err)
+	}
+	return m, w.migrate(ctx, c, name)
+}
+
+// partly is the problem of a migration of several drafts, of which some failed.
+func partly(done []Migration, pending []string, failed []*problem.Problem) *problem.Problem {
+	p := problem.Join(failed)
+	if len(done)+len(pending) == 1 {
+		return p
+	}
+	in := []string{}
+	for _, m := range done {
+		in = append(in, m.Type)
+	}
+	if len(in) == 0 {
+		in = append(in, "none of them")
+	}
+	p.Detail += fmt.Sprintf("; in force now: %s; still a draft: %s", strings.Join(in, ", "), strings.Join(pending, ", "))
+	return p
 }
 
 // migrate makes the log first: a crash behind that leaves an empty stream, which the next try uses.
