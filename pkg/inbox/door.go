@@ -28,6 +28,9 @@ func (c Caller) check() *problem.Problem {
 	if c.admin() || slices.Contains(c.Claims.Actions, token.ActionWrite) {
 		return nil
 	}
+	if slices.Contains(c.Claims.Actions, token.ActionAdmin) {
+		return c.Claims.MayAdminister()
+	}
 	return problem.New(problem.Forbidden, "the token of %s allows neither writing nor administering", c.Claims.Actor()).WithHint("use the token that the commands were sent with, or an auth key")
 }
 

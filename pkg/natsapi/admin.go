@@ -93,14 +93,14 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 	return nil
 }
 
-// who checks the token, and that it may administer if that is asked for.
+// who checks the token, and that it may administer every type if that is asked for.
 func (a *API) who(h headers, admin bool) (*token.Claims, *problem.Problem) {
 	c, err := a.tokens.Authenticate(h.get(streams.HeaderToken))
 	if err != nil {
 		return nil, problem.From(err)
 	}
-	if admin && !c.AllowsAll(token.ActionAdmin) {
-		return nil, problem.New(problem.Forbidden, "the token of %s does not allow administering", c.Actor()).WithHint("use an auth key that allows it: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
+	if admin {
+		return c, c.MayAdminister()
 	}
 	return c, nil
 }

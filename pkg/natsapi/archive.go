@@ -45,8 +45,8 @@ func (a *API) archive(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p := k.body(&body); p != nil {
 		return nil, p
 	}
-	if !k.claims.AllowsAll(token.ActionAdmin) {
-		return nil, problem.New(problem.Forbidden, "the token of %s does not allow archiving", k.claims.Actor()).WithHint("use an auth key that may administer every type")
+	if p := k.claims.MayAdminister(); p != nil {
+		return nil, p
 	}
 	if a.cfg.Archiver == nil {
 		return nil, problem.New(problem.Invalid, "this site has no archive").WithHint("name one: `eventful config --archive=FOLDER`, then `eventful restart`; docs/archive.md says more")

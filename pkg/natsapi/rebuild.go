@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
 )
 
@@ -23,8 +22,8 @@ func (a *API) rebuild(ctx context.Context, k asked) (any, *problem.Problem) {
 	if p := k.body(&body); p != nil {
 		return nil, p
 	}
-	if !k.claims.AllowsAll(token.ActionAdmin) {
-		return nil, problem.New(problem.Forbidden, "the token of %s does not allow administering", k.claims.Actor()).WithHint("use an auth key that allows it")
+	if p := k.claims.MayAdminister(); p != nil {
+		return nil, p
 	}
 	streaming, p := k.headers.flag(streams.HeaderStream, "1")
 	if p != nil {

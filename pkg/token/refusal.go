@@ -1,6 +1,8 @@
 package token
 
 import (
+	"strings"
+
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -16,4 +18,17 @@ func (c *Claims) MayWrite(id event.AggregateID) *problem.Problem {
 	}
 	return problem.New(problem.Forbidden, "the token of %s does not allow writing %q", c.Actor(), id.Type).
 		WithHint("use a token whose aggregates hold %q and whose actions hold write", id.Type)
+}
+
+// MayAdminister is nil for a token that may administer every type; else the problem says what the token lacks.
+func (c *Claims) MayAdminister() *problem.Problem {
+	switch {
+	case c.AllowsAll(ActionAdmin):
+		return nil
+	case c.has(ActionAdmin):
+		return problem.New(problem.Forbidden, "the token of %s administers %.200s only, and this takes an auth key for every type", c.Actor(), strings.Join(c.Aggregates, ", ")).
+			WithHint("use an auth key that was made without --aggregates: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
+	}
+	return problem.New(problem.Forbidden, "the token of %s does not allow administering", c.Actor()).
+		WithHint("use an auth key that allows it: EVENTFUL_AUTH_KEY_FILE, --auth-key-file, or `eventful token:auth`")
 }
