@@ -113,14 +113,19 @@ func isAuthFailure(err error) bool {
 	return slices.ContainsFunc(authFailures, func(words string) bool { return strings.Contains(text, words) })
 }
 
-func notAccepted(err error) *problem.Problem {
+// notAccepted: admin, where an auth key signed the token for itself.
+func notAccepted(err error, admin bool) *problem.Problem {
+	if admin {
+		return problem.New(problem.Unauthenticated, "the server did not accept the auth key (%v)", err).
+			WithHint("it may be revoked, or of another installation; give another one (EVENTFUL_AUTH_KEY[_FILE], --auth-key-file, `eventful token:auth`), which `eventful token:generate --auth-key` makes with the master key")
+	}
 	return problem.New(problem.Unauthenticated, "the server did not accept the token (%v)", err).
 		WithHint("it may be expired, revoked, or of another installation; `eventful token:generate` makes a new one")
 }
 
-func connectFailure(url string, err error) error {
+func connectFailure(url string, err error, admin bool) error {
 	if isAuthFailure(err) {
-		p := notAccepted(err)
+		p := notAccepted(err, admin)
 		p.Detail = "connect to " + url + ": " + p.Detail
 		return p
 	}

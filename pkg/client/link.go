@@ -61,7 +61,7 @@ func dial(ctx context.Context, o Options, holder claims, token string) (*link, e
 	}
 	nc, err := nats.Connect(o.URL, l.options(ctx, o, token, timeout)...)
 	if err != nil {
-		return nil, connectFailure(o.URL, err)
+		return nil, connectFailure(o.URL, err, holder.admin)
 	}
 	sub, err := nc.Subscribe(l.prefix+"*", l.receive)
 	if err == nil {
@@ -192,7 +192,7 @@ func (l *link) mayLeave() bool {
 // violated ends the attempts that the server's asynchronous error is about: they get no reply. A token that ends while it is used ends them all.
 func (l *link) violated(err error) {
 	if isAuthFailure(err) { // what was sent just before may have been stored
-		l.endAll(func(*attempt) bool { return true }, outcome{err: notAccepted(err), lost: true})
+		l.endAll(func(*attempt) bool { return true }, outcome{err: notAccepted(err, l.admin), lost: true})
 		return
 	}
 	subject, publish, ok := forbiddenSubject(err)
