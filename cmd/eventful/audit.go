@@ -15,7 +15,8 @@ import (
 )
 
 const auditHelp = `List administrative acts, oldest first: what was done with schemas, auth keys, tokens, imports and the configuration, by whom and when. Each is an event of the
-system log, and has a hash: ` + "`eventful event:get HASH`" + ` shows it, aggregate:verify proves it.
+system log, and has a hash: ` + "`eventful event:get HASH`" + ` shows it, aggregate:verify proves it,
+both with a token that names its type: eventful-schema and so on, as ON shows (an auth key shows no single events, and a token for * does not cover EventfulDB's own types).
 
 With an auth key that administers every type, everything is shown. Without one the access token asks, and so it does where EVENTFUL_TOKEN is set and the auth
 key is the session's: it sees the types that it names with the

@@ -323,6 +323,7 @@ func newEventGetCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "event:get HASH",
 		Short: "Show one event by its hash, or a unique beginning of it",
+		Long:  "Show one event by its hash, or a unique beginning of it. Acts of the audit take a token that names their types (" + actToken + ").",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !isHashPrefix(args[0]) {
@@ -334,12 +335,12 @@ func newEventGetCommand(a *app) *cobra.Command {
 			}
 			c, err := a.connect(cmd)
 			if err != nil {
-				return err
+				return withActHint(err)
 			}
 			defer c.Close()
 			e, err := c.Event(cmd.Context(), args[0], wait)
 			if err != nil {
-				return err
+				return withActHint(err)
 			}
 			return a.showEvent(e)
 		},

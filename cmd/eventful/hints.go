@@ -28,6 +28,23 @@ func withOtherHint(err error, hint string) error {
 	return err
 }
 
+// actToken is what shows and proves acts of the audit one by one.
+const actToken = "for example `eventful token:generate --aggregates=eventful-schema --actions=read …` of an auth key that names eventful-schema: no auth key shows them, and `*` does not cover them"
+
+// withActHint adds to the problem of who has no token, or one that does not see the event, how acts are seen.
+func withActHint(err error) error {
+	p, ok := asProblem(err)
+	if !ok || p.Code != problem.NotFound && p.Code != problem.Unauthenticated {
+		return err
+	}
+	hint := "of an act of the audit, use a token that names its type, " + actToken
+	if p.Hint != "" {
+		hint = p.Hint + "; " + hint
+	}
+	p.Hint = hint
+	return err
+}
+
 // checkType is event.CheckType for a type that was given on the command line.
 func checkType(aggregateType string) error {
 	if err := event.CheckType(aggregateType); err != nil {
