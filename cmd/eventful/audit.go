@@ -50,6 +50,9 @@ func newAuditListCommand(a *app) *cobra.Command {
 		if want.Until, err = momentOf("until", *until, time.Now()); err != nil {
 			return err
 		}
+		if !want.Until.IsZero() && !want.Since.Before(want.Until) {
+			return usageError("give a --since before --until", "nothing lies between --since=%.80s and --until=%.80s", *since, *until)
+		}
 		return a.listActs(cmd, want, *cursor, *all)
 	}
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
+	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
 )
@@ -48,8 +49,14 @@ func (a *API) audit(ctx context.Context, k asked) (any, *problem.Problem) {
 	if want.About, p = aboutOf(body.About); p != nil {
 		return nil, p
 	}
+	if !want.Since.IsZero() && !want.Until.IsZero() && !want.Since.Before(want.Until) {
+		return nil, problem.New(problem.Malformed, "the body: until is not later than since")
+	}
+	if p := knownTypes(want.About.Type); p != nil {
+		return nil, p
+	}
 	if !k.claims.AllowsAll(token.ActionAdmin) {
-		if want.May, p = k.mayAudit(); p != nil {
+		if want.May, p = k.mayAudit(want.About); p != nil {
 			return nil, p
 		}
 	}
@@ -71,8 +78,22 @@ func aboutOf(text string) (event.AggregateID, *problem.Problem) {
 	return a, nil
 }
 
-// mayAudit is which acts a token sees: those on aggregates of the system log that it may read, or administer, by name.
-func (k asked) mayAudit() (func(event.AggregateID) bool, *problem.Problem) {
+// knownTypes refuses names that are EventfulDB's own and that no act has.
+func knownTypes(types ...string) *problem.Problem {
+	for _, t := range types {
+		if event.IsReserved(t) && schema.System(t) == nil {
+			return problem.New(problem.Malformed, "EventfulDB has no type %.80q", t).WithHint("docs/spec/commands.md, section 9, lists its types, for example eventful-schema, eventful-key, eventful-token")
+		}
+	}
+	return nil
+}
+
+// mayAudit is which acts a token sees: those on aggregates of the system log that it may read, or administer, by name. It is refused if it asks about a type, or an aggregate, of which it sees none.
+func (k asked) mayAudit(about event.AggregateID) (func(event.AggregateID) bool, *problem.Problem) {
+	if event.IsReserved(about.Type) && !k.auditsType(about) {
+		return nil, problem.New(problem.Forbidden, "the token of %s does not allow reading the acts of %.80s", k.claims.Actor(), about.Type).
+			WithHint("use a token that names the type: --aggregates=%s --actions=read", about.Type)
+	}
 	for _, t := range k.claims.Aggregates {
 		for _, action := range []token.Action{token.ActionRead, token.ActionAdmin} {
 			if event.IsReserved(t) && k.claims.Allows(action, t) {
@@ -82,4 +103,14 @@ func (k asked) mayAudit() (func(event.AggregateID) bool, *problem.Problem) {
 	}
 	return nil, problem.New(problem.Forbidden, "the token of %s reads no administrative acts", k.claims.Actor()).
 		WithHint("use an auth key that may administer every type, or a token that names the acts' types: --aggregates=eventful-schema,eventful-token --actions=read")
+}
+
+// auditsType reports whether the token may see acts of a type, or of one aggregate, by name.
+func (k asked) auditsType(about event.AggregateID) bool {
+	for _, action := range []token.Action{token.ActionRead, token.ActionAdmin} {
+		if about.ID == "" && k.claims.Allows(action, about.Type) || about.ID != "" && k.claims.AllowsAggregate(action, about) {
+			return true
+		}
+	}
+	return false
 }

@@ -47,6 +47,9 @@ func (a *API) keyAdd(ctx context.Context, r request, h headers) (any, *problem.P
 	if p := k.Check(); p != nil {
 		return nil, p
 	}
+	if p := knownTypes(k.Aggregates...); p != nil {
+		return nil, p
+	}
 	if err := token.CheckAppUpdate(present.(map[string]string)["account"], body.Account, a.cfg.Operators...); err != nil {
 		return nil, notTaken(err)
 	}
@@ -179,6 +182,9 @@ func (a *API) keyUpdate(ctx context.Context, r request, h headers) (any, *proble
 	_, order, p := a.authority(h, body.Order, token.OrderUpdateKey, body.ID)
 	if p == nil {
 		p = order.Key.Check()
+	}
+	if p == nil {
+		p = knownTypes(order.Key.Aggregates...)
 	}
 	if p == nil {
 		p = a.cfg.Writer.UpdateKey(ctx, a.cfg.Operators[0], *order.Key, order.Version)
