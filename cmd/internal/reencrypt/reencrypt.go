@@ -167,6 +167,9 @@ func (c Config) prepareKeys(path string) error {
 
 // prepare makes the new key file and copies what the new server must know of accounts. Both are there already if a run was cut short.
 func (c Config) prepare() error {
+	if err := os.Chmod(c.To, 0o700); err != nil { // it may have been there before, empty
+		return fmt.Errorf("make the new folder its owner's alone: %w", err)
+	}
 	path := filepath.Join(c.To, copyingKeys)
 	if err := c.prepareKeys(path); err != nil {
 		return run.KeyProblem(err)
