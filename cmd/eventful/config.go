@@ -84,10 +84,15 @@ func (a *app) configure(f configFlags) error {
 	return a.showConfigured(answer)
 }
 
-func (a *app) showConfigured(answer configured) error {
+// showConfigured shows what was done, or, of secrets that are to be replaced and are shown before that, what is going to be.
+func (a *app) showConfigured(answer configured, going ...string) error {
 	pairs := []string{"data folder", answer.DataDir, "site", answer.Site}
+	done, kept := answer.Changed, "DEK kept in"
+	if len(going) > 0 {
+		done, kept = slices.DeleteFunc(slices.Clone(done), func(name string) bool { return slices.Contains(going, name) }), "DEK to be kept in"
+	}
 	for _, more := range [][2]string{
-		{"changed", strings.Join(answer.Changed, ", ")}, {"master key", answer.MasterKey}, {"DEK", answer.DEK}, {"DEK kept in", answer.DEKFile},
+		{"changed", strings.Join(done, ", ")}, {"to be replaced", strings.Join(going, ", ")}, {"master key", answer.MasterKey}, {"DEK", answer.DEK}, {kept, answer.DEKFile},
 	} {
 		if more[1] != "" {
 			pairs = append(pairs, more[0], more[1])
@@ -181,7 +186,7 @@ func (a *app) change(r *rotation, c keyChange, given map[string]any, answer conf
 		answer.DEKFile = a.keepDEK(c.dek)
 	}
 	if answer.MasterKey != "" || answer.DEK != "" {
-		r.show = func() error { return a.showConfigured(answer) }
+		r.show = func() error { return a.showConfigured(answer, r.names()...) }
 	}
 	if err := r.run(); err != nil {
 		return err
@@ -199,6 +204,7 @@ func (a *app) change(r *rotation, c keyChange, given map[string]any, answer conf
 		a.warn("a server runs on %s: settings take effect with `eventful restart`", a.settings.DataDir)
 	}
 	if r.show != nil {
+		fmt.Fprintf(a.errOut, "%s: replaced\n", strings.Join(r.names(), ", "))
 		return nil
 	}
 	return a.showConfigured(answer)
