@@ -56,6 +56,9 @@ func newTokenAuthCommand(a *app) *cobra.Command {
 		if err := a.keepBeside(kind, k); err != nil {
 			return err
 		}
+		if s, err := a.session(); err == nil && *keep && kind == kindToken && !s.holdsIssuer() {
+			a.warn("the token cannot be renewed: the session does not hold the auth key that issued it. Keep that too, with `eventful token:auth --keep-alive`")
+		}
 		return a.showKept(kind, k)
 	}
 	return cmd

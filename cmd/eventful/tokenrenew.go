@@ -61,14 +61,19 @@ func (a *app) renew(cmd *cobra.Command) error {
 
 // renewable reports whether the token is to be renewed now.
 func (s *session) renewable(now time.Time) bool {
-	t, key := s.Token, s.AuthKey
-	if t == nil || !t.KeepAlive || t.expired() || key == nil || key.expired() || t.Expires.Sub(now) > t.Lifetime/2 {
+	t := s.Token
+	return t != nil && t.KeepAlive && !t.expired() && t.Expires.Sub(now) <= t.Lifetime/2 && s.holdsIssuer()
+}
+
+// holdsIssuer reports whether the session holds the auth key that issued its token.
+func (s *session) holdsIssuer() bool {
+	if s.Token == nil || s.AuthKey == nil || s.AuthKey.expired() {
 		return false
 	}
-	claims, err := jwt.DecodeUserClaims(t.Secret)
+	claims, err := jwt.DecodeUserClaims(s.Token.Secret)
 	if err != nil {
 		return false
 	}
-	id, err := token.PublicID([]byte(key.Secret))
+	id, err := token.PublicID([]byte(s.AuthKey.Secret))
 	return err == nil && id == claims.Issuer
 }
