@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,6 +74,9 @@ func (a *app) patient() (doctor.Config, error) {
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 			c.DEKFile = path
 		}
+	}
+	if dir, err := a.sessionFolder(); err == nil {
+		c.SessionKey = filepath.Join(dir, sessionKeyFile)
 	}
 	if c.URL == "" {
 		if c.Running, err = run.Find(c.DataDir); err != nil {

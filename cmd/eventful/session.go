@@ -83,7 +83,12 @@ func (a *app) session() (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the session: %w", err)
 	}
-	key, err := os.ReadFile(filepath.Join(dir, sessionKeyFile))
+	keyFile := filepath.Join(dir, sessionKeyFile)
+	if info, err := os.Stat(keyFile); err == nil && info.Mode().Perm()&0o077 != 0 {
+		return nil, withOtherHint(brokenSession(fmt.Sprintf("%s can be read by others (mode %04o)", keyFile, info.Mode().Perm())),
+			"drop it with `eventful token:logout`, and revoke what it held if somebody else may have read it; else chmod 600 "+keyFile)
+	}
+	key, err := os.ReadFile(keyFile)
 	if err != nil || len(key) != 32 {
 		return nil, brokenSession("its key is missing")
 	}

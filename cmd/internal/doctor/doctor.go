@@ -59,16 +59,18 @@ type Result struct {
 
 // Config says what to examine.
 type Config struct {
-	DataDir  string                           // absolute
-	DEKFile  string                           // where the DEK is kept; empty: nowhere
-	Version  string                           // of this program
-	Running  *run.Info                        // the server on the data folder; nil: none, or URL names others
-	URL      string                           // of the nats-servers; empty: none run
-	Keys     *keyring.Keyring                 // nil: KeyError says why
-	Secrets  *keyring.Secrets                 // nil: KeyError says why
-	KeyError *Problem                         // why the keys do not open
-	Status   func(context.Context, any) error // asks the writer (adm.server.status) and decodes the answer
-	Now      func() time.Time                 // the clock of this machine
+	DataDir string // absolute
+	DEKFile string // where the DEK is kept; empty: nowhere
+
+	SessionKey string                           // where the key of token:auth's session is kept, if there is one; empty: nowhere
+	Version    string                           // of this program
+	Running    *run.Info                        // the server on the data folder; nil: none, or URL names others
+	URL        string                           // of the nats-servers; empty: none run
+	Keys       *keyring.Keyring                 // nil: KeyError says why
+	Secrets    *keyring.Secrets                 // nil: KeyError says why
+	KeyError   *Problem                         // why the keys do not open
+	Status     func(context.Context, any) error // asks the writer (adm.server.status) and decodes the answer
+	Now        func() time.Time                 // the clock of this machine
 
 	Host        string      // that the server on the data folder listens on; empty: loopback
 	Certificate string      // file of its certificate; empty: none

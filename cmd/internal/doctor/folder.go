@@ -27,6 +27,9 @@ func (x *examination) permissions() {
 	if x.DEKFile != "" {
 		all = append(all, owned{filepath.Dir(x.DEKFile), 0o700}, owned{x.DEKFile, 0o600})
 	}
+	if x.SessionKey != "" {
+		all = append(all, owned{x.SessionKey, 0o600})
+	}
 	wide := 0
 	for _, one := range all {
 		info, err := os.Stat(one.path)
@@ -42,7 +45,7 @@ func (x *examination) permissions() {
 		}
 	}
 	if wide == 0 {
-		x.ok(checkPermissions, "data folder, keys.json, %s, run.json and the kept DEK are their owner's alone", settings.File)
+		x.ok(checkPermissions, "data folder, keys.json, %s, run.json, the kept DEK and the key of the session are their owner's alone", settings.File)
 	}
 }
 
