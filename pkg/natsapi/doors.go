@@ -99,7 +99,7 @@ func (a *API) openDoor(p place) error {
 	}
 	handle := a.command
 	if p.subject == allActs {
-		handle = a.beside(a.admin, &a.acting)
+		handle = a.beside(a.admin, a.acts, &a.acting)
 	}
 	handle = a.guarded(handle)
 	d := &door{}

@@ -48,7 +48,7 @@ type Config struct {
 	AccountID   string                                // public id of APP
 	Operators   []string                              // public keys that may sign it; the first is the operator's identity, which the master key opens
 	Status      func(context.Context) any             // what adm.server.status answers
-	Concurrency int                                   // queries and acts at once; default 64
+	Concurrency int                                   // queries at once, and acts at once; default 64
 
 	// Credential checks a break-glass credential, the JWT of a NATS user, that is to be recorded, and the proof of who takes it; nil: none is here.
 	Credential func(userJWT, proof string) (writer.Credential, *problem.Problem)
@@ -69,8 +69,10 @@ type checkpointReader interface {
 type API struct {
 	cfg     Config
 	tokens  authenticator
-	slots   chan struct{}
+	queries chan struct{}   // one for each query under way …
+	acts    chan struct{}   // … and for each act: no query takes an act's
 	waiting chan struct{}   // requests that wait for what comes next
+	places  *places         // queries that wait for a position
 	ctx     context.Context // of requests under way
 	cancel  context.CancelFunc
 	busy    sync.WaitGroup // all of them …
@@ -98,7 +100,8 @@ func New(cfg Config) (*API, error) {
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = 64
 	}
-	a := &API{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), waiting: make(chan struct{}, max(cfg.Concurrency/2, 1)), doors: doors{open: make(map[place]*door)}}
+	a := &API{cfg: cfg, queries: make(chan struct{}, cfg.Concurrency), acts: make(chan struct{}, cfg.Concurrency),
+		waiting: make(chan struct{}, max(cfg.Concurrency/2, 1)), places: newPlaces(cfg.Concurrency / 4), doors: doors{open: make(map[place]*door)}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if cfg.Writer != nil {
 		a.tokens = cfg.Writer
@@ -135,7 +138,7 @@ func (a *API) Run(ctx context.Context, ready func()) error {
 		}
 	}
 	if a.cfg.Projector != nil {
-		s, err := a.serve("eventful-projector", "Answers queries", endpoint{"qry", "qry.>", a.beside(a.query, &sync.WaitGroup{})})
+		s, err := a.serve("eventful-projector", "Answers queries", endpoint{"qry", "qry.>", a.beside(a.query, a.queries, &sync.WaitGroup{})})
 		if err != nil {
 			return err
 		}
@@ -193,21 +196,21 @@ func (a *API) guarded(handle func(micro.Request)) func(micro.Request) {
 
 func clip(s string) string { return s[:min(len(s), 100)] }
 
-// beside runs a handler on a goroutine of its own, which is counted in kind too; above the limit the request is refused, so that none waits unseen.
-func (a *API) beside(handle func(context.Context, request) *problem.Problem, kind *sync.WaitGroup) func(micro.Request) {
+// beside runs a handler on a goroutine of its own, which is counted in kind too; when all slots are taken the request is refused, so that none waits unseen.
+func (a *API) beside(handle func(context.Context, request) *problem.Problem, slots chan struct{}, kind *sync.WaitGroup) func(micro.Request) {
 	return func(m micro.Request) {
 		r := request{m, a.cfg.App}
 		select {
-		case a.slots <- struct{}{}:
+		case slots <- struct{}{}:
 		default:
-			r.refuse(problem.New(problem.Unavailable, "%d requests are being answered already", cap(a.slots)).WithHint("send it again in a moment"))
+			r.refuse(problem.New(problem.Unavailable, "%d requests are being answered already", cap(slots)).WithHint("send it again in a moment"))
 			return
 		}
 		kind.Add(1)
 		a.busy.Go(func() {
 			deep(0)
 			defer kind.Done()
-			defer func() { <-a.slots }()
+			defer func() { <-slots }()
 			if p := handle(a.ctx, r); p != nil && !a.elsewhere(r, p) {
 				r.refuse(p)
 			}

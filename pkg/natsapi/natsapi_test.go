@@ -138,6 +138,21 @@ func TestCommandHeaders(t *testing.T) {
 // ward has a patient with two events, and a caller who may read it.
 func ward(t *testing.T) (*caller, []event.Position) {
 	t.Helper()
+	seed, store, at := wardLogs(t)
+	p, err := projector.New(projector.Config{Store: store, Dir: t.TempDir(), Key: key, Site: site})
+	if err != nil {
+		t.Fatal(err)
+	}
+	during(t, p.Run)
+	<-p.Ready()
+	c := open(t, natsapi.Config{Projector: p, Store: store}, natsapi.Config{Projector: p, Store: store}) // as two processes have it
+	c.token = mint(t, seed, "ada")
+	return c, at
+}
+
+// wardLogs are logs with a patient that has two events, and the seed of an auth key that allows reading.
+func wardLogs(t *testing.T) ([]byte, eventlog.Store, []event.Position) {
+	t.Helper()
 	id, seed, err := token.NewAuthKey()
 	if err != nil {
 		t.Fatal(err)
@@ -156,24 +171,22 @@ func ward(t *testing.T) (*caller, []event.Position) {
 		return verifytest.New(t, l).Block(commits...)
 	}
 	build(event.Reserved, verifytest.Commit{Aggregate: verifytest.Aggregate("eventful-key", id), Events: []verifytest.Event{{Type: "key-added", Fields: fields}}})
-	at := build("patient", verifytest.Commit{Aggregate: verifytest.Aggregate("patient", "A"), Events: []verifytest.Event{{Type: "crp"}, {Type: "crp"}}})
-	p, err := projector.New(projector.Config{Store: store, Dir: t.TempDir(), Key: key, Site: site})
+	return seed, store, build("patient", verifytest.Commit{Aggregate: verifytest.Aggregate("patient", "A"), Events: []verifytest.Event{{Type: "crp"}, {Type: "crp"}}})
+}
+
+// mint makes a token for reading patients.
+func mint(t *testing.T, seed []byte, user string) string {
+	t.Helper()
+	account, _, err := token.NewAuthKey() // any public account key
 	if err != nil {
 		t.Fatal(err)
 	}
-	during(t, p.Run)
-	<-p.Ready()
-	c := open(t, natsapi.Config{Projector: p, Store: store}, natsapi.Config{Projector: p, Store: store}) // as two processes have it
-	account, _, err := token.NewAuthKey()                                                                // any public account key
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.token, _, err = token.Mint(seed, account, token.Claims{IdentifierType: "user", IdentifierID: "ada", Aggregates: []string{"patient"},
+	text, _, err := token.Mint(seed, account, token.Claims{IdentifierType: "user", IdentifierID: user, Aggregates: []string{"patient"},
 		Actions: []token.Action{token.ActionRead}, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c, at
+	return text
 }
 
 // TestKeysThatAreNotReadYet: a query that comes while the writer beside the projector starts is not told that its token is wrong.

@@ -151,27 +151,45 @@ func (k asked) allowed(q query) *problem.Problem {
 
 // waitFor holds the query until the index includes what it asks for.
 func (a *API) waitFor(ctx context.Context, k asked) *problem.Problem {
-	var err error
 	switch want := k.headers.get(streams.HeaderWaitFor); want {
 	case "":
 		return nil
 	case "latest":
-		log := ""
-		if k.about.Type != "" {
-			var known bool
-			if log, known = a.cfg.Projector.LogOf(k.about.Type); !known {
-				log = "" // a type that was made a moment ago: wait for the system log, and all others
-			}
-		}
-		err = a.cfg.Projector.WaitForLatest(ctx, log)
+		return a.waitForLatest(ctx, k)
 	default:
-		position, parsed := event.ParsePosition(want)
-		if parsed != nil {
-			return problem.New(problem.Malformed, "header %s: %v", streams.HeaderWaitFor, parsed).WithHint("give `latest`, or a position as an answer to a command names it")
+		position, err := event.ParsePosition(want)
+		if err != nil {
+			return problem.New(problem.Malformed, "header %s: %v", streams.HeaderWaitFor, err).WithHint("give `latest`, or a position as an answer to a command names it")
 		}
-		err = a.cfg.Projector.WaitFor(ctx, position)
+		return a.held(k, a.cfg.Projector.Stands(position.Log, position.Sequence), func() error { return a.cfg.Projector.WaitFor(ctx, position) })
 	}
-	if err != nil {
+}
+
+func (a *API) waitForLatest(ctx context.Context, k asked) *problem.Problem {
+	log := ""
+	if k.about.Type != "" {
+		log, _ = a.cfg.Projector.LogOf(k.about.Type) // of a type that was made a moment ago: wait for the system log, and all others
+	}
+	stands, err := a.cfg.Projector.StandsAtLatest(ctx, log)
+	switch {
+	case err != nil:
+		return problem.From(err)
+	case stands:
+		return nil
+	}
+	return a.held(k, false, func() error { return a.cfg.Projector.WaitForLatest(ctx, log) })
+}
+
+// held waits in a place for queries that wait, unless there is nothing to wait for.
+func (a *API) held(k asked, stands bool, wait func() error) *problem.Problem {
+	if !stands {
+		actor := k.claims.Actor()
+		if !a.places.take(actor) {
+			return problem.New(problem.Unavailable, "too many queries wait for the index already").WithHint("send it again in a moment, or read without waiting")
+		}
+		defer a.places.leave(actor)
+	}
+	if err := wait(); err != nil {
 		return problem.From(err)
 	}
 	return nil

@@ -36,12 +36,9 @@ func (p *Projector) WaitFor(ctx context.Context, position event.Position) error 
 // WaitForLatest waits until the index of a log holds everything that the log holds when it is called; with an empty name, of every log.
 // A log that does not exist needs no waiting. unavailable: ctx ended first, the log cannot be reached, or its reader has stopped.
 func (p *Projector) WaitForLatest(ctx context.Context, log string) error {
-	names := []string{log}
-	if log == "" {
-		var err error
-		if names, err = p.config.Store.List(ctx); err != nil {
-			return problem.New(problem.Unavailable, "the logs cannot be listed: %v", err)
-		}
+	names, err := p.meant(ctx, log)
+	if err != nil {
+		return err
 	}
 	for _, name := range names {
 		if err := p.waitForEnd(ctx, name); err != nil {
@@ -51,20 +48,54 @@ func (p *Projector) WaitForLatest(ctx context.Context, log string) error {
 	return nil
 }
 
-func (p *Projector) waitForEnd(ctx context.Context, name string) error {
-	source, err := p.source(ctx, name)
+// StandsAtLatest reports whether WaitForLatest would have nothing to wait for. unavailable: the log cannot be reached.
+func (p *Projector) StandsAtLatest(ctx context.Context, log string) (bool, error) {
+	names, err := p.meant(ctx, log)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		if source, _, _, err := p.ahead(ctx, name); err != nil || source != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// meant are the logs that a name stands for: an empty one for all.
+func (p *Projector) meant(ctx context.Context, log string) ([]string, error) {
+	if log != "" {
+		return []string{log}, nil
+	}
+	names, err := p.config.Store.List(ctx)
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "the logs cannot be listed: %v", err)
+	}
+	return names, nil
+}
+
+// ahead gives a log and its bounds if it is ahead of its index; nil: it is not, or does not exist.
+func (p *Projector) ahead(ctx context.Context, name string) (source eventlog.Log, first, last uint64, err error) {
+	source, err = p.source(ctx, name)
 	if errors.Is(err, eventlog.ErrNotFound) {
-		return nil
+		return nil, 0, 0, nil
 	}
 	if err != nil {
-		return problem.New(problem.Unavailable, "log %s cannot be opened: %v", name, err)
+		return nil, 0, 0, problem.New(problem.Unavailable, "log %s cannot be opened: %v", name, err)
 	}
-	first, last, err := source.Bounds(ctx)
-	if err != nil {
-		return problem.New(problem.Unavailable, "the bounds of log %s cannot be read: %v", name, err)
+	if first, last, err = source.Bounds(ctx); err != nil {
+		return nil, 0, 0, problem.New(problem.Unavailable, "the bounds of log %s cannot be read: %v", name, err)
 	}
-	if last == 0 || p.stands(name, last) {
-		return nil
+	if last == 0 || p.Stands(name, last) {
+		return nil, 0, 0, nil
+	}
+	return source, first, last, nil
+}
+
+func (p *Projector) waitForEnd(ctx context.Context, name string) error {
+	source, first, last, err := p.ahead(ctx, name)
+	if err != nil || source == nil {
+		return err
 	}
 	if last, err = readableEnd(ctx, source, first, last); err != nil {
 		return problem.New(problem.Unavailable, "the end of log %s cannot be read: %v", name, err)
@@ -73,8 +104,8 @@ func (p *Projector) waitForEnd(ctx context.Context, name string) error {
 	return err
 }
 
-// stands reports whether a log's index stands at a sequence already.
-func (p *Projector) stands(name string, sequence uint64) bool {
+// Stands reports whether a log's index stands at a sequence already.
+func (p *Projector) Stands(name string, sequence uint64) bool {
 	x, _, _ := p.indexOrGrowth(name)
 	if x == nil {
 		return false
