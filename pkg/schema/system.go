@@ -93,7 +93,10 @@ func systemDefinitions() []Definition {
 			"credential-issued": required("role", "issuer", "expires").with("user", "host", "proved", "proof"),
 			"credential-used":   required("role", "host").with("client"),
 		}},
-		{Aggregate: SystemStream, Events: map[string]Event{"stream-changed": required("action", "user").with("role", "host", "client", "request")}},
+		{Aggregate: SystemStream, Fields: map[string]Field{"count": whole}, Events: map[string]Event{
+			"stream-changed": required("action", "user").with("role", "host", "client", "request"),
+			"changes-missed": required("account", "count"),
+		}},
 		{Aggregate: SystemConfig, Events: map[string]Event{
 			"site-configured":     required("user", "proved", "proof", "settings").with("host"),
 			"dek-replaced":        required("user", "proved", "proof").with("host"),

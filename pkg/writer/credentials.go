@@ -70,3 +70,13 @@ func (w *Writer) RecordStreamChange(ctx context.Context, c StreamChange) *proble
 	})
 	return p
 }
+
+// RecordMissedChanges records that calls of the JetStream API in an account were not heard, or their changes not recorded, as many as count. It is for the process that writes the
+// system log (LeadsSystem).
+func (w *Writer) RecordMissedChanges(ctx context.Context, account string, count int) *problem.Problem {
+	by := &token.Claims{ID: "stream-watch", Issuer: "stream-watch", IdentifierType: "watch", IdentifierID: "streams"}
+	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(schema.SystemStream, account, "changes-missed", map[string]string{"account": account, "count": strconv.Itoa(count)}), nil
+	})
+	return p
+}

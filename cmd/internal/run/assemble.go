@@ -136,8 +136,8 @@ func (e Engines) ofWriter(c *connections, api natsapi.Config, app *account, m *m
 		{"writer", w.Run, w.Ready()},                        // it ends before the doors: what it holds when it hands a log over goes out by them
 		{"account", app.run, app.brought},
 		{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()},
-		{"watch of streams", func(ctx context.Context) error { return e.watchStreams(ctx, c.keeping, w) }, closed()},
-		{"watch of the inbox", func(ctx context.Context) error { return e.watchStreams(ctx, c.inbox, w) }, closed()},
+		{"watch of streams", func(ctx context.Context) error { return e.watchStreams(ctx, w, watch(string(keyring.LOG), c.keeping)) }, closed()},
+		{"watch of the inbox", func(ctx context.Context) error { return e.watchStreams(ctx, w, watch(string(keyring.APP), c.inbox)) }, closed()},
 		{"entry of acts", func(ctx context.Context) error { return e.enterActs(ctx, w) }, closed()},
 		{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()},
 	}

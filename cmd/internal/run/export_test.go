@@ -2,7 +2,9 @@ package run
 
 import (
 	"context"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/pkg/archive"
@@ -43,3 +45,12 @@ func Join(dir string) (id string, fresh bool, release func(others bool), err err
 
 // PolicyOf is the policy of a log.
 func PolicyOf(p Policies, log string) archive.Policy { return p.of(log) }
+
+// WatchStreams records changes of streams; messages are how many calls may wait to be looked at, 0: as many as in a server.
+func WatchStreams(ctx context.Context, nc *nats.Conn, w *writer.Writer, messages int) error {
+	s := watch("LOG", nc)
+	if messages > 0 {
+		s.messages, s.every = messages, time.Second
+	}
+	return Engines{Site: "here", Log: zerolog.Nop()}.watchStreams(ctx, w, s)
+}

@@ -5,10 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -41,33 +40,89 @@ type apiCall struct {
 	} `json:"client"`
 }
 
-// watchStreams records who changes the streams of an account beside EventfulDB. Every writer hears of it; the one that writes the system log records it.
-func (e Engines) watchStreams(ctx context.Context, nc *nats.Conn, w *writer.Writer) error {
-	heard := make(chan *nats.Msg, 1024)
-	sub, err := nc.ChanSubscribe(streams.AdvisoryAPI, heard)
+// streamWatch hears of calls of the JetStream API in one account.
+type streamWatch struct {
+	account  string
+	nc       *nats.Conn
+	messages int // that wait to be looked at, at most
+	bytes    int // … and their size
+	every    time.Duration
+}
+
+// watch is one with the limits that a flood takes: most calls are looked at within a microsecond.
+func watch(account string, nc *nats.Conn) streamWatch {
+	return streamWatch{account: account, nc: nc, messages: 1 << 20, bytes: 256 << 20, every: time.Minute}
+}
+
+// maxRecording is how many changes are on their way into the system log at once.
+const maxRecording = 4096
+
+// watchStreams records who changes the streams of an account beside EventfulDB. Every writer hears of it; the one that writes the system log records it. What could not be heard or
+// recorded is counted, and recorded as missing: at once, and then every minute while it goes on.
+func (e Engines) watchStreams(ctx context.Context, w *writer.Writer, s streamWatch) error {
+	heard, known := make(chan writer.StreamChange), changes()
+	sub, err := s.nc.Subscribe(streams.AdvisoryAPI, func(m *nats.Msg) {
+		if change, ok := changeOf(m.Data, known); ok && !e.usual(change) {
+			select {
+			case heard <- change:
+			case <-ctx.Done():
+			}
+		}
+	})
+	if err == nil {
+		err = sub.SetPendingLimits(s.messages, s.bytes)
+	}
 	if err != nil {
 		return fmt.Errorf("watch changes of streams: %w", err)
 	}
-	known := changes()
+	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
+	e.recordChanges(ctx, w, s, heard, sub)
+	return nil
+}
+
+func (e Engines) recordChanges(ctx context.Context, w *writer.Writer, s streamWatch, heard <-chan writer.StreamChange, sub *nats.Subscription) {
 	var recording sync.WaitGroup
 	defer recording.Wait()
-	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
+	busy := make(chan struct{}, maxRecording)
+	look := time.NewTicker(s.every / 60)
+	defer look.Stop()
+	var left, told int // changes that were not recorded, and messages not heard
+	var last time.Time
 	for {
 		select {
-		case m := <-heard:
-			if change, ok := changeOf(m.Data, known); ok && !e.usual(change) {
-				recording.Go(func() { e.recordChange(ctx, w, change) })
+		case change := <-heard:
+			select {
+			case busy <- struct{}{}:
+				recording.Go(func() { e.recordChange(ctx, w, change); <-busy })
+			default:
+				left++
+			}
+		case <-look.C:
+			dropped, err := sub.Dropped()
+			if missed := left + dropped - told; err == nil && missed > 0 && time.Since(last) > s.every {
+				told, last = told+missed, time.Now()
+				recording.Go(func() { e.recordMissed(ctx, w, s.account, missed) })
 			}
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
 
+// aboutChange reports whether a call may have changed a stream. Most did not, and some hold whole messages, which take long to decode. The text that is looked for stands in no value:
+// there its quotes are escaped.
+func aboutChange(data []byte, known map[string]string) bool {
+	_, subject, ok := bytes.Cut(data, []byte(`"subject":"`))
+	subject, _, ended := bytes.Cut(subject, []byte(`"`))
+	_, verb, api := bytes.Cut(subject, []byte(".API.STREAM."))
+	at := bytes.LastIndexByte(verb, '.')
+	return ok && ended && api && at >= 0 && known[string(verb[:at])] != ""
+}
+
 // changeOf reads a call that changed a stream.
 func changeOf(data []byte, known map[string]string) (c writer.StreamChange, ok bool) {
-	if !slices.ContainsFunc(slices.Collect(maps.Keys(known)), func(verb string) bool { return bytes.Contains(data, []byte(".API.STREAM."+verb+".")) }) {
-		return c, false // the others are many, and some hold whole messages, which take long to decode
+	if !aboutChange(data, known) {
+		return c, false
 	}
 	var call apiCall
 	if json.Unmarshal(data, &call) != nil {
@@ -103,5 +158,15 @@ func (e Engines) recordChange(ctx context.Context, w *writer.Writer, c writer.St
 	log.Warn().Msg("somebody changed a stream")
 	if p := whileLeading(ctx, w, func() *problem.Problem { return w.RecordStreamChange(ctx, c) }); p != nil {
 		log.Error().Err(p).Msg("the change of a stream could not be recorded")
+	}
+}
+
+func (e Engines) recordMissed(ctx context.Context, w *writer.Writer, account string, count int) {
+	ctx, cancel := context.WithTimeout(ctx, usePatience)
+	defer cancel()
+	log := e.Log.With().Str("account", account).Int("count", count).Logger()
+	log.Error().Msg("calls of the JetStream API were not heard: changes of streams may be missing in the audit")
+	if p := whileLeading(ctx, w, func() *problem.Problem { return w.RecordMissedChanges(ctx, account, count) }); p != nil {
+		log.Error().Err(p).Msg("that changes of streams may be missing could not be recorded")
 	}
 }
