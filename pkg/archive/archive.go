@@ -92,6 +92,21 @@ func (a *Archive) Segments(ctx context.Context, log string) ([]Segment, error) {
 	return c.all(), nil
 }
 
+// Holder implements eventlog.Snapshots.
+func (a *Archive) Holder(ctx context.Context, log string, sequence uint64) (event.Hash, error) {
+	c := a.catalog(log)
+	s, found := c.find(sequence)
+	if !found {
+		if err := c.refresh(ctx); err != nil {
+			return event.Hash{}, err
+		}
+		if s, found = c.find(sequence); !found {
+			return event.Hash{}, fmt.Errorf("sequence %d of log %s is not in the archive: %w", sequence, log, eventlog.ErrNotFound)
+		}
+	}
+	return s.Digest, nil
+}
+
 // Get reads one message: ErrNotFound if no segment holds it, *eventlog.UnreadableError if the one that does is damaged.
 func (a *Archive) Get(ctx context.Context, log string, sequence uint64) (eventlog.Message, error) {
 	m, err := a.messages(ctx, log, sequence)

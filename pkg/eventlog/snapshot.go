@@ -1,6 +1,10 @@
 package eventlog
 
-import "context"
+import (
+	"context"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+)
 
 // Snapshot is what a reader of a log knows of it at a sequence, as it lies outside the reader: keys and values that only the reader understands.
 type Snapshot struct {
@@ -21,6 +25,8 @@ type KeptSnapshot struct {
 
 // Snapshots is where snapshots lie. Methods are safe for concurrent use.
 type Snapshots interface {
+	// Holder gives the digest of the segment that holds a message of a log. ErrNotFound: none does; other errors may pass.
+	Holder(ctx context.Context, log string, sequence uint64) (event.Hash, error)
 	// PutSnapshot stores one: entries calls put for each key and value, in ascending order of keys. What it gives has no record yet.
 	PutSnapshot(ctx context.Context, s Snapshot, entries func(put func(key, value []byte) error) error) (KeptSnapshot, error)
 	// ListSnapshots gives those of a log that a record names, the newest first.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // The archiver runs beside the projector. Who administers may publish acts only: the writer of the system log passes archiveAct on.
@@ -20,8 +20,8 @@ const archivePatience = 2 * time.Minute
 
 // Archiver moves the oldest messages of a log to the archive.
 type Archiver interface {
-	// Archive works for some seconds, and says how far it is. upTo 0: up to the end of the log.
-	Archive(ctx context.Context, by *token.Claims, log string, upTo uint64) (Archived, *problem.Problem)
+	// Archive works for some seconds, and says how far it is. asker is the token of who asks, which was checked. upTo 0: up to the end of the log.
+	Archive(ctx context.Context, asker, log string, upTo uint64) (Archived, *problem.Problem)
 }
 
 // Archived is how far a log is archived.
@@ -65,7 +65,7 @@ func (a *API) archive(ctx context.Context, k asked) (any, *problem.Problem) {
 		}
 		body.Log, body.UpTo = newest.Log, newest.Sequence
 	}
-	return answerOrProblem(a.cfg.Archiver.Archive(ctx, k.claims, body.Log, body.UpTo))
+	return answerOrProblem(a.cfg.Archiver.Archive(ctx, k.headers.get(streams.HeaderToken), body.Log, body.UpTo))
 }
 
 func (a *API) newestOf(ctx context.Context, about event.AggregateID) (event.Position, *problem.Problem) {

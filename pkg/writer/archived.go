@@ -35,10 +35,10 @@ type archiving struct {
 	p    *problem.Problem
 }
 
-// AskArchive has whoever writes a log keep its state, as of the cut or later, in the archive, and record both in the log. It asks again until that is done or ctx ends. by is whose act
-// it is. Repeated with the same cut, it may keep a second state.
-func AskArchive(ctx context.Context, peers Peers, log string, by *token.Claims, cut Cut) (eventlog.KeptSnapshot, error) {
-	body, err := json.Marshal(call{Format: callFormat, Token: by, Archive: &cut})
+// AskArchive has whoever writes a log keep its state, as of the cut or later, in the archive, and record both in the log. It asks again until that is done or ctx ends. asker is the token
+// of who wants it, which the writer checks; empty: a policy does. Repeated with the same cut, it may keep a second state.
+func AskArchive(ctx context.Context, peers Peers, log, asker string, cut Cut) (eventlog.KeptSnapshot, error) {
+	body, err := json.Marshal(call{Format: callFormat, Asker: asker, Archive: &cut})
 	if err != nil {
 		return eventlog.KeptSnapshot{}, fmt.Errorf("encode a call: %w", err)
 	}
@@ -69,8 +69,31 @@ func AskArchive(ctx context.Context, peers Peers, log string, by *token.Claims, 
 	}
 }
 
+// archiveAs is under whose name an archiver's call is recorded. An archiver is no writer, so it is believed nothing of that: it hands on the token of who asked, or acts for a policy.
+func (w *Writer) archiveAs(c call) (*token.Claims, *problem.Problem) {
+	if c.Token != nil {
+		return nil, problem.New(problem.Malformed, "the archiver says who asks, and hands on no token of his").WithHint("update the processes of the projector")
+	}
+	if c.Asker == "" {
+		return &token.Claims{ID: "archive-policy", Issuer: "archive-policy", IdentifierType: "policy", IdentifierID: "archive"}, nil
+	}
+	claims, err := w.Authenticate(c.Asker)
+	switch {
+	case err != nil:
+		return nil, problem.From(err)
+	case !claims.AllowsAll(token.ActionAdmin):
+		return nil, problem.New(problem.Forbidden, "the token of %s does not allow archiving", claims.Actor()).WithHint("use an auth key that may administer every type")
+	}
+	return claims, nil
+}
+
 // archive answers the call of an archiver. The work goes on from call to call.
-func (w *Writer) archive(ctx context.Context, e *engine, by *token.Claims, cut Cut) result {
+func (w *Writer) archive(ctx context.Context, e *engine, c call) result {
+	by, p := w.archiveAs(c)
+	if p != nil {
+		return result{Problem: p}
+	}
+	cut := *c.Archive
 	if w.cfg.Snapshots == nil {
 		return result{Problem: problem.New(problem.Invalid, "the writer of log %s has no archive", e.name).WithHint("give all processes of the site the same `archive`")}
 	}
@@ -99,6 +122,9 @@ func (w *Writer) archive(ctx context.Context, e *engine, by *token.Claims, cut C
 // keepState is three side effects: (1) the state goes to the archive: a crash behind it leaves what nothing names. (2) The record in the log. (3) The act in the system log, for the
 // audit: the archiver, who has no answer yet and purges nothing without one, asks again, for this cut or a later one.
 func (w *Writer) keepState(ctx context.Context, e *engine, by *token.Claims, cut Cut) (k eventlog.KeptSnapshot, p *problem.Problem) {
+	if p := w.checkCut(ctx, e.name, cut); p != nil {
+		return k, p
+	}
 	var st *state
 	if _, p := w.act(ctx, e, by, func(*submission) ([]aggregate.Change, *problem.Problem) { st = e.st; return nil, nil }); p != nil {
 		return k, p
@@ -154,6 +180,20 @@ func (w *Writer) enterArchived(ctx context.Context, by *token.Claims, a archived
 		return nil // it was entered before
 	}
 	return p
+}
+
+// checkCut looks into the archive for the segment that an archiver names.
+func (w *Writer) checkCut(ctx context.Context, log string, cut Cut) *problem.Problem {
+	held, err := w.cfg.Snapshots.Holder(ctx, log, cut.Sequence)
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound):
+		return problem.New(problem.Invalid, "log %s: the writer does not find what was archived: %v", log, err).WithHint("give all processes of the site the same `archive`")
+	case err != nil:
+		return problem.New(problem.Unavailable, "log %s: the archive cannot be read: %v", log, err)
+	case held.String() != cut.Segment:
+		return problem.New(problem.Invalid, "log %s: sequence %d lies in segment %s of the archive, not in %.80q", log, cut.Sequence, held, cut.Segment).WithHint("give all processes of the site the same `archive`")
+	}
+	return nil
 }
 
 // mark is what a state must bear that this engine may take over: the same key of command ids, the same unique fields.

@@ -25,15 +25,16 @@ func (c *cluster) archiveLog(memory *eventlog.Memory, a *archive.Archive, log st
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	o, err := r.Archive(ctx, log, 0, func(ctx context.Context, log string, cut uint64, segment event.Hash) (eventlog.KeptSnapshot, error) {
-		return writer.AskArchive(ctx, peers, log, c.boss.admin, writer.Cut{Sequence: cut, Segment: segment.String()})
+		return writer.AskArchive(ctx, peers, log, c.boss.adminToken(), writer.Cut{Sequence: cut, Segment: segment.String()})
 	})
 	if err != nil || !o.Done || o.First <= 1 {
 		c.t.Fatalf("archive %s: got %+v, %v", log, o, err)
 	}
 }
 
-// Logs are purged under a standby, and under one that is away and comes back with its state or without: each takes over, and knows every head, command and lock.
-func TestStandbysTakeOverBehindTheCut(t *testing.T) {
+// newArchivedCluster has one member, and an archive.
+func newArchivedCluster(t *testing.T) (*cluster, *eventlog.Memory, *archive.Archive) {
+	t.Helper()
 	folder, err := archive.OpenFolder(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +48,31 @@ func TestStandbysTakeOverBehindTheCut(t *testing.T) {
 	c.archive = a
 	c.members["one"].end()
 	c.start("one")
+	c.boss.w = c.leader("eventful").w
+	return c, memory, a
+}
+
+// segments writes those of a log, and gives them.
+func (c *cluster) segments(memory *eventlog.Memory, a *archive.Archive, log string) []archive.Segment {
+	c.t.Helper()
+	l, err := memory.Open(c.t.Context(), log)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, last, err := l.Bounds(c.t.Context())
+	for done := false; err == nil && !done; {
+		_, done, err = a.Extend(c.t.Context(), l, last)
+	}
+	all, listErr := a.Segments(c.t.Context(), log)
+	if err != nil || listErr != nil || len(all) == 0 {
+		c.t.Fatalf("got segments %v, %v, %v", all, err, listErr)
+	}
+	return all
+}
+
+// Logs are purged under a standby, and under one that is away and comes back with its state or without: each takes over, and knows every head, command and lock.
+func TestStandbysTakeOverBehindTheCut(t *testing.T) {
+	c, memory, a := newArchivedCluster(t)
 	c.start("two")
 	c.boss.w = c.leader("eventful").w
 	jwt := c.boss.token(10_000)

@@ -106,7 +106,7 @@ func (a *archived) run(log string) (archive.Outcome, error) {
 	ctx, cancel := context.WithTimeout(a.t.Context(), 3*time.Second)
 	defer cancel()
 	return r.Archive(ctx, log, 0, func(ctx context.Context, log string, cut uint64, segment event.Hash) (eventlog.KeptSnapshot, error) {
-		return a.w.KeepState(ctx, log, a.admin, writer.Cut{Sequence: cut, Segment: segment.String()})
+		return a.w.KeepState(ctx, log, a.adminToken(), writer.Cut{Sequence: cut, Segment: segment.String()})
 	})
 }
 

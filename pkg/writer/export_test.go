@@ -7,7 +7,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/statestore"
-	"github.com/eventfuldb/eventful/pkg/token"
 )
 
 // RewriteHead, RewriteCommandIDs and RewriteMeta read a value of the stored state and write it again.
@@ -95,8 +94,8 @@ func SplitMeta(b []byte) (sequence uint64, rest []byte, err error) {
 }
 
 // KeepState is the archiver's call, without the way over Peers.
-func (w *Writer) KeepState(ctx context.Context, log string, by *token.Claims, cut Cut) (eventlog.KeptSnapshot, error) {
-	r, p := w.ask(ctx, log, verbArchive, call{Token: by, Archive: &cut})
+func (w *Writer) KeepState(ctx context.Context, log, asker string, cut Cut) (eventlog.KeptSnapshot, error) {
+	r, p := w.ask(ctx, log, verbArchive, call{Asker: asker, Archive: &cut})
 	if p != nil {
 		return eventlog.KeptSnapshot{}, p
 	}

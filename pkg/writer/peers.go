@@ -65,6 +65,7 @@ type call struct {
 	Config   *ConfigAct          `json:"config,omitempty"`
 	Roll     *rollCall           `json:"roll,omitempty"`
 	Archive  *Cut                `json:"archive,omitempty"`
+	Asker    string              `json:"asker,omitempty"` // token, as text, of who asked the archiver
 	Tier     *Tier               `json:"tier,omitempty"`
 	Archived *archivedAct        `json:"archived,omitempty"`
 }
@@ -212,8 +213,8 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 			return result{Again: true}
 		}
 		return w.rollStep(ctx, e, c)
-	case verb == verbArchive && c.Token != nil && c.Archive != nil:
-		r = w.archive(ctx, e, c.Token, *c.Archive)
+	case verb == verbArchive && c.Archive != nil:
+		r = w.archive(ctx, e, c)
 	case verb == verbArchived && c.Token != nil && c.Archived != nil && e.isSystem():
 		r.Problem = w.enterArchived(ctx, c.Token, *c.Archived)
 	case verb == verbTier && c.Token != nil && c.Tier != nil && !e.isSystem():

@@ -116,6 +116,16 @@ func (s *site) migrate(definition string) {
 	}
 }
 
+// adminToken mints a token that may administer everything.
+func (s *site) adminToken() string {
+	s.t.Helper()
+	jwt, _, err := token.MintAdmin(s.keySeed, s.account, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return jwt
+}
+
 // token mints an access token that may write.
 func (s *site) token(limit uint64) string {
 	s.t.Helper()

@@ -18,7 +18,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/projector"
-	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/streams"
 )
@@ -133,10 +132,10 @@ func (e Engines) ofArchive(c *connections, api *natsapi.Config) ([]engine, error
 	return []engine{{"archive policies", func(ctx context.Context) error { return e.keepPolicies(ctx, a, store) }, closed()}}, nil
 }
 
-// Archive implements natsapi.Archiver.
-func (a archiver) Archive(ctx context.Context, by *token.Claims, log string, upTo uint64) (natsapi.Archived, *problem.Problem) {
+// Archive implements natsapi.Archiver; without an asker a policy archives.
+func (a archiver) Archive(ctx context.Context, asker, log string, upTo uint64) (natsapi.Archived, *problem.Problem) {
 	o, err := a.Archiver.Archive(ctx, log, upTo, func(ctx context.Context, log string, cut uint64, segment event.Hash) (eventlog.KeptSnapshot, error) {
-		return writer.AskArchive(ctx, a.peers, log, by, writer.Cut{Sequence: cut, Segment: segment.String()})
+		return writer.AskArchive(ctx, a.peers, log, asker, writer.Cut{Sequence: cut, Segment: segment.String()})
 	})
 	if err != nil {
 		return natsapi.Archived{}, archiveProblem(err)

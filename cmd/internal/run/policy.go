@@ -11,7 +11,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/token"
 )
 
 // Policies say what is archived without being asked: of logs by name, and of all others.
@@ -93,11 +92,6 @@ func (p Policies) of(log string) archive.Policy {
 	return own
 }
 
-// policyActor is under whose name a policy's records stand.
-func policyActor() *token.Claims {
-	return &token.Claims{ID: "archive-policy", Issuer: "archive-policy", IdentifierType: "policy", IdentifierID: "archive"}
-}
-
 // keepPolicies archives what is due, now and then, in one of the projector processes. What fails is logged, and tried again.
 func (e Engines) keepPolicies(ctx context.Context, a archiver, store *jetlog.Store) error {
 	tick := time.NewTicker(e.ArchiveEvery)
@@ -130,7 +124,7 @@ func (e Engines) archiveDue(ctx context.Context, a archiver, log string) error {
 		return err
 	}
 	for {
-		out, p := a.Archive(ctx, policyActor(), log, upTo)
+		out, p := a.Archive(ctx, "", log, upTo)
 		if p != nil {
 			return p
 		}
