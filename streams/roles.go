@@ -36,7 +36,10 @@ const (
 	AccountSYS = "SYS"
 )
 
-// Permission is a subject, with wildcards, that a role may use, and why.
+// QueryGroup is the queue group of the processes that answer queries.
+const QueryGroup = "eventful-projector"
+
+// Permission is a subject, with wildcards, that a role may use, and why. A subscription may be for a queue group alone: its name stands behind the subject and a space.
 type Permission struct{ Subject, Reason string }
 
 // Permissions are what a role may do in an account. A user may subscribe to its own inboxes besides, below InboxPrefix of its public key. What is denied goes before
@@ -274,7 +277,7 @@ func (s Installation) inApp(role Role) Permissions {
 			Subscribe: []Permission{{"cmd.>", "commands"}, {"adm.>", "administrative acts"}, control, {AdvisoryAPI, "who changes or deletes the inbox is recorded"}},
 		}
 	case RoleProjector:
-		return Permissions{Publish: []Permission{answers}, Subscribe: []Permission{{"qry.>", "queries"}, control}}
+		return Permissions{Publish: []Permission{answers}, Subscribe: []Permission{{"qry.> " + QueryGroup, "queries, of which each projector gets its share: nobody only listens"}, control}}
 	case RoleClient:
 		return Permissions{Publish: []Permission{
 			{"cmd.>", "commands; each carries a token, which says what it may"},

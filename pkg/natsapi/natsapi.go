@@ -28,6 +28,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/staging"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // Config says which doors to open. Without a Writer there are no commands and acts, without a Projector no queries.
@@ -138,7 +139,7 @@ func (a *API) Run(ctx context.Context, ready func()) error {
 		}
 	}
 	if a.cfg.Projector != nil {
-		s, err := a.serve("eventful-projector", "Answers queries", endpoint{"qry", "qry.>", a.beside(a.query, a.queries, &sync.WaitGroup{})})
+		s, err := a.serve(streams.QueryGroup, "Answers queries", endpoint{"qry", "qry.>", a.beside(a.query, a.queries, &sync.WaitGroup{})})
 		if err != nil {
 			return err
 		}
