@@ -119,3 +119,16 @@ func TestFieldsAreFound(t *testing.T) {
 		t.Error("the zero outcome must be retry")
 	}
 }
+
+// Without the option the certificates are those of the system (nil), and what holds none is refused before it could stand for no certificate at all.
+func TestCertificates(t *testing.T) {
+	if plugin.CheckCertificates("-----BEGIN CERTIFICATE-----\n") == nil || plugin.CheckCertificates("") == nil {
+		t.Error("what holds no certificate was taken")
+	}
+	if roots := (plugin.Values{}).Certificates("ca"); roots != nil {
+		t.Errorf("without the option: got %v, want nil", roots)
+	}
+	if roots := (plugin.Values{"ca": "no certificate"}).Certificates("ca"); roots == nil {
+		t.Error("with an option that was not checked: got nil, want a pool that trusts nobody")
+	}
+}

@@ -2,7 +2,6 @@ package nats
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -45,7 +44,7 @@ func options() []plugin.Option {
 	return []plugin.Option{
 		{Name: optionURL, Help: "addresses of the servers, nats:// or tls://, separated by commas", Form: plugin.List, Required: true, Check: checkURLs},
 		{Name: optionCreds, Help: "content of a credentials file: a JWT and its seed", Secret: true, Check: checkCreds},
-		{Name: optionCA, Help: "file with the certificates (PEM) that the servers' own are signed by; without one, those that the system trusts", Form: plugin.File, Check: checkCA},
+		{Name: optionCA, Help: "file with the certificates (PEM) that the servers' own are signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
 		{Name: optionStream, Help: "name of the stream, which is made if it is missing", Default: "EVENTS", Check: checkStream},
 		{Name: optionAge, Help: "how long events stay in the stream; 0s: for ever", Form: plugin.Duration, Default: "0s", Min: 0, Max: 100 * 366 * 24 * hour},
 		{Name: optionBytes, Help: "size of the stream in bytes, beyond which the oldest events go; 0: no limit", Form: plugin.Integer, Default: "0", Min: 0, Max: 1 << 60},
@@ -87,13 +86,6 @@ func checkCreds(value string) error {
 	return nil
 }
 
-func checkCA(value string) error {
-	if !x509.NewCertPool().AppendCertsFromPEM([]byte(value)) {
-		return errors.New("there is no certificate in it; PEM is wanted, -----BEGIN CERTIFICATE-----")
-	}
-	return nil
-}
-
 // streamName is what JetStream and file systems take.
 var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
 
@@ -123,9 +115,7 @@ func connect(s plugin.Settings) (*nats.Conn, error) {
 	if creds := s.Options[optionCreds]; creds != "" {
 		opts = append(opts, nats.UserCredentialBytes([]byte(creds)))
 	}
-	if ca := s.Options[optionCA]; ca != "" {
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM([]byte(ca))
+	if roots := s.Options.Certificates(optionCA); roots != nil {
 		opts = append(opts, nats.Secure(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))
 	}
 	c, err := nats.Connect(s.Options[optionURL], opts...)

@@ -30,14 +30,8 @@ func connect(v plugin.Values) (*client.Client, *http.Transport, error) {
 	transport := &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
 		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: dialTimeout,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: v.Certificates(optionCA)}, TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
-	}
-	if v[optionCA] != "" {
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM([]byte(v[optionCA])) {
-			return nil, nil, errors.New("read the certificates: there are none")
-		}
 	}
 	cfg := client.Config{
 		Addresses: v.List(optionURL), Username: v[optionUser], Password: v[optionPassword], Transport: reader{transport},

@@ -1,7 +1,6 @@
 package opensearch
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -41,7 +40,7 @@ func options() []plugin.Option {
 		{Name: optionUser, Help: "user, for basic authentication"},
 		{Name: optionPassword, Help: "password of the user", Secret: true},
 		{Name: optionAPIKey, Help: "key that is sent as Authorization: ApiKey", Secret: true, Check: checkHeader},
-		{Name: optionCA, Help: "file with the certificates (PEM) that the cluster's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: checkCA},
+		{Name: optionCA, Help: "file with the certificates (PEM) that the cluster's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
 		{Name: optionRegion, Help: "region of an Amazon OpenSearch Service domain; requests are signed (SigV4) then"},
 		{Name: optionKeyID, Help: "access key of AWS"},
 		{Name: optionSecret, Help: "secret access key of AWS", Secret: true},
@@ -70,13 +69,6 @@ func checkURLs(value string) error {
 func checkHeader(value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return errors.New("it can hold no line break and nothing beyond ASCII")
-	}
-	return nil
-}
-
-func checkCA(value string) error {
-	if !x509.NewCertPool().AppendCertsFromPEM([]byte(value)) {
-		return errors.New("there is no certificate in it; PEM is wanted, -----BEGIN CERTIFICATE-----")
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -39,7 +38,7 @@ func options() []plugin.Option {
 	return []plugin.Option{
 		{Name: optionURL, Help: "postgres://USER@HOST:PORT/DATABASE?sslmode=MODE; MODE is verify-full if not given", Required: true, Check: checkURL},
 		{Name: optionPassword, Help: "password of the user", Secret: true},
-		{Name: optionCA, Help: "file with the certificates (PEM) that the server's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: checkCA},
+		{Name: optionCA, Help: "file with the certificates (PEM) that the server's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
 		{Name: optionTable, Help: "TABLE or SCHEMA.TABLE; it must be there", Required: true, Check: checkTable},
 		{Name: optionRows, Help: "aggregate (a row for each, as it is now) or event (a row for each, never changed)", Form: plugin.Choice, Values: []string{rowsAggregate, rowsEvent}, Default: rowsAggregate},
 		{Name: optionColumns, Help: "what the columns hold, separated by commas: COLUMN=FIELD, COLUMN=meta.NAME, or COLUMN alone if the field has its name", Form: plugin.List, Check: checkColumns},
@@ -130,13 +129,6 @@ func parseURL(value string) (string, error) {
 	}
 	u.RawQuery = query.Encode()
 	return u.String(), nil
-}
-
-func checkCA(value string) error {
-	if !x509.NewCertPool().AppendCertsFromPEM([]byte(value)) {
-		return errors.New("there is no certificate in it; PEM is wanted, -----BEGIN CERTIFICATE-----")
-	}
-	return nil
 }
 
 // identifier is a name of PostgreSQL that needs no escapes beyond quotes.

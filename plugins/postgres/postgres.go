@@ -10,7 +10,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -83,9 +82,8 @@ func connection(v plugin.Values) (*pgxpool.Config, error) {
 	}
 	c := config.ConnConfig
 	c.Password = v[optionPassword]
-	if v[optionCA] != "" && c.TLSConfig != nil {
-		c.TLSConfig.RootCAs = x509.NewCertPool()
-		c.TLSConfig.RootCAs.AppendCertsFromPEM([]byte(v[optionCA]))
+	if roots := v.Certificates(optionCA); roots != nil && c.TLSConfig != nil {
+		c.TLSConfig.RootCAs = roots
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 10 * time.Second

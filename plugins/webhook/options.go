@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,7 +40,7 @@ func options() []plugin.Option {
 		{Name: optionMode, Help: "structured (the whole CloudEvent is the body) or binary (its attributes are headers)", Form: plugin.Choice, Values: []string{modeStructured, modeBinary}, Default: modeStructured},
 		{Name: optionSecret, Help: "what requests are signed with (HMAC-SHA256), at least 16 characters; without one they are not signed", Secret: true, Check: checkSecret},
 		{Name: optionHeaders, Help: "further headers, NAME: VALUE, separated by line breaks", Secret: true, Check: checkHeaders},
-		{Name: optionCA, Help: "file with the certificates (PEM) that the receiver's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: checkCA},
+		{Name: optionCA, Help: "file with the certificates (PEM) that the receiver's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
 		{Name: optionNetworks, Help: "networks besides the public ones where the receiver may be, as 10.1.0.0/16, separated by commas", Form: plugin.List, Check: checkNetworks},
 		{Name: optionRequests, Help: "requests under way at a time in each call", Form: plugin.Integer, Default: "8", Min: 1, Max: 256},
 		{Name: optionTimeout, Help: "how long a request may take", Form: plugin.Duration, Default: "10s", Min: 10, Max: 600_000},
@@ -119,22 +118,6 @@ func ours(name string) bool {
 		return true
 	}
 	return false
-}
-
-func checkCA(value string) error {
-	if rootsOf(value) == nil {
-		return errors.New("there is no certificate in it; PEM is wanted, -----BEGIN CERTIFICATE-----")
-	}
-	return nil
-}
-
-// rootsOf reads certificates; nil for none.
-func rootsOf(pem string) *x509.CertPool {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(pem)) {
-		return nil
-	}
-	return roots
 }
 
 func checkNetworks(value string) error {

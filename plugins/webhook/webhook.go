@@ -59,7 +59,7 @@ func open(_ context.Context, s plugin.Settings) (plugin.Plugin, error) {
 		}
 		t.parks[status] = true
 	}
-	t.client = newClient(networks, rootsOf(s.Options[optionCA]), t.parallel)
+	t.client = newClient(networks, s.Options.Certificates(optionCA), t.parallel)
 	return t, nil
 }
 
