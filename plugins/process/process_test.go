@@ -88,22 +88,7 @@ func open(t *testing.T, args ...string) plugin.Plugin {
 
 func openWith(t *testing.T, host process.Host, command string) plugin.Plugin {
 	t.Helper()
-	k := process.Kind(host)
-	s := plugin.Settings{Name: "test", Site: "here", Options: plugin.Values{"command": command}}
-	var err error
-	if s.Options, err = k.Examine(s); err != nil {
-		t.Fatal(err)
-	}
-	p, err := k.Open(t.Context(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
+	return plugintest.Open(t, process.Kind(host), plugin.Settings{Name: "test", Site: "here", Options: plugin.Values{"command": command}})
 }
 
 // newest reads what the child kept: the last version that came.

@@ -30,22 +30,7 @@ const loopback = "127.0.0.0/8,::1"
 
 func open(t *testing.T, options plugin.Values) plugin.Plugin {
 	t.Helper()
-	k := webhook.Kind()
-	s := plugin.Settings{Name: "hook", Site: "here", Options: options}
-	var err error
-	if s.Options, err = k.Examine(s); err != nil {
-		t.Fatal(err)
-	}
-	p, err := k.Open(t.Context(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
+	return plugintest.Open(t, webhook.Kind(), plugin.Settings{Name: "hook", Site: "here", Options: options})
 }
 
 // received is a request as the receiver got it.

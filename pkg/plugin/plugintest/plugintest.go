@@ -33,6 +33,25 @@ type Target struct {
 	Deletes bool
 }
 
+// Open opens a plugin with options that its kind finds nothing wrong with, and closes it with the test.
+func Open(t *testing.T, k *plugin.Kind, s plugin.Settings) plugin.Plugin {
+	t.Helper()
+	var err error
+	if s.Options, err = k.Examine(s); err != nil {
+		t.Fatal(err)
+	}
+	p, err := k.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
 // Run runs the suite.
 func Run(t *testing.T, target Target) {
 	for _, test := range []struct {
