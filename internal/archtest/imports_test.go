@@ -104,7 +104,7 @@ var mayImport = map[string][]string{
 	"plugins/process":         {"pkg/event", "pkg/plugin", zerolog},
 	"plugins/webhook":         {"pkg/event", "pkg/plugin"},
 	"plugins/nats":            {"pkg/event", "pkg/plugin", "streams", natsGo, nkeys},
-	"plugins/postgres":        {"pkg/event", "pkg/plugin", pgx},
+	"plugins/postgres":        {"pkg/event", "pkg/plugin", "pkg/plugin/mapping", pgx},
 	"pkg/plugin":              {"pkg/event", "pkg/schema", zerolog},
 	"pkg/plugin/plugintest":   {"pkg/event", "pkg/plugin"},
 	"pkg/plugin/mapping":      {"pkg/event", "pkg/plugin", "pkg/schema", yaml, expr},

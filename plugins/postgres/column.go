@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/plugin/mapping"
 )
 
 // Columns that every table has: they say whose row it is.
@@ -68,16 +67,19 @@ func parseColumns(text, whole string) (all []column, err error) {
 	return all, nil
 }
 
-// metaNames are what may stand behind `meta.`.
+// metaNames are what may stand behind `meta.`: as in mappings, but for the columns that every table has.
 func metaNames() []string {
-	return []string{"event", "site", "log", "position", "leaf", "actor", "command", "correlation", "causation", "traceparent", "transaction", "time", "occurred_at", "schema"}
+	return slices.DeleteFunc(mapping.MetaNames(), func(name string) bool { return name == "type" || name == "id" || name == "version" })
 }
 
 // value gives what the column holds behind a change, as text; nil: NULL.
 func (col *column) value(c *plugin.Change, events bool) *string {
 	switch {
 	case col.meta != "":
-		return metaValue(col.meta, c)
+		if text, ok := mapping.Meta(col.meta, c); ok {
+			return storable(text)
+		}
+		return nil
 	case col.field == "":
 		return object(fieldsOf(c, events))
 	}
@@ -116,45 +118,3 @@ func object(fields []event.Field) *string {
 	whole := string(text)
 	return &whole
 }
-
-func metaValue(name string, c *plugin.Change) *string {
-	text := ""
-	switch name {
-	case "event":
-		text = c.EventType
-	case "site":
-		text = c.Meta.Site
-	case "log":
-		text = c.Position.Log
-	case "position":
-		text = c.Position.String()
-	case "leaf":
-		text = c.Leaf.String()
-	case "actor":
-		text = c.Meta.Actor
-	case "command":
-		text = c.Meta.Command
-	case "correlation":
-		text = c.Meta.Correlation
-	case "causation":
-		text = c.Meta.Causation
-	case "traceparent":
-		text = c.Meta.Traceparent
-	case "transaction":
-		text = c.Meta.Transaction.ID.String()
-	case "time":
-		text = instant(c.Meta.Time)
-	case "occurred_at":
-		if c.Meta.OccurredAt != nil {
-			text = instant(*c.Meta.OccurredAt)
-		}
-	case "schema":
-		text = strconv.FormatUint(c.Meta.Schema, 10)
-	}
-	if text == "" {
-		return nil
-	}
-	return storable(text)
-}
-
-func instant(t event.Time) string { return time.Unix(0, int64(t)).UTC().Format(time.RFC3339Nano) }

@@ -189,7 +189,7 @@ func (c *compiler) source(w word, what string, when When) (s Source, fields []sc
 	switch {
 	case dotted && s.From == FromMeta:
 		if _, known := metaTypes[name]; !known {
-			c.wrong(w.line, "%sthere is no %s; known are meta.{%s}", what, clip(w.text), strings.Join(slices.Sorted(maps.Keys(metaTypes)), ", "))
+			c.wrong(w.line, "%sthere is no %s; known are meta.{%s}", what, clip(w.text), strings.Join(MetaNames(), ", "))
 			return s, nil, false
 		}
 		return s, nil, true

@@ -144,7 +144,7 @@ func (s Source) text(c *plugin.Change) (string, bool) {
 		}
 		return c.State.Field(s.Name)
 	}
-	return meta(s.Name, c)
+	return Meta(s.Name, c)
 }
 
 // visitor looks at each part of an expression and says which it may not have.

@@ -1,6 +1,8 @@
 package mapping
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,9 +17,11 @@ var metaTypes = map[string]Type{
 	"time": Date, "occurred_at": Date, "schema": Integer,
 }
 
-// meta gives what stands around an event, or false if there is nothing by that name.
-func meta(name string, c *plugin.Change) (string, bool) {
-	text := ""
+// MetaNames are the names that may stand behind `meta.`, in ascending order.
+func MetaNames() []string { return slices.Sorted(maps.Keys(metaTypes)) }
+
+// Meta gives what stands around an event, as text: times in RFC 3339, UTC. ok is false if there is nothing by that name.
+func Meta(name string, c *plugin.Change) (text string, ok bool) {
 	switch name {
 	case "type":
 		text = c.Aggregate.Type

@@ -108,7 +108,7 @@ func placeholder(name string, c *plugin.Change) string {
 	case "day":
 		return day(c.Meta.Time, "02")
 	}
-	text, _ := meta(name, c)
+	text, _ := Meta(name, c)
 	return text
 }
 
