@@ -287,6 +287,18 @@ func linkOf(answer *Answer, found event.Link) (event.Link, *problem.Problem) {
 	return event.Link{Sequence: at.Sequence, Index: at.Index, Block: at.Block}, nil
 }
 
+// headInSystem is what the system log holds of an aggregate, read by an act that stores nothing.
+func (w *Writer) headInSystem(ctx context.Context, c *token.Claims, about event.AggregateID) (h head, p *problem.Problem) {
+	_, p = w.act(ctx, w.system, c, func(*submission) (_ []aggregate.Change, p *problem.Problem) {
+		var err error
+		if h, err = w.system.head(about); err != nil {
+			p = problem.New(problem.Unavailable, "the system log cannot be read: %v", err)
+		}
+		return nil, p
+	})
+	return h, p
+}
+
 // recordOf goes back by the links from a commit to the first record that is wanted; nil: none is.
 func (e *engine) recordOf(ctx context.Context, link event.Link, wanted func(*Record) bool) (*Record, *problem.Problem) {
 	for link.Sequence > 0 {
@@ -316,14 +328,8 @@ func (e *engine) recordOf(ctx context.Context, link event.Link, wanted func(*Rec
 func (w *Writer) certify(ctx context.Context, c *token.Claims, a event.AggregateID, f *forgottenKeyRecord, removed Removed) (*Certificate, *problem.Problem) {
 	about := event.AggregateID{Type: typeCertificate, ID: schema.ForgottenID(a)}
 	for repeated := true; ; repeated = false {
-		var h head
-		if _, p := w.act(ctx, w.system, c, func(*submission) (_ []aggregate.Change, p *problem.Problem) {
-			var err error
-			if h, err = w.system.head(about); err != nil {
-				p = problem.New(problem.Unavailable, "the system log cannot be read: %v", err)
-			}
-			return nil, p
-		}); p != nil {
+		h, p := w.headInSystem(ctx, c, about)
+		if p != nil {
 			return nil, p
 		}
 		r, p := w.system.recordOf(ctx, h.link, func(r *Record) bool { return r.fields["commitment"] == f.Commitment })

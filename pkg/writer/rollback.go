@@ -272,14 +272,8 @@ func (v *view) rollback(id string) *rolling {
 
 // doneRollback words what the system log holds of a rollback that is done.
 func (w *Writer) doneRollback(ctx context.Context, id string) (*Rollback, *problem.Problem) {
-	var h head
-	if _, p := w.act(ctx, w.system, &token.Claims{}, func(*submission) (_ []aggregate.Change, p *problem.Problem) {
-		var err error
-		if h, err = w.system.head(event.AggregateID{Type: typeRollback, ID: id}); err != nil {
-			p = problem.New(problem.Unavailable, "the system log cannot be read: %v", err)
-		}
-		return nil, p
-	}); p != nil {
+	h, p := w.headInSystem(ctx, &token.Claims{}, event.AggregateID{Type: typeRollback, ID: id})
+	if p != nil {
 		return nil, p
 	}
 	r, p := w.system.recordOf(ctx, h.link, func(*Record) bool { return true })

@@ -131,14 +131,8 @@ func (w *Writer) moveHere(ctx context.Context, e *engine, c *token.Claims, t Tie
 func (w *Writer) recordTier(ctx context.Context, c *token.Claims, t Tier, r *TierRecord) *problem.Problem {
 	about := event.AggregateID{Type: typeTierAct, ID: schema.ForgottenID(event.AggregateID{Type: t.Type, ID: t.ID})}
 	for {
-		var h head
-		if _, p := w.act(ctx, w.system, c, func(*submission) (_ []aggregate.Change, p *problem.Problem) {
-			var err error
-			if h, err = w.system.head(about); err != nil {
-				p = problem.New(problem.Unavailable, "the system log cannot be read: %v", err)
-			}
-			return nil, p
-		}); p != nil {
+		h, p := w.headInSystem(ctx, c, about)
+		if p != nil {
 			return p
 		}
 		if known, p := w.system.recordOf(ctx, h.link, func(k *Record) bool { return k.fields["hash"] == r.Hash }); p != nil || known != nil {
@@ -148,7 +142,7 @@ func (w *Writer) recordTier(ctx context.Context, c *token.Claims, t Tier, r *Tie
 		if t.Archive {
 			tier = "archived"
 		}
-		_, p := w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+		_, p = w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 			changes := oneEvent(typeTierAct, about.ID, eventTierDone, map[string]string{
 				"type": t.Type, "id": t.ID, "tier": tier, "comment": t.Comment, "position": r.Position, "hash": r.Hash,
 			})
