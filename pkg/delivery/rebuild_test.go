@@ -165,16 +165,19 @@ func TestRebuildsUnderChange(t *testing.T) {
 	stop()
 }
 
+// parksSecond refuses each aggregate's second version for good.
+func parksSecond(c *plugin.Change) plugin.Outcome {
+	if c.Version == 2 {
+		return plugin.Park(errors.New("no"))
+	}
+	return plugin.Done()
+}
+
 // What a generation had parked is no matter of the next one, which gets the change itself; when that takes over it is dropped.
 func TestRebuildDropsWhatWasParked(t *testing.T) {
 	t.Parallel()
 	g := &generations{}
-	g.of(0).outcome = func(c *plugin.Change) plugin.Outcome {
-		if c.Version == 2 {
-			return plugin.Park(errors.New("no"))
-		}
-		return plugin.Done()
-	}
+	g.of(0).outcome = parksSecond
 	w := newWorld(t, g.kind())
 	w.configure("sink", map[string]string{"on-error": "block"})
 	w.write(30, 3)
@@ -190,12 +193,7 @@ func TestRebuildDropsWhatWasParked(t *testing.T) {
 func TestWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	g := &generations{}
-	g.of(0).outcome = func(c *plugin.Change) plugin.Outcome {
-		if c.Version == 2 {
-			return plugin.Park(errors.New("no"))
-		}
-		return plugin.Done()
-	}
+	g.of(0).outcome = parksSecond
 	w := newWorld(t, g.kind())
 	w.configure("sink", map[string]string{"partitions": "2"})
 	w.write(30, 3)
