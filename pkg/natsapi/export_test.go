@@ -4,6 +4,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
@@ -50,4 +51,10 @@ func (w wholeRequest) Data() []byte { return w.data }
 // ReadCommand reads a request on cmd.>.
 func ReadCommand(subject string, sent map[string][]string, data []byte) (writer.Request, *problem.Problem) {
 	return readCommand(request{Request: wholeRequest{onlyHeaders{sent: sent}, subject, data}})
+}
+
+// AuthenticateBy checks a token by the index of a projector.
+func AuthenticateBy(p *projector.Projector, jwt string) error {
+	_, err := newProjectedKeys(p).Authenticate(jwt)
+	return err
 }

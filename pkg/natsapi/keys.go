@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -24,6 +25,7 @@ const (
 type projectedKeys struct {
 	projector *projector.Projector
 	cache     *token.Cache
+	unread    atomic.Uint64 // how often the index could not be read
 
 	mu       sync.Mutex      // guards what follows
 	keys     uint64          // changes of auth keys that the cache knows of
@@ -38,7 +40,7 @@ func newProjectedKeys(p *projector.Projector) *projectedKeys {
 	return k
 }
 
-// Authenticate checks a token.
+// Authenticate checks a token. While the index cannot be read no token is accepted, and none is called wrong: the problem is unavailable.
 func (k *projectedKeys) Authenticate(jwt string) (*token.Claims, error) {
 	k.mu.Lock()
 	if keys, _ := k.projector.Rights(); keys != k.keys {
@@ -46,7 +48,12 @@ func (k *projectedKeys) Authenticate(jwt string) (*token.Claims, error) {
 		k.keys = keys
 	}
 	k.mu.Unlock()
-	return k.cache.Verify(jwt, time.Now())
+	unread := k.unread.Load()
+	claims, err := k.cache.Verify(jwt, time.Now())
+	if err != nil && k.unread.Load() != unread {
+		return nil, problem.New(problem.Unavailable, "the auth keys and ended tokens cannot be read now").WithHint("try again in a moment")
+	}
+	return claims, err
 }
 
 // Key is the auth key with that public id, as the system log has it.
@@ -57,6 +64,9 @@ func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	state, err := k.projector.Get(ctx, key, projector.When{})
 	if errors.Is(err, &problem.Problem{Code: problem.NotFound}) && k.mayWait(time.Now()) && k.projector.WaitForLatest(ctx, event.Reserved) == nil {
 		state, err = k.projector.Get(ctx, key, projector.When{})
+	}
+	if err != nil && !errors.Is(err, &problem.Problem{Code: problem.NotFound}) {
+		k.unread.Add(1)
 	}
 	if err != nil || state.Deleted {
 		return token.Key{}, false
@@ -85,7 +95,11 @@ func (k *projectedKeys) Ended(tokenID string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
 	state, err := k.projector.Get(ctx, event.AggregateID{Type: schema.SystemToken, ID: tokenID}, projector.When{})
-	if err != nil && !errors.Is(err, &problem.Problem{Code: problem.NotFound}) || state.Fields["ended"] != "" {
+	if err != nil && !errors.Is(err, &problem.Problem{Code: problem.NotFound}) {
+		k.unread.Add(1)
+		return true
+	}
+	if err == nil && state.Fields["ended"] != "" {
 		return true
 	}
 	k.mu.Lock()
