@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 )
 
 // Batch collects what one Commit stores. It is for one goroutine, and there is one at a time.
@@ -17,7 +18,25 @@ type Batch struct {
 	begin   int64  // offset of sealed
 	sealed  []byte // records that are not written yet
 	last    []byte // key of the last entry
+	pacer   *pacer
 }
+
+// BeginGently is Begin of a batch that nobody waits for, on a machine where others wait for a processor: it is written with pauses, so that it takes up to a third of the time since the last one, and
+// 200 ms at most. Hurry ends the pauses.
+func (s *Store) BeginGently() (*Batch, error) {
+	b, err := s.Begin()
+	if err == nil {
+		select {
+		case <-s.haste: // it was about another one
+		default:
+		}
+		b.pacer.pause = pauseFor(b.pacer.begun.Sub(s.committed), s.work)
+	}
+	return b, err
+}
+
+// Hurry lets a batch that was begun gently, and is under way, go on without pauses. It never blocks.
+func (s *Store) Hurry() { poke(s.haste) }
 
 // Begin begins a batch. It must end with Commit or Abandon before the next one begins. While merges are far behind it waits for them.
 func (s *Store) Begin() (*Batch, error) {
@@ -29,7 +48,7 @@ func (s *Store) Begin() (*Batch, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	b := &Batch{store: s}
+	b := &Batch{store: s, pacer: newPacer(0, s.haste)}
 	if n := len(s.current.contents); n > 0 && s.current.contents[n-1].Size < maxContent {
 		b.content = s.current.contents[n-1]
 		b.begin = b.content.Size
@@ -51,6 +70,7 @@ func (b *Batch) Record(record []byte) (Location, error) {
 		return Location{}, fmt.Errorf("a record of %d bytes, the limit is %d", len(record), MaxRecord)
 	}
 	at := Location{b.content.Number, uint64(b.begin) + uint64(len(b.sealed)), uint32(len(record))}
+	b.pacer.step()
 	nonce := b.store.nonces.next()
 	b.sealed = append(b.sealed, nonce[:]...)
 	b.sealed = b.content.aead.Seal(b.sealed, nonce[:], record, nil)
@@ -84,6 +104,7 @@ func (b *Batch) Set(key, value []byte) error {
 	} else if bytes.Compare(b.last, key) >= 0 {
 		return fmt.Errorf("entry %q does not stand above %q", key, b.last)
 	}
+	b.pacer.step()
 	b.last = append(b.last[:0], key...)
 	return b.run.add(key, value)
 }
@@ -123,7 +144,8 @@ func (b *Batch) Commit(note []byte) error {
 		b.Abandon()
 		return fmt.Errorf("commit batch: %w", err)
 	}
-	s.poke()
+	s.committed, s.work = time.Now(), b.pacer.work()
+	poke(s.wake)
 	return nil
 }
 
@@ -138,10 +160,13 @@ func (b *Batch) Abandon() {
 	}
 }
 
-// poke wakes the merging goroutine. It never blocks.
-func (s *Store) poke() {
+// Rest is for a long work between two entries: it makes a pause if the batch is written gently, and one is due.
+func (b *Batch) Rest() { b.pacer.step() }
+
+// poke leaves a value in a channel that has room for one. It never blocks.
+func poke(c chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -154,24 +179,19 @@ func (s *Store) merging() error {
 	for {
 		s.mu.Lock()
 		err, merged, closed := s.mergeErr, s.merged, s.closed
-		fresh := 0
-		for _, r := range s.current.runs {
-			if r.Level == 0 {
-				fresh++
-			}
-		}
+		fresh := s.fresh()
 		s.mergeErr = nil
 		s.mu.Unlock()
 		switch {
 		case err != nil:
-			s.poke()
+			poke(s.wake)
 			return fmt.Errorf("merge runs: %w", err)
 		case closed:
 			return ErrClosed
 		case fresh < maxFresh:
 			return nil
 		}
-		s.poke()
+		poke(s.wake)
 		<-merged
 	}
 }

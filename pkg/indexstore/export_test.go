@@ -1,6 +1,9 @@
 package indexstore
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // SealManifest puts a manifest with this content into a folder, and ReadManifest gives the content of one.
 func SealManifest(c Config, plain []byte) error { return (&Store{config: c}).sealManifest(plain) }
@@ -51,7 +54,7 @@ func AwaitMerges(s *Store) {
 		if from == to {
 			return
 		}
-		s.poke()
+		poke(s.wake)
 		<-merged
 	}
 }
@@ -63,3 +66,6 @@ func NewFilter(entries uint64) Filter { return Filter{newFilter(entries)} }
 
 func (f Filter) Add(key []byte)      { f.f.add(hashKey(key)) }
 func (f Filter) May(key []byte) bool { return f.f.may(hashKey(key)) }
+
+// PauseFor is how long the pauses of a batch are, beside the work.
+func PauseFor(since, work time.Duration) float64 { return pauseFor(since, work) }

@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Config says where a store is and who may read it.
@@ -53,9 +54,13 @@ type Store struct {
 	cache  *cache
 	nonces nonces // of the one batch under way
 	wake   chan struct{}
+	haste  chan struct{} // has a value when the batch under way is not to pause any more
 	quit   chan struct{}
 	merges sync.WaitGroup // the merging goroutine
 	views  sync.WaitGroup
+
+	committed time.Time     // the last batch; this and work belong to who has the batch under way
+	work      time.Duration // that it was
 
 	mu       sync.Mutex // guards what follows, and the manifest
 	closed   bool
@@ -94,13 +99,13 @@ func Open(c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open index store: %w", err)
 	}
-	s := &Store{config: c, lock: lock, cache: newCache(c.CacheBytes), wake: make(chan struct{}, 1), quit: make(chan struct{}), merged: make(chan struct{})}
+	s := &Store{config: c, lock: lock, cache: newCache(c.CacheBytes), wake: make(chan struct{}, 1), haste: make(chan struct{}, 1), quit: make(chan struct{}), merged: make(chan struct{})}
 	if err := s.load(); err != nil {
 		s.closeFiles()
 		return nil, errors.Join(fmt.Errorf("open index store %s: %w", c.Dir, err), lock.Close())
 	}
 	s.merges.Go(s.merge)
-	s.poke()
+	poke(s.wake)
 	return s, nil
 }
 

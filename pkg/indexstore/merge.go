@@ -48,9 +48,9 @@ func (s *Store) mergeOnce() (bool, error) {
 			return false, err
 		}
 	}
-	old := s.current.runs[from:to]
+	old, pause := s.current.runs[from:to], s.mergePause()
 	s.mu.Unlock() // only this goroutine takes runs away, so old stays open
-	out, err := s.mergeRuns(old, from == 0)
+	out, err := s.mergeRuns(old, from == 0, newPacer(pause, s.quit))
 	if err != nil {
 		return false, err
 	}
@@ -78,8 +78,26 @@ func mergeable(runs []*run) (from, to int) {
 	return 0, 0
 }
 
+// mergePause is how long the pauses of a merge are, beside the work: none when batches come faster than they are merged. The caller holds mu.
+func (s *Store) mergePause() float64 {
+	if s.fresh() >= 2*fan {
+		return 0
+	}
+	return 1
+}
+
+// fresh is the number of runs that were not merged yet; the caller holds mu.
+func (s *Store) fresh() (n int) {
+	for _, r := range s.current.runs {
+		if r.Level == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // mergeRuns writes one run from several, oldest first. oldest says that there is none before them.
-func (s *Store) mergeRuns(old []*run, oldest bool) (*run, error) {
+func (s *Store) mergeRuns(old []*run, oldest bool, pacer *pacer) (*run, error) {
 	w, err := s.newRun(old[0].Level + 1)
 	if err != nil {
 		return nil, err
@@ -90,6 +108,7 @@ func (s *Store) mergeRuns(old []*run, oldest bool) (*run, error) {
 	m := newMerged(old, nil)
 	err = m.seek(nil)
 	for n := 0; err == nil && m.at >= 0; n++ {
+		pacer.step()
 		if n%4096 == 0 && s.stopping() {
 			err = errStopped
 			break

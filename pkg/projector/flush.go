@@ -20,8 +20,8 @@ const (
 
 // flush writes a tail into the store, in one batch together with the place behind it. A crash before its Commit leaves the store where it was: the
 // blocks are read from the log again. It only reads the tail, so queries go on meanwhile.
-func (t *tail) flush(store *indexstore.Store, at place) error {
-	b, err := store.Begin()
+func (t *tail) flush(store *indexstore.Store, begin func() (*indexstore.Batch, error), at place) error {
+	b, err := begin()
 	if err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}

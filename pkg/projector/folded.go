@@ -36,6 +36,7 @@ func (f *flusher) fold(store *indexstore.Store) error {
 	newest := view.Finder()
 	f.folded = make([]foldedState, len(f.aggregates))
 	for i, of := range f.aggregates {
+		f.batch.Rest()
 		var base *state
 		if of.commits[0].first > 1 {
 			f.key = appendName(append(f.key[:0], keyNewest), of.name)

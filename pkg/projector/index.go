@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -26,6 +27,7 @@ type index struct {
 	anew     sync.Mutex        // held while the index is being rebuilt beside
 	doubted  chan struct{}     // a query found an entry that cannot be read
 	at       place             // behind what tail holds; the follower's alone
+	awaited  atomic.Int64      // those who wait for it to get further
 
 	mu    sync.RWMutex        // guards what follows
 	store *indexstore.Store   // nil while there is none
@@ -73,8 +75,11 @@ func (x *index) setHurry(haste func()) {
 // hurry makes the follower take up at once what is stored by now: somebody waits for it.
 func (x *index) hurry() {
 	x.mu.RLock()
-	haste := x.haste
+	haste, store := x.haste, x.store
 	x.mu.RUnlock()
+	if store != nil {
+		store.Hurry()
+	}
 	if haste != nil {
 		haste()
 	}
@@ -133,9 +138,13 @@ func (x *index) add(found *eventlog.Found, deletes func(string, *event.Event) (e
 	}})
 }
 
-// flush moves the tail into the store. Queries see every event all the while: in the tail that they hold, or in the store, or in both.
+// flush moves the tail into the store, and takes its time if the index is complete and nobody waits for it. Queries see every event all the while: in the tail that they hold, or in the store, or in both.
 func (x *index) flush() error {
-	if err := x.tail.flush(x.store, x.at); err != nil {
+	begin := x.store.Begin
+	if x.progress.settled() && x.awaited.Load() == 0 {
+		begin = x.store.BeginGently
+	}
+	if err := x.tail.flush(x.store, begin, x.at); err != nil {
 		return err
 	}
 	x.mu.Lock()
@@ -170,7 +179,7 @@ func (x *index) shut(keep bool) (err error) {
 		return nil
 	}
 	if keep && !x.tail.empty() {
-		err = x.tail.flush(x.store, x.at)
+		err = x.tail.flush(x.store, x.store.Begin, x.at)
 	}
 	err = errors.Join(err, x.store.Close())
 	x.store, x.tail, x.types = nil, nil, nil

@@ -165,6 +165,8 @@ func (p *Projector) waitIndex(ctx context.Context, log string, sequence uint64) 
 	if err != nil {
 		return nil, err
 	}
+	x.awaited.Add(1)
+	defer x.awaited.Add(-1)
 	for {
 		at, changed, stopped := x.progress.now()
 		switch {

@@ -12,7 +12,11 @@ import (
 // Batch collects writes for one Update. It is for one goroutine. Keys and values are not copied: they must not change until Update returns.
 type Batch struct {
 	writes []write
+	gently bool
 }
+
+// Gently has the batch written with pauses, for up to 200 ms, so that others have the processor: for one that nobody waits for. Store.Hurry ends the pauses.
+func (b *Batch) Gently() { b.gently = true }
 
 // write is one entry; one without a value says that there is none any more.
 type write struct {
@@ -56,9 +60,16 @@ func (s *Store) Update(fn func(b *Batch) error) error {
 	return nil
 }
 
+// Hurry lets a batch that is being written gently go on without pauses. It never blocks.
+func (s *Store) Hurry() { s.runs.Hurry() }
+
 func (s *Store) commit(b *Batch) error {
 	slices.SortStableFunc(b.writes, func(x, y write) int { return bytes.Compare(x.key, y.key) })
-	out, err := s.runs.Begin()
+	begin := s.runs.Begin
+	if b.gently {
+		begin = s.runs.BeginGently
+	}
+	out, err := begin()
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ const (
 	takeAt    = 1 << 10
 	// maxWaiting is how many commits may wait to be collected; more come only while the store is written, or cannot be.
 	maxWaiting = 1 << 13
+	// hurryAt is how many may wait while the store is written with pauses.
+	hurryAt = maxWaiting / 2
 )
 
 // applier collects acknowledged blocks and writes them to the stored state, in order, on a goroutine of its own.
@@ -57,8 +59,11 @@ func (a *applier) add(b *openBlock) {
 	first := len(a.queue) == 1
 	a.mu.Unlock()
 	w := weight(b)
-	if now := a.waiting.Add(w); now >= takeAt && now-w < takeAt {
+	switch now := a.waiting.Add(w); {
+	case now >= takeAt && now-w < takeAt:
 		poke(a.enough)
+	case now >= hurryAt && now-w < hurryAt:
+		a.st.store.Hurry()
 	}
 	if first {
 		poke(a.work)
@@ -89,6 +94,7 @@ func (a *applier) full() bool { return a.waiting.Load() >= maxWaiting }
 // close writes what was added and ends the goroutine. Where there is no room it waits for some until ctx ends.
 func (a *applier) close(ctx context.Context) error {
 	close(a.ending)
+	a.st.store.Hurry()
 	select {
 	case <-a.done:
 	case <-ctx.Done():
@@ -117,6 +123,7 @@ func (a *applier) batch(due *time.Timer, more *bool) error {
 	for {
 		var write bool
 		write, *more = a.await(due.C)
+		c.gently = *more
 		for _, b := range a.take() {
 			if c.meta.chain == a.st.meta.chain {
 				due.Reset(gatherFor)
@@ -129,6 +136,7 @@ func (a *applier) batch(due *time.Timer, more *bool) error {
 					return err
 				}
 				c = a.st.changes()
+				c.gently = *more
 			}
 		}
 		if write {

@@ -22,7 +22,8 @@ type changes struct {
 	tail    *chunk            // the newest command ids
 	oldest  event.Time        // newest time in the oldest chunk, if known
 	known   bool
-	size    int // bytes of keys and values, at most
+	gently  bool // nobody waits for it to be written
+	size    int  // bytes of keys and values, at most
 	commits int
 }
 
@@ -76,6 +77,9 @@ func (c *changes) head(a event.AggregateID) (head, error) {
 // write stores all changes and the position they lead to, or nothing. A crash before it costs a replay of these blocks.
 func (c *changes) write() error {
 	err := c.st.store.Update(func(b *statestore.Batch) error {
+		if c.gently {
+			b.Gently()
+		}
 		for a, h := range c.heads {
 			b.Set(headKey(a), h.encode())
 		}
