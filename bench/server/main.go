@@ -76,7 +76,7 @@ func run(args []string, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() { defer stop(); _, _ = io.Copy(io.Discard, os.Stdin) }() // whoever started it has gone, or wants it to end
-	go heap.Pace(ctx)                                                  // as in the programs
+	go heap.Pace(ctx, heap.WholeHeadroom)                              // as in `eventful start`
 	return parts[args[0]](ctx, c, func(url string) { fmt.Fprintln(out, "ready", url) })
 }
 

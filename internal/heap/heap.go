@@ -12,8 +12,12 @@ import (
 	"time"
 )
 
-// Headroom is by how much the heap may grow between two collections, in bytes.
-const Headroom = 24 << 20
+// Headroom is by how much the heap may grow between two collections, in bytes: of a process with one engine, and of one that has everything in it, NATS server and index too. The more it is the less the
+// processor is taken by the collector, 8 % of a server that is at its limit with the first.
+const (
+	Headroom      = 24 << 20
+	WholeHeadroom = 64 << 20
+)
 
 const (
 	least  = 50  // percent of what lives, below which collecting would take too much of the processor
@@ -23,8 +27,8 @@ const (
 	lives  = "/gc/heap/live:bytes" // found by the last collection
 )
 
-// Pace adjusts the collector until ctx ends, and then puts Go's default back. It does nothing but wait where GOGC or GOMEMLIMIT is set: a person has decided. One call a process.
-func Pace(ctx context.Context) {
+// Pace adjusts the collector, so that the heap grows by headroom bytes, until ctx ends, and then puts Go's default back. It does nothing but wait where GOGC or GOMEMLIMIT is set: a person has decided. One call a process.
+func Pace(ctx context.Context, headroom uint64) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		<-ctx.Done()
 		return
@@ -36,7 +40,7 @@ func Pace(ctx context.Context) {
 	set := 0
 	for {
 		metrics.Read(sample)
-		if now := Percent(sample[0].Value.Uint64()); now > set+set/8 || now < set-set/8 { // setting it stops the program for a moment
+		if now := Percent(sample[0].Value.Uint64(), headroom); now > set+set/8 || now < set-set/8 { // setting it stops the program for a moment
 			debug.SetGCPercent(now)
 			set = now
 		}
@@ -49,9 +53,9 @@ func Pace(ctx context.Context) {
 }
 
 // Percent is how much garbage, in percent of live bytes, may be there before it is collected.
-func Percent(live uint64) int {
-	if live < Headroom*100/most {
+func Percent(live, headroom uint64) int {
+	if live < headroom*100/most {
 		return most
 	}
-	return max(least, int(Headroom*100/live))
+	return max(least, int(headroom*100/live))
 }

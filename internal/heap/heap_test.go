@@ -18,7 +18,7 @@ func TestPercent(t *testing.T) {
 		live uint64
 		want int
 	}{{0, 400}, {1 << 20, 400}, {6 << 20, 400}, {12 << 20, 200}, {24 << 20, 100}, {48 << 20, 50}, {1 << 40, 50}} {
-		if got := heap.Percent(test.live); got != test.want {
+		if got := heap.Percent(test.live, heap.Headroom); got != test.want {
 			t.Errorf("live %d: got %d percent, want %d", test.live, got, test.want)
 		}
 	}
@@ -38,7 +38,7 @@ func TestPace(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	go func() { defer close(ended); heap.Pace(ctx) }()
+	go func() { defer close(ended); heap.Pace(ctx, heap.Headroom) }()
 	for deadline := time.Now().Add(10 * time.Second); percent() == 100; {
 		if time.Now().After(deadline) {
 			t.Fatal("the collector is not paced")
@@ -57,7 +57,7 @@ func TestASettingOfAPersonStays(t *testing.T) {
 	before := percent()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	heap.Pace(ctx)
+	heap.Pace(ctx, heap.Headroom)
 	if got := percent(); got != before {
 		t.Errorf("got %d percent, want %d", got, before)
 	}

@@ -92,7 +92,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 	kept := make(chan struct{})
 	go func() { defer close(kept); here.keep(inner, s.Log) }()
 	paced := make(chan struct{})
-	go func() { defer close(paced); heap.Pace(inner) }()
+	go func() { defer close(paced); heap.Pace(inner, heap.WholeHeadroom) }()
 	up := false
 	err = s.run(inner, keys, secrets, protection, registry, health, func(url, credential string) error {
 		info, err := here.tell(func(i *Info) {

@@ -167,7 +167,7 @@ func withHealth(ctx context.Context, address string, protection TLS, engines Eng
 		go func() { defer cancel(); web <- health.serve(ctx) }()
 	}
 	paced := make(chan struct{})
-	go func() { defer close(paced); heap.Pace(ctx) }()
+	go func() { defer close(paced); heap.Pace(ctx, heap.Headroom) }()
 	err := engines.Run(ctx, func() error {
 		logger.Info().Str(fieldSite, engines.Site).Str(fieldVer, Version()).Msg("engine accepted requests")
 		return up()
