@@ -19,10 +19,11 @@ const (
 	RoleClient     Role = "client"        // sends commands and queries, each with a token
 	RoleDoctor     Role = "doctor"        // `eventful doctor` itself, with the keys of the site: nobody is given it
 	RoleBreakGlass Role = "break-glass"   // everything in LOG, for a day at most
+	RoleMender     Role = "mender"        // an engine that brings the accounts of an older site up to date, for a minute: nobody is given it
 )
 
 // Roles are all of them, in the order of the documentation.
-func Roles() []Role { return append(HandedOut(), RoleDoctor) }
+func Roles() []Role { return append(HandedOut(), RoleDoctor, RoleMender) }
 
 // HandedOut are those that people get credentials of.
 func HandedOut() []Role {
@@ -91,7 +92,7 @@ func (s Installation) of(role Role, account string) Permissions {
 	case AccountAPP:
 		return s.inApp(role)
 	case AccountSYS:
-		return s.inSys(role)
+		return inSys(role)
 	}
 	return Permissions{}
 }
@@ -116,6 +117,10 @@ func (s Installation) reading() Permissions {
 		},
 		Deny: append(s.notForReaders(readingVerbs()...), s.unfollowed()...),
 	}
+}
+
+func askServers() Permission {
+	return Permission{AskServers, "whether every server flushes each write, and how full its store is"}
 }
 
 // unfollowed denies consumers of all that is no log. What a consumer brings is stored as it is, wherever its maker wants it: a role that may write to a stream and follow it could put
@@ -172,32 +177,10 @@ func readingVerbs() []string {
 func (s Installation) inLog(role Role) Permissions {
 	switch role {
 	case RoleWriter:
-		p := s.reading()
-		return Permissions{
-			Publish: append(p.Publish, []Permission{
-				{"evt." + s.Site + ".*", "blocks: nobody else may"},
-				{api + "STREAM.CREATE.*", "a new log, and the streams beside the logs; a stream that exists is not changed by it"},
-				{"$KV.LEASES.>", "who writes which log"},
-				{"$KV.STAGED_" + s.Site + ".>", "staged commits"},
-				{"$KV.KEYS_" + s.Site + ".>", "wrapped keys of encrypted fields"},
-				{"$KV.CHECKPOINTS_" + s.Site + ".>", "the last signed checkpoint of each log"},
-				{api + "STREAM.MSG.DELETE.KV_KEYS_" + s.Site, "a key that is forgotten is overwritten"},
-				{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "snapshots of an aggregate that is forgotten are overwritten"},
-				{"refused." + s.Site, "what the inbox refused is noted"},
-				{api + "STREAM.MSG.DELETE.REFUSED_" + s.Site, "and removed when a person has dealt with it"},
-				{api + "STREAM.MSG.DELETE.DEAD_" + s.Site, "a parked change that a person drops"},
-				{"run." + s.Site + ".*", "a plugin is tried by a plugin-runner"},
-				{"eng." + s.Site + ".>", "calls between writers"},
-				{"_INBOX.>", "answers to them"},
-			}...),
-			Subscribe: []Permission{
-				{"eng." + s.Site + ".>", "calls of other writers"},
-				{AdvisoryAPI, "who changes, purges or deletes a stream is recorded"},
-			},
-		}
+		return s.deciding()
 	case RoleProjector:
 		p := s.reading()
-		p.Publish = append(p.Publish, Permission{"$KV.SNAP_" + s.Site + ".>", "snapshots"},
+		p.Publish = append(p.Publish, askServers(), Permission{"$KV.SNAP_" + s.Site + ".>", "snapshots"},
 			Permission{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "of the snapshots that somebody asked for the oldest gives way"})
 		p.Publish = append(p.Publish, Permission{"_INBOX.>", "how far it is, which an archiver asks"})
 		p.Subscribe = append(p.Subscribe, Permission{StandingSubject(s.Site), "an archiver asks how far it is"})
@@ -221,11 +204,41 @@ func (s Installation) inLog(role Role) Permissions {
 			{api + "STREAM.NAMES", "which logs there are"},
 			{api + "STREAM.INFO.*", "settings and bounds of streams"},
 			{api + "STREAM.MSG.GET.*", "the newest block of a log: its time and format; whether there is among the wrapped keys what is none"},
+			askServers(),
 		}, Deny: append(s.notForReaders("STREAM.MSG.GET"), denied("KV_SNAP_"+s.Site, "snapshots are for who answers", "STREAM.MSG.GET")...)}
 	case RoleBreakGlass:
 		return Permissions{Publish: []Permission{{">", "repairs that nothing else can make"}}, Subscribe: []Permission{{">", "as publishing"}}}
 	}
 	return Permissions{}
+}
+
+// deciding is what writing logs takes.
+func (s Installation) deciding() Permissions {
+	p := s.reading()
+	return Permissions{
+		Publish: append(p.Publish, []Permission{
+			askServers(),
+			{"evt." + s.Site + ".*", "blocks: nobody else may"},
+			{api + "STREAM.CREATE.*", "a new log, and the streams beside the logs; a stream that exists is not changed by it"},
+			{"$KV.LEASES.>", "who writes which log"},
+			{"$KV.STAGED_" + s.Site + ".>", "staged commits"},
+			{"$KV.KEYS_" + s.Site + ".>", "wrapped keys of encrypted fields"},
+			{"$KV.CHECKPOINTS_" + s.Site + ".>", "the last signed checkpoint of each log"},
+			{api + "STREAM.MSG.DELETE.KV_KEYS_" + s.Site, "a key that is forgotten is overwritten"},
+			{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "snapshots of an aggregate that is forgotten are overwritten"},
+			{"refused." + s.Site, "what the inbox refused is noted"},
+			{api + "STREAM.MSG.DELETE.REFUSED_" + s.Site, "and removed when a person has dealt with it"},
+			{api + "STREAM.MSG.DELETE.DEAD_" + s.Site, "a parked change that a person drops"},
+			{"run." + s.Site + ".*", "a plugin is tried by a plugin-runner"},
+			{"eng." + s.Site + ".>", "calls between writers"},
+			{"_INBOX.>", "answers to them"},
+		}...),
+		Subscribe: []Permission{
+			{"eng." + s.Site + ".>", "calls of other writers"},
+			{AdvisoryAPI, "who changes, purges or deletes a stream is recorded"},
+			{Connects(s.LOG), "who connects with a break-glass credential is recorded"},
+		},
+	}
 }
 
 // running is what delivering to plugins takes: reading logs, and keeping how far they are.
@@ -240,6 +253,7 @@ func (s Installation) running() Permissions {
 		}
 	}
 	p.Publish = append(p.Publish, []Permission{
+		askServers(),
 		{PluginLeases(s.Site), "which process has which partition of which plugin"},
 		{"$KV.POSITIONS_" + s.Site + ".>", "how far each partition is"},
 		{"dead." + s.Site + ".*", "what a target refuses for good is parked"},
@@ -265,6 +279,8 @@ func (s Installation) inApp(role Role) Permissions {
 				{"qry._.archive", "archiving, likewise"},
 				{"qry._.rebuild", "as the audit: an index is to be built anew"},
 				{InboxSubject("cmd.>"), "a refused command that is tried again"},
+				{LookUpAccount(s.APP), "the account APP as it is"},
+				{UpdateAccount, "a new auth key or a revocation: the operator's signature counts"},
 				{inbox, "settings of the inbox"},
 				{api + "STREAM.CREATE." + InboxStream, "the inbox is made by the first writer"},
 				{api + "STREAM.MSG.GET." + InboxStream, "one waiting command"},
@@ -291,17 +307,13 @@ func (s Installation) inApp(role Role) Permissions {
 	return Permissions{}
 }
 
-func (s Installation) inSys(role Role) Permissions {
-	ask := Permission{"$SYS.REQ.SERVER.PING.JSZ", "whether every server flushes each write, and how full its store is"}
-	switch role {
-	case RoleWriter:
-		return Permissions{Publish: []Permission{
-			ask,
-			{"$SYS.REQ.ACCOUNT." + s.APP + ".CLAIMS.LOOKUP", "the account APP as it is"},
-			{"$SYS.REQ.CLAIMS.UPDATE", "a new auth key or a revocation: the operator's signature counts"},
-		}, Subscribe: []Permission{{"$SYS.ACCOUNT." + s.LOG + ".CONNECT", "who connects with a break-glass credential is recorded"}}}
-	case RoleProjector, RoleRunner, RoleDoctor:
-		return Permissions{Publish: []Permission{ask}}
+// inSys: nobody asks there but who mends the accounts of an older site, since who asks may aim the answer at the API that removes every stream (docs/adr/0013-questions.md).
+func inSys(role Role) Permissions {
+	if role != RoleMender {
+		return Permissions{}
 	}
-	return Permissions{}
+	return Permissions{Publish: []Permission{
+		{LookUpAccount("*"), "an account as it is"},
+		{UpdateAccount, "the same with the questions that engines ask: the operator's signature counts"},
+	}}
 }

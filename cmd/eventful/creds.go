@@ -38,8 +38,8 @@ type madeCreds struct {
 	Expires *time.Time `json:"expires,omitempty"`
 }
 
-const credsHelp = `Write NATS credentials of a role, one file for each account in which it has business: ROLE-log.creds, ROLE-app.creds, ROLE-sys.creds.
-An engine takes them with --log-creds, --app-creds and --sys-creds; docs/deploy-security.md says what each may, and why.
+const credsHelp = `Write NATS credentials of a role, one file for each account in which it has business: ROLE-log.creds, ROLE-app.creds.
+An engine takes them with --log-creds and --app-creds; docs/deploy-security.md says what each may, and why.
 
   writer, projector, plugin-runner, archiver    the engines
   client                                        a service that sends commands and queries, each with a token

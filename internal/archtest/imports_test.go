@@ -74,7 +74,7 @@ var mayImport = map[string][]string{
 	"pkg/lease/leasetest":       {"pkg/lease", cmp},
 	"pkg/statestore":            {"pkg/indexstore", sys},
 	"pkg/indexstore":            {},
-	"pkg/keyring":               {"pkg/event", "pkg/problem", "pkg/token", jwt, nkeys, crypto},
+	"pkg/keyring":               {"pkg/event", "pkg/problem", "pkg/token", "streams", jwt, nkeys, crypto},
 	"pkg/fieldkey":              {"pkg/event", "pkg/eventlog", "pkg/keyring", compress},
 	"pkg/fieldkey/fieldkeytest": {"pkg/eventlog", "pkg/fieldkey"},
 	"pkg/snapshot":              {"pkg/event", "pkg/eventlog", "pkg/keyring"},

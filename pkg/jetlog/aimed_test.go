@@ -86,7 +86,8 @@ func newAimed(t *testing.T, may streams.Permissions) *aimed {
 		t.Fatal("the server is not ready")
 	}
 	if account, err = s.LookupAccount("LOG"); err == nil {
-		err = account.EnableJetStream(nil, nil)
+		err = errors.Join(account.EnableJetStream(nil, nil), s.SystemAccount().AddServiceExportWithResponse(streams.AskServers, server.Streamed, nil),
+			account.AddServiceImport(s.SystemAccount(), streams.AskServers, streams.AskServers))
 	}
 	if err != nil {
 		t.Fatal(err)

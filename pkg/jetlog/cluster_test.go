@@ -23,8 +23,8 @@ http: %q
 jetstream: {store_dir: %q, sync_interval: always}
 cluster: {name: test, listen: %q, advertise: %q, no_advertise: true, routes: [%s]}
 accounts: {
-  LOG: {jetstream: enabled, users: [{user: log, password: log}]}
-  SYS: {users: [{user: sys, password: sys}]}
+  LOG: {jetstream: enabled, users: [{user: log, password: log}], imports: [{service: {account: SYS, subject: "$SYS.REQ.SERVER.PING.JSZ"}}]}
+  SYS: {exports: [{service: "$SYS.REQ.SERVER.PING.JSZ", response: stream}]}
 }
 system_account: SYS
 `, n.Name, n.Client, n.Monitor, n.Dir, n.Cluster, natstest.Nowhere, "nats://"+strings.Join(n.Routes, ", nats://"))

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/streams"
 )
 
 const (
@@ -26,11 +28,11 @@ const (
 // server answers its pings. It leaves for another server that it was given or told of; one that knows no other stays. What is under way on a connection that leaves has an
 // unknown outcome, as with every connection that is lost.
 //
-// It asks the servers by a connection in the system account, twice a second, which of them hear each other. Unless most of them answer, only that connection is moved.
+// It asks the servers by a connection of its own (Servers), twice a second, which of them hear each other. Unless most of them answer, only that connection is moved.
 type Mover struct {
-	sys   *seat
-	conns []*seat // sys is one of them
-	left  func(Left)
+	asking *seat
+	conns  []*seat // asking is one of them
+	left   func(Left)
 }
 
 // seat is a connection that may leave its server. Only Run's goroutine uses it.
@@ -46,10 +48,10 @@ type Left struct {
 	Silent time.Duration // how long most servers had not heard it
 }
 
-// NewMover makes a Mover for connections beside one in the system account. Nil connections are left out. left is called from Run's goroutine with each that leaves; it must not block.
-func NewMover(sys *nats.Conn, left func(Left), conns ...*nats.Conn) *Mover {
-	m := &Mover{sys: &seat{nc: sys}, left: left}
-	m.conns = append(m.conns, m.sys)
+// NewMover makes a Mover for connections beside the one that asks. Nil connections are left out. left is called from Run's goroutine with each that leaves; it must not block.
+func NewMover(asking *nats.Conn, left func(Left), conns ...*nats.Conn) *Mover {
+	m := &Mover{asking: &seat{nc: asking}, left: left}
+	m.conns = append(m.conns, m.asking)
 	for _, nc := range conns {
 		if nc != nil {
 			m.conns = append(m.conns, &seat{nc: nc})
@@ -65,7 +67,7 @@ func (m *Mover) Run(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		asked, pause := time.Now(), lookEvery
-		if m.canMove() && m.sys.nc.IsConnected() {
+		if m.canMove() && m.asking.nc.IsConnected() {
 			answers, err := m.look(ctx)
 			if err == nil && ctx.Err() == nil && m.judge(asked, answers) {
 				pause = firstPause // what the servers say where it went decides about the others
@@ -80,17 +82,17 @@ func (m *Mover) canMove() bool {
 	return slices.ContainsFunc(m.conns, func(s *seat) bool { return len(s.nc.Servers()) > 1 })
 }
 
-// look asks the servers that are heard from where sys is.
+// look asks the servers that are heard from where asking is.
 func (m *Mover) look(ctx context.Context) (map[string]serverReport, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	inbox := m.sys.nc.NewInbox()
-	sub, err := m.sys.nc.SubscribeSync(inbox)
+	inbox := m.asking.nc.NewInbox()
+	sub, err := m.asking.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("look at the servers: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
-	if err := m.sys.nc.PublishRequest(syncSubject, inbox, nil); err != nil {
+	if err := m.asking.nc.PublishRequest(streams.AskServers, inbox, nil); err != nil {
 		return nil, fmt.Errorf("look at the servers: %w", err)
 	}
 	answers := make(map[string]serverReport)
@@ -127,13 +129,13 @@ func isMost(answers map[string]serverReport) bool {
 	return 2*enabled > expected(answers)
 }
 
-// judge has connections leave servers that most others do not hear, or has sys look for most of the servers elsewhere. It says whether sys leaves.
+// judge has connections leave servers that most others do not hear, or has asking look for most of the servers elsewhere. It says whether asking leaves.
 func (m *Mover) judge(asked time.Time, answers map[string]serverReport) bool {
 	if !isMost(answers) {
-		return m.move(m.sys, asked)
+		return m.move(m.asking, asked)
 	}
 	for _, s := range m.conns {
-		if _, heard := answers[s.nc.ConnectedServerId()]; heard || s == m.sys {
+		if _, heard := answers[s.nc.ConnectedServerId()]; heard || s == m.asking {
 			s.heard, s.patience = asked, silentFor
 		} else {
 			m.move(s, asked)

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/streams"
 )
 
 const (
-	syncSubject = "$SYS.REQ.SERVER.PING.JSZ"
 	// syncPatience is how long servers have to answer if the context does not end before.
 	syncPatience = 5 * time.Second
 	// syncQuiet is how long no further server may answer before all are taken to have answered.
@@ -61,11 +62,12 @@ type serverReport struct {
 	answered time.Time
 }
 
-// Servers asks every server, over a connection in the system account, and gives them in the order of their names. now is the caller's clock. With ErrSilent
-// it gives those that answered, a majority of the cluster; another error means that the servers could not be asked, or fewer answered.
-func Servers(ctx context.Context, sys *nats.Conn, now func() time.Time) ([]Server, error) {
+// Servers asks every server, over a connection whose account imports that question, and gives them in the order of their names. now is the caller's clock. With ErrSilent
+// it gives those that answered, a majority of the cluster; another error means that the servers could not be asked, or fewer answered: nats.ErrNoResponders, that the account does not
+// import it.
+func Servers(ctx context.Context, asking *nats.Conn, now func() time.Time) ([]Server, error) {
 	asked := now()
-	reports, err := askServers(ctx, sys, now)
+	reports, err := askServers(ctx, asking, now)
 	if err != nil && !errors.Is(err, ErrSilent) {
 		return nil, err
 	}
@@ -81,11 +83,11 @@ func Servers(ctx context.Context, sys *nats.Conn, now func() time.Time) ([]Serve
 	return servers, err
 }
 
-// CheckSync asks every server, over a connection in the system account, whether JetStream syncs every write (sync_interval: always). ErrNotSynced
+// CheckSync asks every server, as Servers does, whether JetStream syncs every write (sync_interval: always). ErrNotSynced
 // names the servers that do not. ErrSilent: a majority answered, and each of them does. An error of another kind means that the servers could not be asked, or
 // fewer answered.
-func CheckSync(ctx context.Context, sys *nats.Conn) error {
-	servers, silent := Servers(ctx, sys, time.Now)
+func CheckSync(ctx context.Context, asking *nats.Conn) error {
+	servers, silent := Servers(ctx, asking, time.Now)
 	if silent != nil && !errors.Is(silent, ErrSilent) {
 		return fmt.Errorf("ask servers for their sync interval: %w", silent)
 	}
@@ -114,16 +116,16 @@ func CheckSync(ctx context.Context, sys *nats.Conn) error {
 
 // askServers collects the reports of all servers; with ErrSilent those of a majority. How many there are is known only for a cluster, from the size of its meta
 // group.
-func askServers(ctx context.Context, sys *nats.Conn, now func() time.Time) (map[string]serverReport, error) {
+func askServers(ctx context.Context, asking *nats.Conn, now func() time.Time) (map[string]serverReport, error) {
 	ctx, cancel := context.WithTimeout(ctx, syncPatience)
 	defer cancel()
-	inbox := sys.NewInbox()
-	sub, err := sys.SubscribeSync(inbox)
+	inbox := asking.NewInbox()
+	sub, err := asking.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
-	if err := sys.PublishRequest(syncSubject, inbox, nil); err != nil {
+	if err := asking.PublishRequest(streams.AskServers, inbox, nil); err != nil {
 		return nil, err
 	}
 	reports := map[string]serverReport{}

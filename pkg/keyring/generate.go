@@ -14,6 +14,11 @@ func (k *Keyring) generate() (operatorSeed []byte, secrets *Secrets, err error) 
 		return nil, nil, fmt.Errorf("create operator: %w", err)
 	}
 	secrets = newSecrets()
+	for _, a := range []Account{LOG, APP, SYS} {
+		if secrets.Accounts[a], err = newAccount(); err != nil {
+			return nil, nil, fmt.Errorf("create account %s: %w", a, err)
+		}
+	}
 	k.file.Accounts = make(map[Account]accountInfo)
 	for _, a := range []Account{LOG, APP, SYS} {
 		if err := k.addAccount(a, operator, secrets); err != nil {
@@ -42,36 +47,46 @@ func (k *Keyring) generate() (operatorSeed []byte, secrets *Secrets, err error) 
 	return operatorSeed, secrets, nil
 }
 
-// addAccount makes an account with one unscoped signing key. Its identity seed is forgotten: the operator signs the account.
-func (k *Keyring) addAccount(a Account, operator nkeys.KeyPair, secrets *Secrets) error {
+// newAccount makes an account with one unscoped signing key. Its identity seed is forgotten: the operator signs the account.
+func newAccount() (made AccountSecret, err error) {
 	identity, err := nkeys.CreateAccount()
 	if err != nil {
-		return fmt.Errorf("create account %s: %w", a, err)
+		return made, err
 	}
-	id, err := identity.PublicKey()
-	if err != nil {
-		return fmt.Errorf("read public key of %s: %w", a, err)
+	if made.ID, err = identity.PublicKey(); err != nil {
+		return made, err
 	}
 	signing, err := nkeys.CreateAccount()
 	if err != nil {
-		return fmt.Errorf("create signing key of %s: %w", a, err)
+		return made, err
 	}
-	signingID, signingSeed, err := publicAndSeed(signing)
+	made.SigningSeed, err = signing.Seed()
+	return made, err
+}
+
+// addAccount signs an account, with what it asks the servers or answers.
+func (k *Keyring) addAccount(a Account, operator nkeys.KeyPair, secrets *Secrets) error {
+	secret := secrets.Accounts[a]
+	signing, err := nkeys.FromSeed(secret.SigningSeed)
 	if err != nil {
-		return err
+		return fmt.Errorf("read signing key of %s: %w", a, err)
 	}
-	claims := jwt.NewAccountClaims(id)
+	signingID, err := signing.PublicKey()
+	if err != nil {
+		return fmt.Errorf("read signing key of %s: %w", a, err)
+	}
+	claims := jwt.NewAccountClaims(secret.ID)
 	claims.Name = string(a)
 	claims.SigningKeys.Add(signingID)
 	if a != SYS { // APP holds the durable inbox; the system account cannot have JetStream
 		claims.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit,
 			MaxAckPending: jwt.NoLimit, MemoryMaxStreamBytes: jwt.NoLimit, DiskMaxStreamBytes: jwt.NoLimit}
 	}
+	secrets.ask(a, claims)
 	text, err := claims.Encode(operator)
 	if err != nil {
 		return fmt.Errorf("sign account %s: %w", a, err)
 	}
-	k.file.Accounts[a] = accountInfo{ID: id, JWT: text}
-	secrets.Accounts[a] = AccountSecret{ID: id, SigningSeed: signingSeed}
+	k.file.Accounts[a] = accountInfo{ID: secret.ID, JWT: text}
 	return nil
 }

@@ -8,15 +8,17 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/eventfuldb/eventful/streams"
 )
 
 const systemTimeout = 5 * time.Second
 
-// LookupAccount reads the present JWT of an account over a connection in the system account.
-func LookupAccount(ctx context.Context, sys *nats.Conn, account string) (string, error) {
+// LookupAccount reads the present JWT of an account over a connection whose account imports that question; nats.ErrNoResponders: it does not.
+func LookupAccount(ctx context.Context, asking *nats.Conn, account string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, systemTimeout)
 	defer cancel()
-	m, err := sys.RequestWithContext(ctx, "$SYS.REQ.ACCOUNT."+account+".CLAIMS.LOOKUP", nil)
+	m, err := asking.RequestWithContext(ctx, streams.LookUpAccount(account), nil)
 	if err != nil {
 		return "", fmt.Errorf("look up account %s: %w", account, err)
 	}
@@ -26,11 +28,11 @@ func LookupAccount(ctx context.Context, sys *nats.Conn, account string) (string,
 	return string(m.Data), nil
 }
 
-// UpdateAccount puts another JWT of an account into force, over a connection in the system account. It is kept by the servers' account resolvers.
-func UpdateAccount(ctx context.Context, sys *nats.Conn, jwt string) error {
+// UpdateAccount puts another JWT of an account into force, over a connection as LookupAccount has it. It is kept by the servers' account resolvers.
+func UpdateAccount(ctx context.Context, asking *nats.Conn, jwt string) error {
 	ctx, cancel := context.WithTimeout(ctx, systemTimeout)
 	defer cancel()
-	m, err := sys.RequestWithContext(ctx, "$SYS.REQ.CLAIMS.UPDATE", []byte(jwt))
+	m, err := asking.RequestWithContext(ctx, streams.UpdateAccount, []byte(jwt))
 	if err != nil {
 		return fmt.Errorf("update account: %w", err)
 	}

@@ -40,11 +40,16 @@ type engine struct {
 func newCluster(t *testing.T, size int) *cluster {
 	t.Helper()
 	s := configuredSite(t)
+	return newClusterOf(t, s, size, s.must("config", "show", "--nats"))
+}
+
+// newClusterOf is the same with what the servers are told of the site.
+func newClusterOf(t *testing.T, s *site, size int, keys string) *cluster {
+	t.Helper()
 	conf, err := os.ReadFile("../../../deploy/nats.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := s.must("config", "show", "--nats")
 	c := &cluster{site: s, nats: natstest.Start(t, size, func(n natstest.Node) string { return nodeConfig(t, n, string(conf), keys) })}
 	c.nats.BeforeStart = func(dir string) { s.must("store:mend", dir) }
 	s.server = c.nats.URLs("", "")

@@ -70,7 +70,7 @@ func (s *site) creds(role streams.Role, account string) string {
 }
 
 func (s *site) engineCreds(role streams.Role) (flags []string) {
-	for _, account := range []string{"log", "app", "sys"} {
+	for _, account := range []string{"log", "app"} {
 		flags = append(flags, "--"+account+"-creds="+s.creds(role, account))
 	}
 	return flags
@@ -97,8 +97,12 @@ func (s *site) userOf(role streams.Role, account string) string {
 // dialAs connects a stock client as a role.
 func (s *site) dialAs(role streams.Role, account string) *nats.Conn {
 	s.t.Helper()
-	nc, err := nats.Connect(s.server, nats.RootCAs(s.ca()), nats.UserCredentials(s.creds(role, account)), nats.CustomInboxPrefix(streams.InboxPrefix(s.userOf(role, account))),
-		nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	options := []nats.Option{nats.UserCredentials(s.creds(role, account)), nats.CustomInboxPrefix(streams.InboxPrefix(s.userOf(role, account))),
+		nats.ReconnectBufSize(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}
+	if strings.HasPrefix(s.server, "tls:") {
+		options = append(options, nats.RootCAs(s.ca()))
+	}
+	nc, err := nats.Connect(s.server, options...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -321,11 +325,15 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"APP", "PUB", "$JS.API.STREAM.UPDATE.CMD_INBOX", ""},
 		{"APP", "PUB", "$JS.API.STREAM.INFO.CMD_INBOX", "writer"},
 		{"APP", "PUB", "$JS.ACK.CMD_INBOX.engine.1.1.1.1.1", "writer"},
-		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector plugin-runner"},
-		{"SYS", "PUB", "$SYS.REQ.CLAIMS.UPDATE", "writer"},
-		{"SYS", "PUB", "$SYS.REQ.CLAIMS.DELETE", ""},
-		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.CONNZ", ""},
-		{"SYS", "SUB", "$SYS.>", ""},
+		{"LOG", "PUB", "$SYS.REQ.SERVER.PING.JSZ", "writer projector plugin-runner"},
+		{"LOG", "PUB", "$SYS.REQ.CLAIMS.UPDATE", ""},
+		{"LOG", "PUB", "$SYS.REQ.SERVER.PING.CONNZ", ""},
+		{"LOG", "SUB", "$SYS.>", ""},
+		{"APP", "PUB", "$SYS.REQ.CLAIMS.UPDATE", "writer"},
+		{"APP", "PUB", "$SYS.REQ.CLAIMS.DELETE", ""},
+		{"APP", "PUB", "$SYS.REQ.SERVER.PING.JSZ", ""},
+		{"APP", "SUB", "$SYS.>", ""},
+		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", ""},
 	} {
 		for _, role := range streams.HandedOut() {
 			want := strings.Contains(" "+row.roles+" ", " "+string(role)+" ") || role == streams.RoleBreakGlass && row.account == "LOG"

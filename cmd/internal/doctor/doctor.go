@@ -156,22 +156,15 @@ func (x *examination) online(ctx context.Context) {
 	}
 	const remedy = "are the servers up, and do they trust this site's operator? `eventful logs` shows what an embedded one says; " +
 		"`eventful config show --nats` prints what outside ones must know"
-	sys, err := connect(keyring.SYS)
+	logs, err := connect(keyring.LOG)
 	if err != nil {
-		x.found(checkServers, remedy, "connect to %s in account SYS: %v", x.URL, err)
+		x.found(checkServers, remedy, "connect to %s in account LOG: %v", x.URL, err)
 		x.notChecked("the servers cannot be reached")(checkSync, checkEncryption, checkClock, checkStreams, checkWriter, checkInbox, checkIndex)
 		return
 	}
-	defer sys.Close()
-	x.outside(sys)
-	members := x.servers(ctx, sys)
-	logs, err := connect(keyring.LOG)
-	if err != nil {
-		x.found(checkStreams, remedy, "connect to %s in account LOG: %v", x.URL, err)
-	} else {
-		defer logs.Close()
-		x.streams(ctx, logs, members)
-	}
+	defer logs.Close()
+	x.outside(logs)
+	x.streams(ctx, logs, x.servers(ctx, logs))
 	x.kept(ctx, connect)
 	x.engines(ctx)
 }

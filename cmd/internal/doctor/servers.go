@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -21,8 +22,13 @@ const (
 const clockRemedy = "synchronise the clocks (NTP). Until then tokens live too long or too short, and new blocks have the time of the newest one, plus a nanosecond each"
 
 // servers asks every nats-server and judges its answers; it gives the number of those with JetStream.
-func (x *examination) servers(ctx context.Context, sys *nats.Conn) (members int) {
-	all, err := jetlog.Servers(ctx, sys, x.Now)
+func (x *examination) servers(ctx context.Context, nc *nats.Conn) (members int) {
+	all, err := jetlog.Servers(ctx, nc, x.Now)
+	if errors.Is(err, nats.ErrNoResponders) {
+		x.found(checkServers, "start an engine of this version: it brings the accounts up to date", "the accounts of this site are those of an older eventful: the servers cannot be asked in account LOG")
+		x.notChecked("the servers cannot be asked")(checkSync, checkEncryption, checkClock)
+		return 0
+	}
 	if err != nil {
 		x.found(checkServers, "start the servers that are missing; a cluster works on as long as more than half of it does", "ask the servers: %v", err)
 		x.notChecked("not all servers answered")(checkSync, checkEncryption, checkClock)

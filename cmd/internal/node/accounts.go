@@ -20,6 +20,7 @@ type accounts struct {
 	dir      string
 	resolver *server.DirAccResolver
 	keys     *keyring.Keyring
+	secrets  *keyring.Secrets
 
 	mu sync.Mutex // guards the copies
 }
@@ -28,8 +29,8 @@ type accounts struct {
 const syncEvery = time.Minute
 
 // openAccounts gives the resolver the newest sound JWT of each account: the saved copy, its own, or the one that the key file was made with. Of two that
-// were signed in the same second the copy wins, since it is what was confirmed.
-func openAccounts(dir string, keys *keyring.Keyring) (*accounts, error) {
+// were signed in the same second the copy wins, since it is what was confirmed. Accounts of older sites get the questions that engines ask the server now.
+func openAccounts(dir string, keys *keyring.Keyring, secrets *keyring.Secrets) (*accounts, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make resolver folder: %w", err)
 	}
@@ -37,9 +38,9 @@ func openAccounts(dir string, keys *keyring.Keyring) (*accounts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open account resolver in %s: %w", dir, err)
 	}
-	a := &accounts{dir: dir, resolver: resolver, keys: keys}
+	a := &accounts{dir: dir, resolver: resolver, keys: keys, secrets: secrets}
 	for _, account := range []keyring.Account{keyring.LOG, keyring.APP, keyring.SYS} {
-		if err := a.seed(keys.AccountID(account), keys.AccountJWT(account)); err != nil {
+		if err := a.seed(account); err != nil {
 			resolver.Close()
 			return nil, fmt.Errorf("prepare account %s: %w", account, err)
 		}
@@ -47,7 +48,8 @@ func openAccounts(dir string, keys *keyring.Keyring) (*accounts, error) {
 	return a, nil
 }
 
-func (a *accounts) seed(id, initial string) error {
+func (a *accounts) seed(account keyring.Account) error {
+	id, initial := a.keys.AccountID(account), a.keys.AccountJWT(account)
 	present, _ := a.resolver.LoadAcc(id) // absent, or not readable: the others stand in
 	saved, _ := os.ReadFile(a.savedPath(id))
 	best := initial
@@ -56,8 +58,9 @@ func (a *accounts) seed(id, initial string) error {
 			best = candidate
 		}
 	}
-	if best == present {
-		return nil
+	best, _, err := a.secrets.Asking(account, best)
+	if err != nil || best == present {
+		return err
 	}
 	return a.resolver.SaveAcc(id, best)
 }

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,10 +10,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
 	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // The server writes account JWTs in place and does not flush them: a power cut leaves an empty, a cut or an older file. The auth keys stay.
@@ -99,4 +106,64 @@ func TestLargestTokenConnects(t *testing.T) {
 		t.Fatalf("got a largest token of %d bytes, want about %d", len(text), token.MaxSize)
 	}
 	checkReach(t, n.Node, text, append(slices.Clone(forAll), "qry._.list", "qry._.verify", "adm.import.done", "adm.staged.add", "adm.staged.commit", "adm.inbox.status"))
+}
+
+// TestAccountsOfOlderSites: accounts that an older eventful made ask nothing. The server starts with ones that do, and with what stood in them besides.
+func TestAccountsOfOlderSites(t *testing.T) {
+	s := newSite(t)
+	n := s.start(t)
+	text := addSomeKey(t, s, n)
+	present := make(map[keyring.Account]string)
+	for _, account := range []keyring.Account{keyring.LOG, keyring.APP, keyring.SYS} {
+		present[account] = withoutQuestions(t, s, n, account)
+	}
+	n.Shutdown()
+	for account, older := range present {
+		id := s.config.Keyring.AccountID(account)
+		if err := errors.Join(os.WriteFile(filepath.Join(s.config.ResolverDir, id+".jwt"), []byte(older), 0o600), os.WriteFile(filepath.Join(s.config.ResolverDir, id+".saved"), []byte(older), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n = s.start(t)
+	if nc := dial(t, n, text); nc == nil {
+		t.Error("got no connection with a token of the auth key, want one")
+	}
+	asking, err := n.ConnAs(keyring.LOG, []streams.Role{streams.RoleProjector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asking.Close()
+	if servers, err := jetlog.Servers(t.Context(), asking, time.Now); err != nil || len(servers) != 1 {
+		t.Errorf("in LOG: got servers %v, error %v, want one", servers, err)
+	}
+	app, err := n.ConnAs(keyring.APP, []streams.Role{streams.RoleWriter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.Close()
+	if got, err := natsapi.LookupAccount(t.Context(), app, s.config.Keyring.AccountID(keyring.APP)); err != nil || got == "" {
+		t.Errorf("in APP: got account %q, error %v", got, err)
+	}
+}
+
+// withoutQuestions is the present account without imports and exports, signed anew.
+func withoutQuestions(t *testing.T, s *site, n *node.Node, account keyring.Account) string {
+	t.Helper()
+	text, err := n.AccountJWT(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := jwt.DecodeAccountClaims(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator, err := nkeys.FromSeed(s.config.Secrets.OperatorSigningSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims.Imports, claims.Exports = nil, nil
+	if text, err = claims.Encode(operator); err != nil {
+		t.Fatal(err)
+	}
+	return text
 }

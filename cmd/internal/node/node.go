@@ -97,7 +97,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := checkKey(n.config.StoreDir, n.config.Secrets.JetStreamKey); err != nil {
 		return err
 	}
-	accounts, err := openAccounts(n.config.ResolverDir, n.config.Keyring)
+	accounts, err := openAccounts(n.config.ResolverDir, n.config.Keyring, n.config.Secrets)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,8 @@ func TestEnginesAreConfined(t *testing.T) {
 		{keyring.LOG, both[1:], "evt.ward.patient", false},
 		{keyring.LOG, both[1:], "$JS.API.STREAM.NAMES", true},
 		{keyring.LOG, both, "evt.ward.patient", true},
-		{keyring.SYS, both[1:], "$SYS.REQ.CLAIMS.UPDATE", false},
+		{keyring.APP, both[1:], "$SYS.REQ.CLAIMS.UPDATE", false},
+		{keyring.SYS, both, "$SYS.REQ.SERVER.PING.JSZ", false},
 		{keyring.APP, both[:1], "event.patient", false},
 		{keyring.APP, both, "event.patient", true},
 	} {

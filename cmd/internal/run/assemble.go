@@ -73,7 +73,7 @@ func (e Engines) assemble(ctx context.Context) (engines []engine, release func()
 	if err := e.checkpoints(ctx, c, &api); err != nil {
 		return nil, nil, err
 	}
-	app := e.account(c.sys, &api)
+	app := e.account(c.app, &api)
 	api.Status = func(ctx context.Context) any { return e.status(ctx, api, guard) }
 	doors, err := natsapi.New(api)
 	if err != nil {
@@ -190,15 +190,16 @@ func closed() <-chan struct{} {
 
 // connections are those of the engines. The writer's log connection carries nothing else: its appends must stay in order.
 type connections struct {
-	writing, reading, app, sys *nats.Conn
-	sharing                    *nats.Conn    // leases, and calls between writers
-	keeping                    *nats.Conn    // staged commits, refused commands
-	running                    *nats.Conn    // what plugins are delivered, and how far they are
-	inbox                      *nats.Conn    // of senders that do not wait
-	archiving                  *nats.Conn    // purges; nil: there is no archive
-	again                      chan struct{} // has one element when the system connection came back, perhaps to another server
-	recent                     *jetlog.Recent
-	keys                       *fieldkey.Keys
+	writing, reading, app *nats.Conn
+	asking                *nats.Conn    // what servers answer; it carries nothing else
+	sharing               *nats.Conn    // leases, and calls between writers
+	keeping               *nats.Conn    // staged commits, refused commands
+	running               *nats.Conn    // what plugins are delivered, and how far they are
+	inbox                 *nats.Conn    // of senders that do not wait
+	archiving             *nats.Conn    // purges; nil: there is no archive
+	again                 chan struct{} // has one element when the asking connection came back, perhaps to another server
+	recent                *jetlog.Recent
+	keys                  *fieldkey.Keys
 }
 
 // Connect opens a connection in an account with the rights of some roles, and no others.
@@ -235,7 +236,7 @@ func (c *connections) open(e Engines) (err error) {
 		{&c.running, keyring.LOG, runner, e.Runner, jetlog.ConnectOptions()},
 		{&c.inbox, keyring.APP, writer, e.Writer, jetlog.ConnectOptions()},
 		{&c.app, keyring.APP, e.roles(), e.Writer || e.Projector, []nats.Option{nats.MaxReconnects(-1)}},
-		{&c.sys, keyring.SYS, e.roles(), true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
+		{&c.asking, keyring.LOG, e.roles(), true, []nats.Option{nats.MaxReconnects(-1), nats.ReconnectHandler(c.reconnected)}},
 	} {
 		if !one.wanted {
 			continue
@@ -248,7 +249,7 @@ func (c *connections) open(e Engines) (err error) {
 }
 
 func (c *connections) close() {
-	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.running, c.archiving, c.inbox, c.app, c.sys} {
+	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.running, c.archiving, c.inbox, c.app, c.asking} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -257,7 +258,7 @@ func (c *connections) close() {
 
 // guardConnections has connections leave servers that were cut off from the others.
 func (e Engines) guardConnections(ctx context.Context, c *connections) error {
-	jetlog.NewMover(c.sys, func(l jetlog.Left) {
+	jetlog.NewMover(c.asking, func(l jetlog.Left) {
 		e.Log.Warn().Str(fieldNATS, l.Server).Dur("silent", l.Silent.Round(time.Millisecond)).Msg("connection left a server that most others did not hear")
 	}, c.writing, c.sharing, c.reading, c.keeping, c.running, c.archiving, c.inbox, c.app).Run(ctx)
 	return nil

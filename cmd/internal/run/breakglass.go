@@ -84,7 +84,7 @@ type connected struct {
 // watchUses records who connects to the account of the logs with a break-glass credential. Every writer hears of it; the one that writes the system log records it.
 func (e Engines) watchUses(ctx context.Context, c *connections, w *writer.Writer) error {
 	heard := make(chan *nats.Msg, 256)
-	sub, err := c.sys.ChanSubscribe("$SYS.ACCOUNT."+e.Secrets.Accounts[keyring.LOG].ID+".CONNECT", heard)
+	sub, err := c.asking.ChanSubscribe(streams.Connects(e.Secrets.Accounts[keyring.LOG].ID), heard)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (e Engines) guardSpace(c *connections) *space.Watcher {
 
 // stores asks the nats-servers. They tell how much their JetStream holds and may hold, and nothing of their disks.
 func stores(ctx context.Context, c *connections) ([]space.Store, error) {
-	servers, err := jetlog.Servers(ctx, c.sys, time.Now)
+	servers, err := jetlog.Servers(ctx, c.asking, time.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -21,9 +21,10 @@ import (
 // server's account file that was lost or put back from an older copy, and templates of an earlier version are mended.
 type account struct {
 	id        string
-	seed      []byte // of the operator's signing key
-	sys       *nats.Conn
-	confirmed func() error // makes an updated account durable
+	secrets   *keyring.Secrets
+	app       *nats.Conn
+	mend      func() (*nats.Conn, error) // connects in account SYS
+	confirmed func() error               // makes an updated account durable
 	writer    *writer.Writer
 	log       zerolog.Logger
 
@@ -32,8 +33,8 @@ type account struct {
 }
 
 // account lets the doors read and change the account, and check credentials that are to be recorded, if there is a writer.
-func (e Engines) account(sys *nats.Conn, api *natsapi.Config) *account {
-	a := &account{id: e.Secrets.Accounts[keyring.APP].ID, seed: e.Secrets.OperatorSigningSeed, sys: sys, confirmed: e.Confirmed, log: e.Log, brought: make(chan struct{})}
+func (e Engines) account(app *nats.Conn, api *natsapi.Config) *account {
+	a := &account{id: e.Secrets.Accounts[keyring.APP].ID, secrets: e.Secrets, app: app, mend: e.connectMender, confirmed: e.Confirmed, log: e.Log, brought: make(chan struct{})}
 	if a.confirmed == nil {
 		a.confirmed = func() error { return nil }
 	}
@@ -43,8 +44,36 @@ func (e Engines) account(sys *nats.Conn, api *natsapi.Config) *account {
 	return a
 }
 
-func (a *account) present(ctx context.Context) (string, error) {
-	return natsapi.LookupAccount(ctx, a.sys, a.id)
+func (a *account) present(ctx context.Context) (text string, err error) {
+	err = a.ask(func(nc *nats.Conn) error {
+		text, err = natsapi.LookupAccount(ctx, nc, a.id)
+		return err
+	})
+	return text, err
+}
+
+// ask asks the servers through APP, or in SYS while APP is an account of an older site.
+func (a *account) ask(do func(*nats.Conn) error) error {
+	err := do(a.app)
+	if !errors.Is(err, nats.ErrNoResponders) {
+		return err
+	}
+	nc, err := a.mend()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return do(nc)
+}
+
+// wanted is the account as the system log records it, with the questions that the writer asks.
+func (a *account) wanted(present string, recorded token.Recorded) (text string, changed bool, err error) {
+	text, changed, err = token.BringAccount(present, a.secrets.OperatorSigningSeed, recorded, time.Now())
+	if err != nil {
+		return "", false, err
+	}
+	text, asks, err := a.secrets.Asking(keyring.APP, text)
+	return text, changed || asks, err
 }
 
 // bring changes the account if it is not as recorded.
@@ -61,11 +90,11 @@ func (a *account) bring(ctx context.Context) error {
 		return err
 	}
 	recorded := a.writer.Recorded()
-	wanted, changed, err := token.BringAccount(present, a.seed, recorded, time.Now())
+	wanted, changed, err := a.wanted(present, recorded)
 	if err != nil || !changed {
 		return err
 	}
-	if err := natsapi.UpdateAccount(ctx, a.sys, wanted); err != nil {
+	if err := a.ask(func(nc *nats.Conn) error { return natsapi.UpdateAccount(ctx, nc, wanted) }); err != nil {
 		return err
 	}
 	if err := a.confirmed(); err != nil {

@@ -77,9 +77,10 @@ func (s Standalone) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.String("data-dir", "./.eventful", "`folder` of keys.json and of the engine's state")
 	flags.String("nats-url", "nats://127.0.0.1:4222", "`url` of the NATS servers, separated by commas")
-	for _, account := range []string{"log", "app", "sys"} {
+	for _, account := range []string{"log", "app"} {
 		flags.String(account+"-creds", "", "credentials `file` of this role in that account, as `eventful creds` makes it; made from keys.json if not given")
 	}
+	flags.String("sys-creds", "", "not used any more: engines have no user in account SYS")
 	flags.String("dek", "", "the DEK; others can see it here, so give --dek-file or EVENTFUL_DEK instead")
 	flags.String("dek-file", "", "`file` that holds the DEK; - is standard input")
 	flags.String("site", "", "the site that keys.json must belong to")
@@ -120,7 +121,10 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	link := outside{config, keys, secrets, s.Name}
+	if config.Text("sys-creds") != "" {
+		logger.Warn().Msg("--sys-creds is not used any more: no engine needs a credential in account SYS, and that file should be destroyed")
+	}
+	link := outside{config, keys, secrets, s.Name, logger}
 	engines := Engines{
 		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
 		Writer: s.Writer, Projector: s.Projector, Runner: s.Runner, Programs: config.Programs, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
@@ -199,6 +203,7 @@ type outside struct {
 	keys    *keyring.Keyring
 	secrets *keyring.Secrets
 	name    string
+	log     zerolog.Logger
 }
 
 func (o outside) connect(account keyring.Account, roles []streams.Role, options ...nats.Option) (*nats.Conn, error) {
@@ -227,36 +232,80 @@ func (o outside) connect(account keyring.Account, roles []streams.Role, options 
 
 // credentials are those of the file for the account, which must belong to the account of that name in keys.json, or a user made from keys.json.
 func (o outside) credentials(account keyring.Account, roles []streams.Role) ([]nats.Option, error) {
-	flag := map[keyring.Account]string{keyring.LOG: "log-creds", keyring.APP: "app-creds", keyring.SYS: "sys-creds"}[account]
+	flag := map[keyring.Account]string{keyring.LOG: "log-creds", keyring.APP: "app-creds"}[account]
 	if slices.Equal(roles, archiving()) {
 		flag = "archiver-creds"
 	}
-	path := o.config.Text(flag)
-	if path == "" {
-		userJWT, seed, err := node.RoleUser(o.keys.Site(), o.secrets, account, o.name, time.Time{}, roles...)
-		if err != nil {
-			return nil, err
-		}
-		return node.Credentials(userJWT, seed)
+	if flag == "" || o.config.Text(flag) == "" {
+		return o.made(account, roles)
 	}
-	text, err := settings.ReadSecret(path)
+	path := o.config.Text(flag)
+	userJWT, claims, err := readCreds(flag, path)
 	if err != nil {
 		return nil, err
-	}
-	userJWT, err := jwt.ParseDecoratedJWT(text)
-	if err != nil {
-		return nil, problem.New(problem.Invalid, "--%s: %s is no credentials file: %v", flag, path, err)
-	}
-	claims, err := jwt.DecodeUserClaims(userJWT)
-	if err != nil {
-		return nil, problem.New(problem.Invalid, "--%s: %s holds no user: %v", flag, path, err)
 	}
 	if owner := claims.IssuerAccount; owner != o.keys.AccountID(account) && claims.Issuer != o.keys.AccountID(account) {
 		return nil, problem.New(problem.Invalid, "--%s: %s is of account %s, and the site's account %s is %s", flag, path, owner, account, o.keys.AccountID(account)).
 			WithHint("every account has a file of its own; keys.json says which account is which")
 	}
+	if missing := o.unasked(account, roles, claims); missing != "" {
+		o.log.Warn().Str("file", path).Str("subject", missing).
+			Msg("credentials file of an older eventful does not let the engine ask the servers: a user made from keys.json is used in its place. Make the file anew with `eventful creds`")
+		return o.made(account, roles)
+	}
 	inboxes, err := node.OwnInboxes(userJWT)
 	return []nats.Option{nats.UserCredentials(path), inboxes}, err
+}
+
+// menderTime is how long a user in account SYS lives.
+const menderTime = time.Minute
+
+// made are those of a user made from keys.json.
+func (o outside) made(account keyring.Account, roles []streams.Role) ([]nats.Option, error) {
+	var expires time.Time
+	if account == keyring.SYS {
+		expires = time.Now().Add(menderTime)
+	}
+	userJWT, seed, err := node.RoleUser(o.keys.Site(), o.secrets, account, o.name, expires, roles...)
+	if err != nil {
+		return nil, err
+	}
+	return node.Credentials(userJWT, seed)
+}
+
+// unasked is a question to the servers that the roles ask in an account and a user may not, empty if there is none.
+func (o outside) unasked(account keyring.Account, roles []streams.Role, claims *jwt.UserClaims) string {
+	in := streams.Installation{Site: o.keys.Site(), LOG: o.keys.AccountID(keyring.LOG), APP: o.keys.AccountID(keyring.APP)}
+	p, err := streams.RolePermissions(in, string(account), roles...)
+	if err != nil {
+		return ""
+	}
+	for _, q := range in.Questions() {
+		wanted, allowed := p.Publish, claims.Pub.Allow
+		if q.Told {
+			wanted, allowed = p.Subscribe, claims.Sub.Allow
+		}
+		asks := slices.ContainsFunc(wanted, func(one streams.Permission) bool { return one.Subject == q.Subject })
+		may := len(allowed) == 0 || slices.ContainsFunc(allowed, func(one string) bool { return jwt.Subject(q.Subject).IsContainedIn(jwt.Subject(one)) })
+		if asks && !may {
+			return q.Subject
+		}
+	}
+	return ""
+}
+
+func readCreds(flag, path string) (userJWT string, claims *jwt.UserClaims, err error) {
+	text, err := settings.ReadSecret(path)
+	if err != nil {
+		return "", nil, err
+	}
+	if userJWT, err = jwt.ParseDecoratedJWT(text); err != nil {
+		return "", nil, problem.New(problem.Invalid, "--%s: %s is no credentials file: %v", flag, path, err)
+	}
+	if claims, err = jwt.DecodeUserClaims(userJWT); err != nil {
+		return "", nil, problem.New(problem.Invalid, "--%s: %s holds no user: %v", flag, path, err)
+	}
+	return userJWT, claims, nil
 }
 
 // complain prints the error as every program of EventfulDB does.

@@ -20,7 +20,7 @@ func (e Engines) firstSync(ctx context.Context, c *connections) error {
 	again := time.NewTicker(500 * time.Millisecond)
 	defer again.Stop()
 	for began := time.Now(); ; {
-		err := e.checkSync(ctx, c.sys)
+		err := e.checkSync(ctx, c.asking)
 		if errors.Is(err, jetlog.ErrSilent) {
 			e.Log.Warn().Err(err).Msg("servers that do not answer are asked again until they do")
 			c.reconnected(nil)
@@ -38,12 +38,18 @@ func (e Engines) firstSync(ctx context.Context, c *connections) error {
 }
 
 // checkSync refuses servers that acknowledge what is not on disk.
-func (e Engines) checkSync(ctx context.Context, sys *nats.Conn) error {
+func (e Engines) checkSync(ctx context.Context, asking *nats.Conn) error {
 	if e.UnsafeNoSync {
 		e.Log.Warn().Msg("DANGER: acknowledged events can be lost: servers are not asked to flush each write")
 		return nil
 	}
-	err := jetlog.CheckSync(ctx, sys)
+	err := jetlog.CheckSync(ctx, asking)
+	if errors.Is(err, nats.ErrNoResponders) { // the account LOG of an older site
+		if err := e.mendAccounts(ctx); err != nil {
+			return err
+		}
+		err = jetlog.CheckSync(ctx, asking)
+	}
 	if errors.Is(err, jetlog.ErrNotSynced) {
 		return problem.New(problem.Unavailable, "%v", err).WithHint("set `sync_interval: always` in the jetstream block of every nats-server")
 	}
@@ -65,7 +71,7 @@ func (e Engines) guardSync(ctx context.Context, c *connections) error {
 		case <-ctx.Done():
 			return nil
 		}
-		err := e.checkSync(ctx, c.sys)
+		err := e.checkSync(ctx, c.asking)
 		if errors.Is(err, &problem.Problem{Code: problem.Unavailable}) {
 			return err
 		}
