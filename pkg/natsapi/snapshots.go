@@ -10,10 +10,11 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/snapshot"
+	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/verify"
 )
 
-// takeSnapshot stores a snapshot with a comment (docs/spec/commands.md, section 14).
+// takeSnapshot stores a snapshot with a comment (docs/spec/commands.md, section 14). Reading is not enough: it keeps a text of the asker's, and another one may give way to it.
 func (a *API) takeSnapshot(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
 		Version *event.Version `json:"version"`
@@ -21,6 +22,10 @@ func (a *API) takeSnapshot(ctx context.Context, k asked) (any, *problem.Problem)
 	}
 	if p := k.body(&body); p != nil {
 		return nil, p
+	}
+	if !k.claims.AllowsAggregate(token.ActionWrite, k.about) && !k.claims.AllowsAggregate(token.ActionArchive, k.about) {
+		return nil, problem.New(problem.Forbidden, "the token of %s may read %s, and a snapshot is kept for who may write or archive it", k.claims.Actor(), k.about).
+			WithHint("use a token with the action write or archive besides read")
 	}
 	var version event.Version // 0: the newest
 	if body.Version != nil {

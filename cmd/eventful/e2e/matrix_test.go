@@ -57,9 +57,9 @@ func matrix(site string) []cell {
 		{"qry.patient.A.verify", "", "-yyyy----"},
 		{"qry.patient.B.get", "", "-y-xy----"},
 		{"qry.patient.B.verify", "", "-yyxy----"},
-		{"qry.patient.A.snapshot", `{"comment":"c"}`, "-y-yy----"},
+		{"qry.patient.A.snapshot", `{"comment":"c"}`, "-x-xy----"}, // it is kept: reading is not enough
 		{"qry.patient.A.snapshots", "", "-y-yy----"},
-		{"qry.patient.B.snapshot", "", "-y-xy----"},
+		{"qry.patient.B.snapshot", "", "-x-xy----"},
 		{"qry.ward.A.snapshots", "", "----y-y--"},
 		{"qry.ward.A.get", "", "----y-y--"},
 		{"qry.patient.list", "", "-y-yy----"}, // who may read one aggregate gets that one
