@@ -30,6 +30,7 @@ const (
 	HeaderWaitFor     = "Eventful-Wait-For"
 	HeaderStream      = "Eventful-Stream"
 	HeaderMore        = "Eventful-More"
+	HeaderAct         = "Eventful-Act" // the position of an act that a query is asked for
 )
 
 // Stream is the name of a log's stream.

@@ -38,6 +38,7 @@ var acts = map[string]act{
 	streams.AdminSubject("server", "status"):     (*API).serverStatus,
 	streams.AdminSubject("writer", "list"):       (*API).writerList,
 	streams.AdminSubject("writer", "resign"):     (*API).writerResign,
+	streams.AdminSubject("projector", "rebuild"): (*API).projectorRebuild,
 	streams.AdminSubject("staged", "add"):        (*API).stagedAdd,
 	streams.AdminSubject("staged", "list"):       (*API).stagedList,
 	streams.AdminSubject("staged", "commit"):     (*API).stagedCommit,
@@ -71,7 +72,7 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 		return p
 	}
 	if query, ok := passed[r.Subject()]; ok {
-		return a.passOn(r, query)
+		return a.passOn(r, query, "")
 	}
 	do := acts[r.Subject()]
 	if do == nil {

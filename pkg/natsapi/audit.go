@@ -2,6 +2,7 @@ package natsapi
 
 import (
 	"context"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -14,11 +15,19 @@ import (
 )
 
 // passed are acts that a projector answers, as a query. Who administers may publish acts only: the writer of the system log passes them on.
-var passed = map[string]string{"adm.audit.list": "qry._.audit", archiveAct: archiveQuery, "adm.projector.rebuild": "qry._.rebuild"}
+var passed = map[string]string{"adm.audit.list": "qry._.audit", archiveAct: archiveQuery}
 
-// passOn hands the request to whatever process answers queries; its answer goes to the sender.
-func (a *API) passOn(r request, query string) *problem.Problem {
-	m := &nats.Msg{Subject: query, Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
+// passOn hands the request to whatever process answers queries; its answer goes to the sender. act is the position of the record that is made of it, empty if there is none.
+func (a *API) passOn(r request, query, act string) *problem.Problem {
+	m := &nats.Msg{Subject: query, Reply: r.Reply(), Header: nats.Header{}, Data: r.Data()}
+	for name, values := range r.Headers() {
+		if !strings.EqualFold(name, streams.HeaderAct) {
+			m.Header[name] = values
+		}
+	}
+	if act != "" {
+		m.Header.Set(streams.HeaderAct, act)
+	}
 	if err := a.cfg.App.PublishMsg(m); err != nil {
 		return problem.New(problem.Unavailable, "the query could not be passed on: %v", err)
 	}

@@ -1,6 +1,8 @@
 package natsapi
 
 import (
+	"strings"
+
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -14,6 +16,17 @@ func ReadBody(data []byte, into any) *problem.Problem { return readBody(data, in
 // Numbers reads a body of whole numbers.
 func Numbers(data []byte, first, second string) (a, b uint64, ok bool) {
 	return numbers(data, first, second)
+}
+
+// ActNames are all administrative acts, `<noun>.<verb>`.
+func ActNames() (all []string) {
+	for subject := range acts {
+		all = append(all, strings.TrimPrefix(subject, "adm."))
+	}
+	for subject := range passed {
+		all = append(all, strings.TrimPrefix(subject, "adm."))
+	}
+	return all
 }
 
 type onlyHeaders struct {

@@ -77,7 +77,10 @@ type office struct {
 	accountID string
 }
 
-func newOffice(t *testing.T) *office {
+func newOffice(t *testing.T) *office { return newOfficeWith(t, func(*office, *natsapi.Config) {}) }
+
+// newOfficeWith has further doors.
+func newOfficeWith(t *testing.T, further func(*office, *natsapi.Config)) *office {
 	t.Helper()
 	operator, err := nkeys.CreateOperator()
 	if err != nil {
@@ -108,7 +111,9 @@ func newOffice(t *testing.T) *office {
 	}
 	during(t, o.w.Run)
 	<-o.w.Ready()
-	o.caller = open(t, natsapi.Config{Writer: o.w, AccountID: account, Account: o.accounts.get, Bring: o.bring, Operators: []string{public}})
+	c := natsapi.Config{Writer: o.w, AccountID: account, Account: o.accounts.get, Bring: o.bring, Operators: []string{public}}
+	further(o, &c)
+	o.caller = open(t, c)
 	return o
 }
 

@@ -278,8 +278,8 @@ func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (
 	return map[string]any{"plugins": names}, nil
 }
 
-func (a *API) pluginTest(ctx context.Context, _ *token.Claims, b pluginBody) (any, *problem.Problem) {
-	if _, p := a.cfg.Writer.Plugin(b.Name); p != nil {
+func (a *API) pluginTest(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
+	if p := a.cfg.Writer.TestedPlugin(ctx, c, b.Name); p != nil {
 		return nil, p
 	}
 	body, err := json.Marshal(delivery.TestRequest{V: 1, Plugin: b.Name})

@@ -32,7 +32,7 @@ type headers [len(ours)]string
 // ours are the names of the headers as package streams gives them.
 var ours = [...]string{
 	streams.HeaderToken, streams.HeaderCommandID, streams.HeaderExpected, streams.HeaderOccurredAt, streams.HeaderCorrelation, streams.HeaderCausation,
-	streams.HeaderTraceparent, streams.HeaderDryRun, streams.HeaderWaitFor, streams.HeaderStream,
+	streams.HeaderTraceparent, streams.HeaderDryRun, streams.HeaderWaitFor, streams.HeaderStream, streams.HeaderAct,
 }
 
 // headerOf is the place of a name among ours, or -1.

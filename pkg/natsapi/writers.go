@@ -14,17 +14,17 @@ func (a *API) writerList(ctx context.Context, _ request, h headers) (any, *probl
 	return a.cfg.Writer.Site(ctx), nil
 }
 
-// writerResign has the writer of a log hand it over to another process.
+// writerResign has the writer of a log hand it over to another process, and puts on record who wants that.
 func (a *API) writerResign(ctx context.Context, r request, h headers) (any, *problem.Problem) {
 	var body struct {
 		Log string `json:"log"`
 	}
-	_, p := a.who(h, true)
+	c, p := a.who(h, true)
 	if p == nil {
 		p = r.body(&body)
 	}
 	if p != nil {
 		return nil, p
 	}
-	return done{}, a.cfg.Writer.Resign(ctx, body.Log)
+	return done{}, a.cfg.Writer.AskResign(ctx, c, body.Log)
 }

@@ -26,6 +26,7 @@ const (
 	Replayed   = "plugin-replayed"
 	Retried    = "plugin-retried"
 	Purged     = "plugin-purged"
+	Tested     = "plugin-tested" // changes nothing
 )
 
 // MaxPartitions is the highest number of partitions.

@@ -19,6 +19,7 @@ const (
 	SystemLogKey     = "eventful-log-key"    // id: public key that signs checkpoints
 	SystemRefused    = "eventful-refused"    // id: of a refused command of the inbox
 	SystemPlugin     = "eventful-plugin"     // id: name of a plugin
+	SystemEngine     = "eventful-engine"     // id: writer or projector
 	SystemBudget     = "eventful-budget"     // id: log, "/", token id; in the log that it names
 	SystemFreeze     = "eventful-freeze"     // id: log; in the log that it names
 
@@ -48,7 +49,7 @@ func ForgottenID(a event.AggregateID) string {
 var systemSchemas = compileSystem()
 
 // System is the built-in schema of eventful-schema, eventful-key, eventful-token, eventful-import, eventful-credential, eventful-stream, eventful-log-key, eventful-config,
-// eventful-refused, eventful-certificate, eventful-rollback, eventful-tier-act, eventful-archive-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
+// eventful-refused, eventful-engine, eventful-certificate, eventful-rollback, eventful-tier-act, eventful-archive-act (in the system log), eventful-budget, eventful-freeze, eventful-archive, eventful-tier, eventful-forgotten or
 // eventful-rollback-log (in each log): version 1. It is nil for every other type.
 func System(aggregateType string) *Schema { return systemSchemas[aggregateType] }
 
@@ -96,6 +97,7 @@ func systemDefinitions() []Definition {
 		{Aggregate: SystemStream, Fields: map[string]Field{"count": whole}, Events: map[string]Event{
 			"stream-changed": required("action", "user").with("role", "host", "client", "request"),
 			"changes-missed": required("account", "count"),
+			"change-found":   required("action").with("settings"),
 		}},
 		{Aggregate: SystemConfig, Events: map[string]Event{
 			"site-configured":     required("user", "proved", "proof", "settings").with("host"),
@@ -120,7 +122,7 @@ func systemDefinitions() []Definition {
 			"rollback-begin": Event{}.with("type", "id", "before", "to", "cut"),
 			"rollback-end":   required("aggregates", "events"),
 		}},
-		pluginDefinition(whole),
+		pluginDefinition(whole), engineDefinition(),
 		{Aggregate: SystemImport, Fields: map[string]Field{"rows": whole}, Events: map[string]Event{"rows-done": required("aggregate", "ranges", "rows")}},
 	}
 }
@@ -155,7 +157,13 @@ func pluginDefinition(whole Field) Definition {
 		"plugin-replayed":   {Fields: []string{"scope", "log", "sequence", "time", "rebuild"}},
 		"plugin-retried":    {Fields: []string{"number"}},
 		"plugin-purged":     required("count").with("number"),
+		"plugin-tested":     {},
 	}}
+}
+
+// engineDefinition is of what somebody has an engine do that changes no log: hand one over, build an index anew.
+func engineDefinition() Definition {
+	return Definition{Aggregate: SystemEngine, Events: map[string]Event{"resign-asked": required("log"), "rebuild-asked": Event{}.with("log")}}
 }
 
 func required(fields ...string) Event { return Event{Fields: fields, Required: fields} }

@@ -115,6 +115,13 @@ func (w *Writer) PurgedPlugin(ctx context.Context, c *token.Claims, name string,
 	})
 }
 
+// TestedPlugin records that somebody has a dummy change sent to the plugin's target, before it is.
+func (w *Writer) TestedPlugin(ctx context.Context, c *token.Claims, name string) *problem.Problem {
+	return w.pluginAct(ctx, c, name, func(*registry.Plugin) (string, map[string]string, *problem.Problem) {
+		return registry.Tested, nil, nil
+	})
+}
+
 func (w *Writer) pluginAct(ctx context.Context, c *token.Claims, name string, decide func(*registry.Plugin) (string, map[string]string, *problem.Problem)) *problem.Problem {
 	return w.actBy(ctx, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		p, wrong := w.Plugin(name)

@@ -152,8 +152,8 @@ func standbysOf(member, log string, newest uint64, logs []LogStatus) []SiteStand
 
 // Resign hands a log over to another process, whichever leads it, and returns when that serves it. The caller must write the system log or nothing but this.
 func (w *Writer) Resign(ctx context.Context, log string) *problem.Problem {
-	if w.engine(log) == nil {
-		return problem.New(problem.NotFound, "there is no log %.80q", log).WithHint("`eventful writer:list` shows the logs")
+	if p := w.knowsLog(log); p != nil {
+		return p
 	}
 	_, p := w.ask(ctx, log, verbResign, call{})
 	return p
