@@ -74,9 +74,22 @@ func (w *Writer) RecordStreamChange(ctx context.Context, c StreamChange) *proble
 // RecordMissedChanges records that calls of the JetStream API in an account were not heard, or their changes not recorded, as many as count. It is for the process that writes the
 // system log (LeadsSystem).
 func (w *Writer) RecordMissedChanges(ctx context.Context, account string, count int) *problem.Problem {
-	by := &token.Claims{ID: "stream-watch", Issuer: "stream-watch", IdentifierType: "watch", IdentifierID: "streams"}
-	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	_, p := w.act(ctx, w.system, streamWatch(), func(*submission) ([]aggregate.Change, *problem.Problem) {
 		return oneEvent(schema.SystemStream, account, "changes-missed", map[string]string{"account": account, "count": strconv.Itoa(count)}), nil
 	})
 	return p
+}
+
+// RecordFoundChange records that a stream is not what it was, and that nobody was heard to change it: stream, action, and in place of a request its settings as they are. It is for the
+// process that writes the system log (LeadsSystem).
+func (w *Writer) RecordFoundChange(ctx context.Context, c StreamChange) *problem.Problem {
+	_, p := w.act(ctx, w.system, streamWatch(), func(*submission) ([]aggregate.Change, *problem.Problem) {
+		return oneEvent(schema.SystemStream, c.Stream, "change-found", map[string]string{"action": c.Action, "settings": c.Request}), nil
+	})
+	return p
+}
+
+// streamWatch is the actor of what is noticed of streams.
+func streamWatch() *token.Claims {
+	return &token.Claims{ID: "stream-watch", Issuer: "stream-watch", IdentifierType: "watch", IdentifierID: "streams"}
 }

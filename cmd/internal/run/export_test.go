@@ -54,3 +54,10 @@ func WatchStreams(ctx context.Context, nc *nats.Conn, w *writer.Writer, messages
 	}
 	return Engines{Site: "here", Log: zerolog.Nop()}.watchStreams(ctx, w, s)
 }
+
+// WatchStreamsClosely is WatchStreams with looks at the streams every few milliseconds.
+func WatchStreamsClosely(ctx context.Context, nc *nats.Conn, w *writer.Writer) error {
+	s := watch("LOG", nc)
+	s.every = time.Second
+	return Engines{Site: "here", Log: zerolog.Nop()}.watchStreams(ctx, w, s)
+}

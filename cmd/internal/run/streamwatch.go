@@ -88,9 +88,12 @@ func (e Engines) recordChanges(ctx context.Context, w *writer.Writer, s streamWa
 	defer look.Stop()
 	var left, told int // changes that were not recorded, and messages not heard
 	var last time.Time
+	known := newComparison(s, e.Site)
+	e.compare(ctx, known)
 	for {
 		select {
 		case change := <-heard:
+			known.changed[change.Stream] = true
 			select {
 			case busy <- struct{}{}:
 				recording.Go(func() { e.recordChange(ctx, w, change); <-busy })
@@ -100,13 +103,25 @@ func (e Engines) recordChanges(ctx context.Context, w *writer.Writer, s streamWa
 		case <-look.C:
 			dropped, err := sub.Dropped()
 			if missed := left + dropped - told; err == nil && missed > 0 && time.Since(last) > s.every {
-				told, last = told+missed, time.Now()
+				told, last, known.missed = told+missed, time.Now(), true
 				recording.Go(func() { e.recordMissed(ctx, w, s.account, missed) })
+			}
+			if found := e.compare(ctx, known); len(found) > 0 {
+				recording.Go(func() { e.recordFound(ctx, w, found) })
 			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// compare gives what changed while nothing was heard.
+func (e Engines) compare(ctx context.Context, known *comparison) []writer.StreamChange {
+	found, err := known.look(ctx)
+	if err != nil && ctx.Err() == nil {
+		e.Log.Debug().Err(err).Msg("streams could not be compared with what they were, and are looked at again")
+	}
+	return found
 }
 
 // aboutChange reports whether a call may have changed a stream. Most did not, and some hold whole messages, which take long to decode. The text that is looked for stands in no value:
@@ -158,6 +173,18 @@ func (e Engines) recordChange(ctx context.Context, w *writer.Writer, c writer.St
 	log.Warn().Msg("somebody changed a stream")
 	if p := whileLeading(ctx, w, func() *problem.Problem { return w.RecordStreamChange(ctx, c) }); p != nil {
 		log.Error().Err(p).Msg("the change of a stream could not be recorded")
+	}
+}
+
+func (e Engines) recordFound(ctx context.Context, w *writer.Writer, found []writer.StreamChange) {
+	ctx, cancel := context.WithTimeout(ctx, usePatience)
+	defer cancel()
+	for _, c := range found {
+		log := e.Log.With().Str("stream", c.Stream).Str("action", c.Action).Logger()
+		log.Warn().Msg("a stream was changed while the connection that hears of changes was away")
+		if p := whileLeading(ctx, w, func() *problem.Problem { return w.RecordFoundChange(ctx, c) }); p != nil {
+			log.Error().Err(p).Msg("the change of a stream could not be recorded")
+		}
 	}
 }
 

@@ -3,13 +3,18 @@ package run_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -28,7 +33,16 @@ type watched struct {
 
 func watchStreams(t *testing.T, messages int) *watched {
 	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoSigs: true})
+	connect := natsServer(t, &natsserver.Options{})
+	heard := connect()
+	return watchOver(t, connect(), func(ctx context.Context, w *writer.Writer) error { return run.WatchStreams(ctx, heard, w, messages) })
+}
+
+// natsServer starts one, and gives what connects to it.
+func natsServer(t *testing.T, o *natsserver.Options) (connect func(...nats.Option) *nats.Conn) {
+	t.Helper()
+	o.Host, o.Port, o.NoSigs = "127.0.0.1", -1, true
+	s, err := natsserver.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,24 +51,30 @@ func watchStreams(t *testing.T, messages int) *watched {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the NATS server did not start")
 	}
-	connect := func() *nats.Conn {
-		nc, err := nats.Connect(s.ClientURL(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	return func(more ...nats.Option) *nats.Conn {
+		nc, err := nats.Connect(s.ClientURL(), append(more, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return nil
 		}
 		t.Cleanup(nc.Close)
 		return nc
 	}
-	w := &watched{t: t, store: eventlog.NewMemory(), nc: connect()}
+}
+
+// watchOver runs a writer, and a watch beside it.
+func watchOver(t *testing.T, nc *nats.Conn, watch func(context.Context, *writer.Writer) error) *watched {
+	t.Helper()
+	w := &watched{t: t, store: eventlog.NewMemory(), nc: nc}
 	engine, err := writer.New(writer.Config{Site: "here", Store: w.store, Dir: t.TempDir(), Key: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	nc, ended := connect(), make(chan error, 2)
+	ended := make(chan error, 2)
 	go func() { ended <- engine.Run(ctx) }()
 	<-engine.Ready()
-	go func() { ended <- run.WatchStreams(ctx, nc, engine, messages) }()
+	go func() { ended <- watch(ctx, engine) }()
 	t.Cleanup(func() {
 		cancel()
 		for range 2 {
@@ -158,4 +178,101 @@ func TestMissedChanges(t *testing.T) {
 			w.call("INFO", "EVT_here_patient")
 		}
 	}, func() bool { return w.recorded("changes-missed")["eventful-stream/LOG"] > 0 })
+}
+
+// gate is how a connection is made, unless it is shut.
+type gate struct {
+	mu   sync.Mutex // guards what follows
+	shut bool
+	open []net.Conn
+}
+
+// Dial is part of nats.CustomDialer.
+func (g *gate) Dial(network, address string) (net.Conn, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return nil, errors.New("the gate is shut")
+	}
+	c, err := net.Dial(network, address)
+	if err == nil {
+		g.open = append(g.open, c)
+	}
+	return c, err
+}
+
+// set shuts the gate, and ends what goes through it, or opens it.
+func (g *gate) set(shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut = shut; shut {
+		for _, c := range g.open {
+			_ = c.Close()
+		}
+		g.open = nil
+	}
+}
+
+// TestChangesWhileAway: what somebody changed while the connection that hears of changes was away is found behind it, once; what comes and goes by itself, and a stream that is new,
+// is none of it.
+func TestChangesWhileAway(t *testing.T) {
+	connect := natsServer(t, &natsserver.Options{JetStream: true, StoreDir: t.TempDir(), Users: []*natsserver.User{{Username: "u", Password: "u"}}})
+	user, g := nats.UserInfo("u", "u"), &gate{}
+	js, err := jetstream.New(connect(user))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	add := func(name string, storage jetstream.StorageType) {
+		subject := "x." + name
+		if log, isLog := strings.CutPrefix(name, "EVT_here_"); isLog {
+			subject = "evt.here." + log
+		}
+		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{subject}, Storage: storage})
+		if err == nil {
+			_, err = js.Publish(ctx, subject, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"EVT_here_patient", "EVT_here_ward", "KV_B", "FIRST"} {
+		add(name, jetstream.FileStorage)
+	}
+	add("KV_LEASES", jetstream.MemoryStorage)
+	describe := func(text string) {
+		if _, err := js.UpdateStream(ctx, jetstream.StreamConfig{Name: "EVT_here_patient", Subjects: []string{"evt.here.patient"}, Description: text}); err != nil {
+			t.Error(err)
+		}
+	}
+	purge := func(name string) {
+		if s, err := js.Stream(ctx, name); err != nil || s.Purge(ctx) != nil {
+			t.Errorf("purge %s: %v", name, err)
+		}
+	}
+	watching := connect(user, nats.SetCustomDialer(g), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0))
+	w := watchOver(t, nil, func(ctx context.Context, w *writer.Writer) error { return run.WatchStreamsClosely(ctx, watching, w) })
+	w.until("the first change is recorded", func() { purge("FIRST") }, func() bool { return len(w.recorded("stream-changed")) > 0 })
+	away := func(change func()) {
+		g.set(true)
+		w.until("the connection is away", func() {}, func() bool { return !watching.IsConnected() })
+		change()
+		g.set(false)
+	}
+	away(func() {
+		describe("by hand")
+		purge("EVT_here_ward")
+		purge("KV_B")
+		if err := errors.Join(js.DeleteStream(ctx, "KV_LEASES"), js.DeleteStream(ctx, "FIRST")); err != nil {
+			t.Error(err)
+		}
+		add("NEW", jetstream.FileStorage)
+	})
+	found := func() map[string]int { return w.recorded("change-found") }
+	w.until("all three are found", func() {}, func() bool { return len(found()) == 3 })
+	away(func() { purge("EVT_here_patient") })
+	w.until("what is purged is found", func() {}, func() bool { return found()["eventful-stream/EVT_here_patient"] == 2 })
+	if diff := cmp.Diff(map[string]int{"eventful-stream/EVT_here_patient": 2, "eventful-stream/EVT_here_ward": 1, "eventful-stream/FIRST": 1}, found()); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
 }
