@@ -49,6 +49,17 @@ func TestAimedAnswersRemoveNothing(t *testing.T) {
 	}
 }
 
+// TestQuestionsLeaveNothing: engines ask twice a second for years. What the server keeps of a question that every server may answer goes with the asker's subscription.
+func TestQuestionsLeaveNothing(t *testing.T) {
+	a := newAimed(t, roleInLog(t, streams.RoleWriter))
+	for range 20 {
+		if servers, err := jetlog.Servers(t.Context(), a.sender, time.Now); err != nil || len(servers) != 1 {
+			t.Fatalf("got servers %v, error %v, want one", servers, err)
+		}
+	}
+	until(t, "the server has forgotten the questions", func() bool { return a.server.SystemAccount().NumPendingAllResponses() == 0 })
+}
+
 func roleInLog(t *testing.T, role streams.Role) streams.Permissions {
 	t.Helper()
 	p, err := streams.RolePermissions(streams.Installation{Site: jetlogtest.Site, LOG: "ALOG", APP: "AAPP"}, streams.AccountLOG, role)
@@ -67,6 +78,7 @@ type aimed struct {
 	stream string
 	sender *nats.Conn
 	may    streams.Permissions
+	server *server.Server
 }
 
 func newAimed(t *testing.T, may streams.Permissions) *aimed {
@@ -97,7 +109,7 @@ func newAimed(t *testing.T, may streams.Permissions) *aimed {
 		t.Fatal(err)
 	}
 	t.Cleanup(engine.Close)
-	a := &aimed{t: t, may: may}
+	a := &aimed{t: t, may: may, server: s}
 	if a.store, err = jetlog.New(engine, jetlogtest.Site, jetlog.Options{}); err == nil {
 		a.admin, err = jetstream.New(engine)
 	}
