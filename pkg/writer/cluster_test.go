@@ -200,6 +200,18 @@ func (c *cluster) until(what string, done func() bool) {
 	}
 }
 
+// handOver has the leader of a log hand it over, once another member follows it.
+func (c *cluster) handOver(log string) {
+	c.t.Helper()
+	c.until("hand-over of "+log, func() bool {
+		p := c.leader(log).w.Resign(c.t.Context(), log)
+		if p != nil && p.Code != problem.Conflict {
+			c.t.Errorf("hand %s over: %v", log, p)
+		}
+		return p == nil || p.Code != problem.Conflict
+	})
+}
+
 // lead makes a member lead a log.
 func (c *cluster) lead(name, log string) {
 	c.t.Helper()

@@ -377,9 +377,7 @@ func TestHandOverWhileKeysAreMade(t *testing.T) {
 	}
 	for moves.Load() < enough && !t.Failed() {
 		before := sent.Load()
-		if p := c.leader("person").w.Resign(t.Context(), "person"); p != nil {
-			t.Errorf("hand-over %d: %v", moves.Load(), p)
-		}
+		c.handOver("person")
 		moves.Add(1)
 		c.until("commands go on", func() bool { return sent.Load() > before || t.Failed() })
 	}

@@ -141,9 +141,7 @@ func TestHandOverUnderLoad(t *testing.T) {
 	}
 	for moves.Load() < enough && !t.Failed() {
 		before := sent.Load()
-		if p := c.leader("patient").w.Resign(t.Context(), "patient"); p != nil {
-			t.Errorf("hand-over %d: %v", moves.Load(), p)
-		}
+		c.handOver("patient")
 		moves.Add(1)
 		c.until("commands go on", func() bool { return sent.Load() > before || t.Failed() })
 	}
