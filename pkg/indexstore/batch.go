@@ -19,6 +19,7 @@ type Batch struct {
 	sealed  []byte // records that are not written yet
 	last    []byte // key of the last entry
 	pacer   *pacer
+	freed   map[uint64]int64
 }
 
 // BeginGently is Begin of a batch that nobody waits for, on a machine where others wait for a processor: it is written with pauses, so that it takes up to a third of the time since the last one, and
@@ -48,10 +49,11 @@ func (s *Store) Begin() (*Batch, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	b := &Batch{store: s, pacer: newPacer(0, s.haste)}
-	if n := len(s.current.contents); n > 0 && s.current.contents[n-1].Size < maxContent {
+	b := &Batch{store: s, pacer: newPacer(0, s.haste), freed: map[uint64]int64{}}
+	if n := len(s.current.contents); n > 0 && s.current.contents[n-1].grows(s.moving) {
 		b.content = s.current.contents[n-1]
 		b.begin = b.content.Size
+		s.batch = true
 		return b, nil
 	}
 	about := contentAbout{Number: s.next, ID: newFileID()}
@@ -60,7 +62,7 @@ func (s *Store) Begin() (*Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin batch: %w", err)
 	}
-	b.content, b.fresh = c, true
+	b.content, b.fresh, s.batch = c, true, true
 	return b, nil
 }
 
@@ -106,6 +108,13 @@ func (b *Batch) Set(key, value []byte) error {
 	}
 	b.pacer.step()
 	b.last = append(b.last[:0], key...)
+	if of := b.store.config.Freed; of != 0 && key[0] == of {
+		at, err := parseFreed(key, value)
+		if err != nil {
+			return err
+		}
+		b.freed[at.File] += at.sealed()
+	}
 	return b.run.add(key, value)
 }
 
@@ -126,31 +135,41 @@ func (b *Batch) Commit(note []byte) error {
 	if err == nil && b.run != nil {
 		added, err = b.run.finish()
 	}
-	if err != nil {
-		b.Abandon()
-		return fmt.Errorf("commit batch: %w", err)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil {
+		b.abandon()
+		return fmt.Errorf("commit batch: %w", err)
+	}
 	runs, contents := slices.Clone(s.current.runs), slices.Clone(s.current.contents)
 	if added != nil {
 		runs = append(runs, added)
 	}
-	grown := &content{contentAbout{b.content.Number, b.content.ID, b.begin}, b.content.file, b.content.aead}
+	grown := *b.content
+	grown.Size = b.begin
 	if !b.fresh {
+		grown.Freed = contents[len(contents)-1].Freed
 		contents = contents[:len(contents)-1]
 	}
-	if err := s.install(&version{runs: runs, contents: append(contents, grown)}, bytes.Clone(note)); err != nil {
-		b.Abandon()
+	if err := s.install(&version{runs: runs, contents: b.giveUp(append(contents, &grown))}, bytes.Clone(note)); err != nil {
+		b.abandon()
 		return fmt.Errorf("commit batch: %w", err)
 	}
-	s.committed, s.work = time.Now(), b.pacer.work()
+	s.committed, s.work, s.batch = time.Now(), b.pacer.work(), false
 	poke(s.wake)
 	return nil
 }
 
 // Abandon ends a batch of which nothing is stored.
 func (b *Batch) Abandon() {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	b.abandon()
+}
+
+// abandon is Abandon for who holds mu.
+func (b *Batch) abandon() {
+	b.store.batch = false
 	if b.run != nil {
 		b.run.abandon()
 	}
@@ -158,6 +177,18 @@ func (b *Batch) Abandon() {
 		_ = b.content.file.Close()
 		_ = os.Remove(b.content.file.Name()) // else the next Open does it
 	}
+}
+
+// giveUp counts what was given up of some files.
+func (b *Batch) giveUp(contents []*content) []*content {
+	for i, c := range contents {
+		if n := b.freed[c.Number]; n > 0 {
+			less := *c
+			less.Freed += n
+			contents[i] = &less
+		}
+	}
+	return contents
 }
 
 // Rest is for a long work between two entries: it makes a pause if the batch is written gently, and one is due.

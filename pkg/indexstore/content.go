@@ -44,11 +44,34 @@ func ParseLocation(b []byte) (l Location, rest []byte, err error) {
 	return Location{numbers[0], numbers[1], uint32(numbers[2])}, b, nil
 }
 
+// sealed is what the record takes in its file.
+func (l Location) sealed() int64 { return nonceBytes + int64(l.Length) + tagBytes }
+
 // contentAbout is what the manifest says of a file of records. What lies behind Size does not count.
 type contentAbout struct {
 	Number uint64 `json:"number"`
 	ID     fileID `json:"id"`
 	Size   int64  `json:"size"`
+
+	Freed  int64     `json:"freed,omitempty"`  // bytes of records that were given up since the file was written, or compacted
+	Stored uint64    `json:"stored,omitempty"` // number of the file that holds it since it was compacted
+	Held   int64     `json:"held,omitempty"`   // bytes of that file
+	Kept   *runAbout `json:"kept,omitempty"`   // leads from offsets to that file
+}
+
+// bytes is what it takes on disk.
+func (a *contentAbout) bytes() int64 {
+	if a.Kept == nil {
+		return a.Size
+	}
+	return a.Held + a.Kept.Size
+}
+
+func (a *contentAbout) path(dir string) string {
+	if a.Kept == nil {
+		return contentPath(dir, a.Number)
+	}
+	return contentPath(dir, a.Stored)
 }
 
 func contentPath(dir string, number uint64) string {
@@ -60,6 +83,8 @@ type content struct {
 	contentAbout
 	file *os.File
 	aead cipher.AEAD
+	kept *run // of a compacted one
+	use  *int // versions that hold file; guarded by Store.mu
 }
 
 func openContent(dir string, key []byte, about contentAbout, flags int) (*content, error) {
@@ -68,14 +93,21 @@ func openContent(dir string, key []byte, about contentAbout, flags int) (*conten
 		return nil, err
 	}
 	what := fmt.Sprintf("open records %d", about.Number)
-	file, err := os.OpenFile(contentPath(dir, about.Number), os.O_RDWR|flags, 0o600)
+	file, err := os.OpenFile(about.path(dir), os.O_RDWR|flags, 0o600)
 	if err != nil {
 		return nil, unreadable(what, err)
 	}
-	c := &content{about, file, aead}
+	c := &content{contentAbout: about, file: file, aead: aead, use: new(int)}
+	size := about.Size
+	if about.Kept != nil {
+		size = about.Held
+	}
 	info, err := file.Stat()
-	if err == nil && info.Size() < about.Size {
-		err = fmt.Errorf("%d bytes, it had %d: %w", info.Size(), about.Size, ErrDoubted)
+	if err == nil && info.Size() < size {
+		err = fmt.Errorf("%d bytes, it had %d: %w", info.Size(), size, ErrDoubted)
+	}
+	if err == nil && about.Kept != nil {
+		c.kept, err = openRun(dir, key, *about.Kept)
 	}
 	if err != nil {
 		_ = file.Close()
@@ -85,9 +117,16 @@ func openContent(dir string, key []byte, about contentAbout, flags int) (*conten
 }
 
 // read gives a record, in memory of its own.
-func (c *content) read(l Location) ([]byte, error) {
-	raw := make([]byte, nonceBytes+int(l.Length)+tagBytes)
-	if _, err := c.file.ReadAt(raw, int64(l.Offset)); err != nil {
+func (c *content) read(pages *cache, l Location) ([]byte, error) {
+	at := int64(l.Offset)
+	if c.kept != nil {
+		var err error
+		if at, err = c.moved(pages, l); err != nil {
+			return nil, err
+		}
+	}
+	raw := make([]byte, l.sealed())
+	if _, err := c.file.ReadAt(raw, at); err != nil {
 		return nil, unreadable(fmt.Sprintf("read records %d at %d", c.Number, l.Offset), err)
 	}
 	sealed := raw[nonceBytes:]

@@ -14,6 +14,8 @@ var (
 	ErrDoubted = errors.New("index store is doubted")
 	// ErrLocked: another Store, in this process or another one, has the folder open.
 	ErrLocked = errors.New("index store is locked")
+	// ErrGone: the record was given up, and its place is used otherwise.
+	ErrGone = errors.New("record was given up")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("index store is closed")
 )

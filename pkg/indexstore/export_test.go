@@ -49,9 +49,10 @@ func AwaitMerges(s *Store) {
 	for {
 		s.mu.Lock()
 		from, to := mergeable(s.current.runs)
+		done := from == to && !(s.config.Freed != 0 && hollow(s.current.runs)) && s.compactable() == nil
 		merged := s.merged
 		s.mu.Unlock()
-		if from == to {
+		if done {
 			return
 		}
 		poke(s.wake)

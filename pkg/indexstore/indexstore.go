@@ -4,7 +4,7 @@
 // log. The owner fills one Batch at a time with some MiB of records and, in ascending order of keys, the entries that lead to them. Commit writes
 // the entries as one run (a file of sorted pages) and replaces the manifest, which names all files and the place in the log: a batch is there
 // whole or not at all, also after kill -9. Of entries with one key the one committed last counts. Runs of one size are merged in the
-// background; records are written once and never moved.
+// background; records are written once, and moved only away from those that were given up.
 //
 // Everything is sealed with AES-256-GCM under a key for each file, and checked whenever it is read: what was changed, cut, lost in a power cut or
 // belongs to another store is ErrDoubted. Nothing is flushed to disk before Close; nothing is repaired: the owner calls Remove, opens
@@ -40,6 +40,9 @@ type Config struct {
 	Lookups bool
 	// LookedUp says which keys have part in Lookups; nil: all. Others have no bits in the filters.
 	LookedUp func(key []byte) bool
+	// Freed is the first byte of the keys by which the owner gives records up (FreedKey); 0: it never does. Of files a quarter of which was given up the rest is moved
+	// together in the background, and a store a quarter of whose entries say that there is none any more is merged as a whole. It takes Lookups.
+	Freed byte
 	// Room is asked before runs are merged, which takes as much room again: while it gives an error nothing is merged. Nil: there always is.
 	Room func() error
 }
@@ -66,6 +69,8 @@ type Store struct {
 	closed   bool
 	note     []byte
 	next     uint64 // number of the next file
+	batch    bool   // one is under way
+	moving   uint64 // number of the records that are being compacted; 0: none
 	current  *version
 	merged   chan struct{} // closed and renewed after each merge
 	mergeErr error         // of the last merge, until a batch has told it
@@ -128,10 +133,14 @@ func (s *Store) load() error {
 		s.current.runs = append(s.current.runs, r)
 	}
 	for _, about := range m.Contents {
-		wanted = append(wanted, filepath.Base(contentPath("", about.Number)))
+		wanted = append(wanted, filepath.Base(about.path("")))
 		c, err := openContent(s.config.Dir, s.config.Key, about, 0)
 		if err != nil {
 			return err
+		}
+		*c.use = 1
+		if about.Kept != nil {
+			wanted = append(wanted, filepath.Base(runPath("", about.Kept.Number)))
 		}
 		s.current.contents = append(s.current.contents, c)
 	}
@@ -181,7 +190,7 @@ func (s *Store) Size() (total int64) {
 		total += r.Size
 	}
 	for _, c := range s.current.contents {
-		total += c.Size
+		total += c.bytes()
 	}
 	return total
 }
@@ -213,6 +222,9 @@ func (s *Store) Close() error {
 	var err error
 	for _, c := range s.current.contents {
 		err = errors.Join(err, c.file.Sync())
+		if c.kept != nil {
+			err = errors.Join(err, c.kept.file.Sync())
+		}
 	}
 	for _, r := range s.current.runs {
 		err = errors.Join(err, r.file.Sync())
@@ -245,7 +257,7 @@ func (s *Store) closeFiles() {
 		_ = r.file.Close()
 	}
 	for _, c := range s.current.contents {
-		_ = c.file.Close()
+		c.close()
 	}
 }
 

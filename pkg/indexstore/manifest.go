@@ -75,6 +75,9 @@ func (s *Store) install(next *version, note []byte) error {
 	for _, r := range next.runs {
 		r.versions++
 	}
+	for _, c := range next.contents {
+		*c.use++
+	}
 	s.current, s.note = next, note
 	s.release(old)
 	return nil
@@ -132,6 +135,12 @@ func (s *Store) release(v *version) {
 		if r.versions--; r.versions == 0 {
 			_ = r.file.Close() // it was read only
 			_ = os.Remove(runPath(s.config.Dir, r.Number))
+		}
+	}
+	for _, c := range v.contents {
+		if *c.use--; *c.use == 0 {
+			c.close()
+			c.remove(s.config.Dir)
 		}
 	}
 }

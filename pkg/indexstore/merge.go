@@ -20,6 +20,9 @@ func (s *Store) merge() {
 		}
 		for {
 			more, err := s.mergeOnce()
+			if !more && err == nil {
+				more, err = s.compactOnce()
+			}
 			s.mu.Lock()
 			if err != nil && !errors.Is(err, errStopped) {
 				s.mergeErr = err
@@ -38,7 +41,12 @@ func (s *Store) merge() {
 func (s *Store) mergeOnce() (bool, error) {
 	s.mu.Lock()
 	from, to := mergeable(s.current.runs)
-	if from == to {
+	level := 0
+	if from != to {
+		level = s.current.runs[from].Level + 1
+	} else if s.config.Freed != 0 && hollow(s.current.runs) {
+		from, to, level = 0, len(s.current.runs), s.current.runs[0].Level
+	} else {
 		s.mu.Unlock()
 		return false, nil
 	}
@@ -50,7 +58,7 @@ func (s *Store) mergeOnce() (bool, error) {
 	}
 	old, pause := s.current.runs[from:to], s.mergePause()
 	s.mu.Unlock() // only this goroutine takes runs away, so old stays open
-	out, err := s.mergeRuns(old, from == 0, newPacer(pause, s.quit))
+	out, err := s.mergeRuns(old, level, from == 0, newPacer(pause, s.quit))
 	if err != nil {
 		return false, err
 	}
@@ -96,9 +104,18 @@ func (s *Store) fresh() (n int) {
 	return n
 }
 
+// hollow reports whether so many entries say that there is none any more that all runs are merged.
+func hollow(runs []*run) bool {
+	empty, entries := uint64(0), uint64(0)
+	for _, r := range runs {
+		empty, entries = empty+r.Empty, entries+r.Entries
+	}
+	return empty > 0 && 4*empty >= entries
+}
+
 // mergeRuns writes one run from several, oldest first. oldest says that there is none before them.
-func (s *Store) mergeRuns(old []*run, oldest bool, pacer *pacer) (*run, error) {
-	w, err := s.newRun(old[0].Level + 1)
+func (s *Store) mergeRuns(old []*run, level int, oldest bool, pacer *pacer) (*run, error) {
+	w, err := s.newRun(level)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +130,11 @@ func (s *Store) mergeRuns(old []*run, oldest bool, pacer *pacer) (*run, error) {
 			err = errStopped
 			break
 		}
-		if gone := oldest && s.config.Lookups && len(m.value()) == 0; !gone {
+		gone := oldest && s.config.Lookups && len(m.value()) == 0
+		if !gone && s.config.Freed != 0 && m.key()[0] == s.config.Freed {
+			gone, err = s.settled(m.key(), m.value())
+		}
+		if err == nil && !gone {
 			err = w.add(m.key(), m.value())
 		}
 		if err == nil {

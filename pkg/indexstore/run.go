@@ -22,6 +22,7 @@ type runAbout struct {
 	ID      fileID `json:"id"`
 	Level   int    `json:"level"` // times that it was merged
 	Entries uint64 `json:"entries"`
+	Empty   uint64 `json:"empty,omitempty"`  // entries without a value
 	Pages   int64  `json:"pages"`            // bytes of pages; the fences follow
 	Fences  int64  `json:"fences,omitempty"` // where the fences begin, if a filter stands before them
 	Size    int64  `json:"size"`
@@ -199,6 +200,9 @@ func createRun(dir string, key []byte, number uint64, level int) (*runWriter, er
 func (w *runWriter) add(key, value []byte) error {
 	w.page.add(key, value)
 	w.about.Entries++
+	if len(value) == 0 {
+		w.about.Empty++
+	}
 	if w.filter != nil {
 		w.filter.add(key)
 	}

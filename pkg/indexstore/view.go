@@ -115,11 +115,11 @@ func (v *View) Scan(prefix, from []byte, fn func(key, value []byte) bool) error 
 	return nil
 }
 
-// Record reads a record, in memory of its own.
+// Record reads a record, in memory of its own. ErrGone: it was given up, and the file that held it compacted.
 func (v *View) Record(at Location) ([]byte, error) {
 	for i := len(v.version.contents) - 1; i >= 0; i-- {
 		if c := v.version.contents[i]; c.Number == at.File {
-			return c.read(at)
+			return c.read(v.store.cache, at)
 		}
 	}
 	return nil, fmt.Errorf("records %d are not in the store: %w", at.File, ErrDoubted)
