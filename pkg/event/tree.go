@@ -33,6 +33,14 @@ func (t Tree) Frontier() []Hash { return slices.Clone(t.hashes) }
 func (t Tree) Append(leaves ...Hash) Tree {
 	hashes := make([]Hash, len(t.hashes), len(t.hashes)+bits.Len(uint(len(leaves))))
 	copy(hashes, t.hashes)
+	t.hashes = hashes
+	t.Grow(leaves...)
+	return t
+}
+
+// Grow adds leaves to the tree itself: it is for who has no copy of it, and takes no memory where there is room.
+func (t *Tree) Grow(leaves ...Hash) {
+	hashes := t.hashes
 	for _, h := range leaves {
 		for closed := bits.TrailingZeros64(^t.size); closed > 0; closed-- {
 			last := len(hashes) - 1
@@ -41,8 +49,17 @@ func (t Tree) Append(leaves ...Hash) Tree {
 		hashes = append(hashes, h)
 		t.size++
 	}
-	return Tree{size: t.size, hashes: hashes}
+	t.hashes = hashes
 }
+
+// Load makes the tree one of a size, in the memory that it has. Its frontier is the beginning of first, as far as that goes, and rest.
+func (t *Tree) Load(size uint64, first, rest []Hash) {
+	n := bits.OnesCount64(size)
+	t.size, t.hashes = size, append(append(t.hashes[:0], first[:min(n, len(first))]...), rest...)
+}
+
+// View is the tree's frontier, valid until it grows.
+func (t *Tree) View() []Hash { return t.hashes }
 
 // Root is the tree's root; of the empty tree SHA-256 of the empty string.
 func (t Tree) Root() Hash {

@@ -18,8 +18,8 @@ const readAhead = 32
 
 // All proves a whole log: it reads every message once, in order, from the first to the one that is the last when it starts, and never waits
 // for one to come. One fault is reported once: an aggregate by its first version that fails, a stretch of damage as one finding, the log tree
-// by the first block that it does not fit, and not at all behind damage, where its leaves are not known. A message of a newer format ends the reading there. Memory: about 200 bytes and 32 for each
-// doubling of its events, for each aggregate. progress (nil: none) hears how many of the messages were read, now and then and at the end.
+// by the first block that it does not fit, and not at all behind damage, where its leaves are not known. A message of a newer format ends the reading there. Memory: about 200 bytes for each aggregate, and 32 for each
+// doubling of its events beyond the second. progress (nil: none) hears how many of the messages were read, now and then and at the end.
 // The error wraps that of the log, or of ctx.
 func All(ctx context.Context, log eventlog.Log, progress func(done, total uint64)) (Report, error) {
 	return Against(ctx, log, nil, progress)
@@ -50,7 +50,7 @@ func Against(ctx context.Context, log eventlog.Log, signed []Signed, progress fu
 		s.missing(end+1, last)
 	}
 	s.unmet(last)
-	s.report.Aggregates = uint64(len(s.heads))
+	s.report.Aggregates = s.heads.count()
 	return s.report, nil
 }
 

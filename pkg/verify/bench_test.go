@@ -38,6 +38,24 @@ func BenchmarkAll(b *testing.B) {
 	b.ReportMetric(float64(b.N)*events/b.Elapsed().Seconds(), "events/s")
 }
 
+// BenchmarkAllWide is BenchmarkAll of a log of many aggregates, two events each.
+func BenchmarkAllWide(b *testing.B) {
+	for _, aggregates := range []int{100_000, 1_000_000} {
+		b.Run(fmt.Sprint(aggregates), func(b *testing.B) {
+			_, log, builder := verifytest.Memory(b, "patient")
+			fill(b, builder, 2*aggregates, aggregates)
+			b.ReportAllocs()
+			for b.Loop() {
+				report, err := verify.All(context.Background(), log, nil)
+				if err != nil || !report.OK() || report.Aggregates != uint64(aggregates) {
+					b.Fatalf("got %+v, %v, want %d aggregates, all OK", report, err, aggregates)
+				}
+			}
+			b.ReportMetric(float64(b.N)*2*float64(aggregates)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
 // BenchmarkBareLoop decodes the same blocks and hashes their leaves, and checks nothing: what All is measured against.
 func BenchmarkBareLoop(b *testing.B) {
 	const events = 100_000

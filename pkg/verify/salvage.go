@@ -46,10 +46,9 @@ func (s *scan) broken(sequence uint64, index int, raw []byte, cause error) {
 	if !ok || a.Check() != nil {
 		return // a later commit that links to it names the aggregate
 	}
-	h := s.heads[a]
+	h := s.heads.find(a)
 	if h == nil && first == 1 {
-		h = &head{}
-		s.heads[a] = h
+		h, _ = s.heads.make(a)
 	}
 	if h == nil || first != h.last+1 {
 		return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -15,25 +16,16 @@ import (
 type scan struct {
 	log      eventlog.Log
 	report   Report
-	heads    map[event.AggregateID]*head
-	origins  map[string]string // one copy of each site name
-	tree     event.Tree        // of the log
-	treeLost bool              // damage or a mismatch ended the check of the log tree
-	signed   []Signed          // by size: what the tree was not held against yet
-	last     event.ID16        // id of the last block that counted
-	sequence uint64            // of the last message looked at
-	gaps     []stretch         // messages that are missing or that do not decode, ascending
-	void     *voidRun          // void blocks directly behind one another, not reported yet
-}
-
-// head is what is kept of an aggregate.
-type head struct {
-	tree   event.Tree
-	last   event.Version
-	at     event.Link
-	site   string
-	branch uint64
-	failed bool // reported; not looked at again
+	heads    *heads
+	origins  []string // site names, by their numbers
+	numbers  map[string]uint32
+	tree     event.Tree // of the log
+	treeLost bool       // damage or a mismatch ended the check of the log tree
+	signed   []Signed   // by size: what the tree was not held against yet
+	last     event.ID16 // id of the last block that counted
+	sequence uint64     // of the last message looked at
+	gaps     []stretch  // messages that are missing or that do not decode, ascending
+	void     *voidRun   // void blocks directly behind one another, not reported yet
 }
 
 type stretch struct{ from, to uint64 }
@@ -41,7 +33,7 @@ type stretch struct{ from, to uint64 }
 func newScan(log eventlog.Log, signed []Signed) *scan {
 	signed = slices.Clone(signed)
 	slices.SortStableFunc(signed, func(a, b Signed) int { return cmp.Compare(a.Size, b.Size) })
-	return &scan{log: log, signed: signed, report: Report{Log: log.Name()}, heads: map[event.AggregateID]*head{}, origins: map[string]string{}}
+	return &scan{log: log, signed: signed, report: Report{Log: log.Name()}, heads: newHeads(), numbers: map[string]uint32{}}
 }
 
 func (s *scan) message(ctx context.Context, f eventlog.Found) error {
@@ -125,10 +117,9 @@ func (s *scan) unmet(last uint64) {
 
 // commit checks one commit against its aggregate's head and moves the head on.
 func (s *scan) commit(at, prev event.Link, c *event.Commit, leaves []event.Hash) {
-	h := s.heads[c.Aggregate]
-	if h == nil {
-		h = &head{site: s.origin(c.Site), branch: c.Branch}
-		s.heads[c.Aggregate] = h
+	h, fresh := s.heads.make(c.Aggregate)
+	if fresh {
+		h.site, h.branch = s.origin(c.Site), c.Branch
 	}
 	if h.failed {
 		return
@@ -136,8 +127,7 @@ func (s *scan) commit(at, prev event.Link, c *event.Commit, leaves []event.Hash)
 	if !s.follows(h, at, prev, c) {
 		return
 	}
-	h.tree = h.tree.Append(leaves...)
-	if root := h.tree.Root(); root != c.Root {
+	if root := s.heads.grow(h, leaves); root != c.Root {
 		s.fail(h, c.Aggregate, Tampered, c.First, at.Sequence, rootDetail(c.First, len(leaves), c.Root, root))
 		return
 	}
@@ -156,20 +146,22 @@ func (s *scan) follows(h *head, at, prev event.Link, c *event.Commit) bool {
 	case prev != h.at && (gap == nil || prev.Sequence != h.at.Sequence || prev.Index != h.at.Index): // the id of a damaged block is reported already
 		s.fail(h, c.Aggregate, Tampered, c.First, at.Sequence, fmt.Sprintf("its link names commit %d of message %d, block %s; the commit before it is commit %d of message %d, block %s",
 			prev.Index, prev.Sequence, prev.Block, h.at.Index, h.at.Sequence, h.at.Block))
-	case c.Site != h.site || c.Branch != h.branch:
-		s.fail(h, c.Aggregate, Tampered, c.First, at.Sequence, originDetail(c.Site, c.Branch, h.site, h.branch))
+	case c.Site != s.origins[h.site] || c.Branch != h.branch:
+		s.fail(h, c.Aggregate, Tampered, c.First, at.Sequence, originDetail(c.Site, c.Branch, s.origins[h.site], h.branch))
 	default:
 		return true
 	}
 	return false
 }
 
-func (s *scan) origin(site string) string {
-	if kept, ok := s.origins[site]; ok {
-		return kept
+// origin is the number of a site name.
+func (s *scan) origin(site string) uint32 {
+	n, known := s.numbers[site]
+	if !known {
+		n, site = uint32(len(s.origins)), strings.Clone(site)
+		s.origins, s.numbers[site] = append(s.origins, site), n
 	}
-	s.origins[site] = site
-	return site
+	return n
 }
 
 // fail reports the first failure of an aggregate.
@@ -177,7 +169,7 @@ func (s *scan) fail(h *head, a event.AggregateID, v Verdict, version event.Versi
 	if h.failed {
 		return
 	}
-	*h = head{failed: true}
+	*h = head{number: h.number, failed: true}
 	s.report.Failed = append(s.report.Failed, Result{Log: s.report.Log, Aggregate: a, Verdict: v, Version: version, Sequence: sequence, Detail: detail})
 }
 
