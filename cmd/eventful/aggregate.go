@@ -272,18 +272,22 @@ func newAggregateListCommand(a *app) *cobra.Command {
 		if *archived {
 			options = append(options, client.OnlyArchived())
 		}
-		return a.listAggregates(cmd, aggregateType, pages, options...)
+		return a.listAggregates(cmd, aggregateType, *archived, pages, options)
 	}
 	return cmd
 }
 
-func (a *app) listAggregates(cmd *cobra.Command, aggregateType string, pages pageFlags, options ...client.ReadOption) error {
+func (a *app) listAggregates(cmd *cobra.Command, aggregateType string, archived bool, pages pageFlags, options []client.ReadOption) error {
 	c, err := a.connect(cmd)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	p := a.page("aggregates", "AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT")
+	columns := []string{"AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT"}
+	if archived {
+		columns = append(columns, "ARCHIVED AT", "COMMENT")
+	}
+	p := a.page("aggregates", columns...)
 	options = append(options, client.PageSize(*pages.take))
 	cursor := *pages.cursor
 	for shown := 0; ; {
@@ -297,7 +301,11 @@ func (a *app) listAggregates(cmd *cobra.Command, aggregateType string, pages pag
 			}
 		}
 		for _, s := range page.Aggregates {
-			if err := p.add(s, s.Type+"/"+s.ID, fmt.Sprint(s.Version), lifeText(s.Deleted), timeText(s.Time), short(s.Root)); err != nil {
+			row := []string{s.Type + "/" + s.ID, fmt.Sprint(s.Version), lifeText(s.Deleted), timeText(s.Time), short(s.Root)}
+			if archived && s.Archived != nil {
+				row = append(row, timeText(*s.Archived), s.Comment)
+			}
+			if err := p.add(s, row...); err != nil {
 				return err
 			}
 		}

@@ -67,7 +67,7 @@ func serverFlags(cmd *cobra.Command) {
 
 // serverSettings are the names of those of serverFlags.
 func serverSettings() []string {
-	return []string{"host", "tls-cert", "tls-key", "insecure", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent", "archive", "archive-keys", "archive-plain", "archive-older-than", "archive-larger-than", "archive-every", "plugin-programs"}
+	return []string{"host", "tls-cert", "tls-key", "insecure", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent", "archive", "archive-keys", "archive-plain", "archive-older-than", "archive-larger-than", "archive-idle-for", "archive-every", "plugin-programs"}
 }
 
 func (a *app) start(cmd *cobra.Command, f startFlags) error {
@@ -141,7 +141,7 @@ func (a *app) spawn(cmd *cobra.Command, f startFlags, dek []byte) error {
 		"--memory-threshold=" + strconv.Itoa(s.MemoryThreshold), "--log-level=" + s.LogLevel,
 		"--min-free=" + s.Text("min-free"), "--min-free-percent=" + strconv.Itoa(s.Space.Percent),
 		"--archive=" + s.Archive, "--archive-keys=" + s.ArchiveKeys, "--archive-plain=" + strconv.FormatBool(s.ArchivePlain),
-		"--archive-older-than=" + s.Text("archive-older-than"), "--archive-larger-than=" + s.Text("archive-larger-than"), "--archive-every=" + s.Text("archive-every"), "--plugin-programs=" + s.Text("plugin-programs"),
+		"--archive-older-than=" + s.Text("archive-older-than"), "--archive-larger-than=" + s.Text("archive-larger-than"), "--archive-idle-for=" + s.Text("archive-idle-for"), "--archive-every=" + s.Text("archive-every"), "--plugin-programs=" + s.Text("plugin-programs"),
 		"--no-engines=" + strconv.FormatBool(f.noEngines), "--unsafe-no-sync=" + strconv.FormatBool(f.unsafeNoSync),
 	}
 	for name, value := range f.given {

@@ -12,11 +12,12 @@ import (
 // Policy says what of a log is archived without being asked. Zero values: nothing.
 type Policy struct {
 	OlderThan  time.Duration // blocks that were written longer ago
+	IdleFor    time.Duration // aggregates whose newest commit was written longer ago leave the hot tier, and no more: that is the projector's
 	LargerThan uint64        // bytes of the stream: above, so many of the oldest blocks that about half of it is left
 }
 
 // Empty reports whether nothing is ever due.
-func (p Policy) Empty() bool { return p == Policy{} }
+func (p Policy) Empty() bool { return p.OlderThan == 0 && p.LargerThan == 0 }
 
 // Due is the sequence up to which a policy archives a log now; 0: nothing is due. It costs some reads of single blocks, and none of the archive.
 func (r *Archiver) Due(ctx context.Context, log string, p Policy, now time.Time) (uint64, error) {

@@ -66,6 +66,9 @@ type Summary struct {
 	Root    string        `json:"root"`
 	Deleted bool          `json:"deleted"`
 	Time    time.Time     `json:"time"`
+
+	Archived *time.Time `json:"archived,omitempty"` // since when it is archived; nil: it is not
+	Comment  string     `json:"comment,omitempty"`  // why it was archived
 }
 
 // Page is one page of a list; an empty cursor says that it is the last.

@@ -180,7 +180,7 @@ func (s *Store) compact(old *content, runs []*run, stored uint64) (*content, err
 	if err != nil {
 		return nil, fmt.Errorf("compact records %d: %w", old.Number, err)
 	}
-	c := compaction{store: s, old: old, file: file}
+	c := compaction{store: s, old: old, file: file, pacer: newPacer(1, s.quit)}
 	if c.kept, err = s.newRun(0); err == nil {
 		err = c.copy(runs)
 	}
@@ -214,6 +214,7 @@ type compaction struct {
 	end    int64  // of what was copied
 	buffer []byte // what is not written yet
 	count  int
+	pacer  *pacer
 }
 
 // copy copies what was not given up.
@@ -276,6 +277,7 @@ func (c *compaction) keep(e extent) error {
 	if e.from >= e.to {
 		return nil
 	}
+	c.pacer.step()
 	if c.count++; c.count%1024 == 0 && c.store.stopping() {
 		return errStopped
 	}

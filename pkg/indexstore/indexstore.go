@@ -41,7 +41,7 @@ type Config struct {
 	// LookedUp says which keys have part in Lookups; nil: all. Others have no bits in the filters.
 	LookedUp func(key []byte) bool
 	// Freed is the first byte of the keys by which the owner gives records up (FreedKey); 0: it never does. Of files a quarter of which was given up the rest is moved
-	// together in the background, and a store a quarter of whose entries say that there is none any more is merged as a whole. It takes Lookups.
+	// together in the background, and a store an eighth of whose entries say that there is none any more is merged as a whole. It takes Lookups.
 	Freed byte
 	// Room is asked before runs are merged, which takes as much room again: while it gives an error nothing is merged. Nil: there always is.
 	Room func() error

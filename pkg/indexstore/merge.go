@@ -110,7 +110,7 @@ func hollow(runs []*run) bool {
 	for _, r := range runs {
 		empty, entries = empty+r.Empty, entries+r.Entries
 	}
-	return empty > 0 && 4*empty >= entries
+	return empty > 0 && 8*empty >= entries // each goes with the one that it hides
 }
 
 // mergeRuns writes one run from several, oldest first. oldest says that there is none before them.

@@ -72,6 +72,9 @@ type Summary struct {
 	Root    string `json:"root"`
 	Deleted bool   `json:"deleted"`
 	Time    string `json:"time"` // writer time of the newest commit
+
+	Archived string `json:"archived,omitempty"` // since when it is archived; empty: it is not
+	Comment  string `json:"comment,omitempty"`  // why it was archived
 }
 
 // List is one page of aggregates. Cursor goes into the next call as it is; empty on the last page.

@@ -48,7 +48,7 @@ func (p *Projector) Acts(ctx context.Context, want ActsWanted) (Acts, error) {
 		return out, nil
 	}
 	page := actsPage{want: want, log: x.name, take: clampTake(want.Take), out: out}
-	err := x.view(func(r *reading) error {
+	err := x.view(ctx, func(r *reading) error {
 		begin, err := r.begin(spot{sequence: from.Sequence, index: from.Index}, want.Since)
 		if err != nil {
 			return err

@@ -14,12 +14,14 @@ func (l *listing) candidates(r *reading, aggregateType, after string, fn func(*c
 	switch {
 	case len(l.want.Only) > 0:
 		return l.named(r, aggregateType, after, fn)
+	case l.want.Archived:
+		return r.scan(keyCold, aggregateType, after, fn)
 	case l.filter != nil:
 		if e, ok := l.narrowest(r, aggregateType); ok {
 			return r.valued(aggregateType, after, e, fn)
 		}
 	}
-	return r.scan(aggregateType, after, fn)
+	return r.scan(keyNewest, aggregateType, after, fn)
 }
 
 // named gives the aggregates that who asks may read, and no others.
@@ -85,7 +87,7 @@ func (r *reading) valued(aggregateType, after string, e filter.Equality, fn func
 	for i, value := range e.Values {
 		hashes[i] = hash48(value)
 	}
-	recent := r.tail.valued(aggregateType, e.Field, hashes)
+	recent := r.withTiered(r.tail.valued(aggregateType, e.Field, hashes), aggregateType, "", false)
 	for {
 		var ids []string
 		cut := false
@@ -161,47 +163,85 @@ func (t *tail) valued(aggregateType, field string, hashes []uint64) (ids []strin
 	return ids
 }
 
-// scan gives all aggregates of a type, by id, behind one.
-func (r *reading) scan(aggregateType, after string, fn func(*current) (bool, error)) error {
-	recent := r.tail.ids(aggregateType, after)
-	prefix := typePrefix(aggregateType)
-	ended := false
-	one := func(id string, base *state) error {
-		c, found, err := r.overlay(event.AggregateID{Type: aggregateType, ID: id}, base)
-		if err == nil && found {
-			var more bool
-			more, err = fn(&c)
-			ended = !more
-		}
-		return err
+// withTiered adds the ids of aggregates that the tail says were archived, or restored: the store has them elsewhere.
+func (r *reading) withTiered(ids []string, aggregateType, after string, archived bool) []string {
+	if !r.tiers {
+		return ids
 	}
-	var failure error
+	for _, id := range r.tail.tiered(aggregateType, archived) {
+		if id > after {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// scan gives all aggregates of a type, by id, behind one: those in the hot tier (keyNewest), or those that are archived (keyCold).
+func (r *reading) scan(kind byte, aggregateType, after string, fn func(*current) (bool, error)) error {
+	var recent []string
+	if kind == keyNewest {
+		recent = r.tail.ids(aggregateType, after)
+	}
+	s := scanning{r: r, of: aggregateType, fn: fn, recent: r.withTiered(recent, aggregateType, after, kind == keyCold)}
+	prefix := typePrefix(kind, aggregateType)
 	err := r.store.Scan(prefix, append(bytes.Clone(prefix), after...), func(key, value []byte) bool {
 		id := string(key[len(prefix):])
 		if id <= after {
 			return true
 		}
-		for ; len(recent) > 0 && recent[0] <= id && !ended && failure == nil; recent = recent[1:] {
-			if recent[0] < id {
-				failure = one(recent[0], nil)
-			}
+		for s.goesOn() && len(s.recent) > 0 && (s.recent[0] < id || s.recent[0] == id && len(value) == 0) {
+			s.next()
 		}
-		if failure != nil || ended {
-			return false
+		if !s.goesOn() || len(value) == 0 {
+			return s.goesOn()
 		}
-		s, err := parseState(bytes.Clone(value))
-		if failure = err; err == nil {
-			failure = one(id, &s)
+		if len(s.recent) > 0 && s.recent[0] == id {
+			s.recent = s.recent[1:]
 		}
-		return failure == nil && !ended
+		base, err := parseState(bytes.Clone(value))
+		if s.err = err; err == nil {
+			s.one(id, &base)
+		}
+		return s.goesOn()
 	})
-	if err := errors.Join(failure, err); err != nil {
-		return err
+	for s.goesOn() && err == nil && len(s.recent) > 0 {
+		s.next()
 	}
-	for ; len(recent) > 0 && !ended; recent = recent[1:] {
-		if err := one(recent[0], nil); err != nil {
-			return err
+	return errors.Join(s.err, err)
+}
+
+// scanning is a scan under way.
+type scanning struct {
+	r      *reading
+	of     string
+	fn     func(*current) (bool, error)
+	recent []string // of the tail, ascending: those that were not given yet
+	ended  bool
+	err    error
+}
+
+func (s *scanning) goesOn() bool { return !s.ended && s.err == nil }
+
+// next gives the next one of the tail, which the store does not have there.
+func (s *scanning) next() {
+	id := s.recent[0]
+	s.recent = s.recent[1:]
+	var base *state
+	if s.r.tiers {
+		if base, s.err = s.r.base(event.AggregateID{Type: s.of, ID: id}); s.err != nil {
+			return
 		}
 	}
-	return nil
+	s.one(id, base)
+}
+
+func (s *scanning) one(id string, base *state) {
+	c, found, err := s.r.overlay(event.AggregateID{Type: s.of, ID: id}, base)
+	if err == nil && found {
+		var more bool
+		more, err = s.fn(&c)
+		s.ended = !more
+	}
+	s.err = err
 }

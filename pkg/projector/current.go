@@ -16,6 +16,7 @@ type current struct {
 	time    event.Time
 	deleted bool
 	partial bool
+	tier    tierInfo
 	base    *state       // nil: fields counts
 	fields  []stateField // in ascending order of names
 	err     error        // of the last field that could not be read
@@ -32,7 +33,7 @@ func (r *reading) current(a event.AggregateID) (c current, found bool, err error
 
 // overlay puts what the tail has of an aggregate over what the store has, nil for nothing.
 func (r *reading) overlay(a event.AggregateID, base *state) (c current, found bool, err error) {
-	c = current{r: r, id: a}
+	c = current{r: r, id: a, tier: r.tierNow(a, base)}
 	d, first, recent := r.tail.delta(a)
 	if base != nil && (!recent || base.version >= d.last) { // flushed meanwhile
 		c.version, c.time, c.deleted, c.partial, c.base = base.version, base.time, base.deleted(), base.partial(), base

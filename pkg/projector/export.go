@@ -15,7 +15,7 @@ func (p *Projector) Export(ctx context.Context, a event.AggregateID, from event.
 		return Export{}, err
 	}
 	page := exportPage{log: x.name, next: max(from, 1), out: Export{Site: p.config.Site, Log: x.name, Type: a.Type, ID: a.ID, Commits: []ExportedCommit{}}}
-	err = x.view(func(r *reading) error {
+	err = x.view(ctx, func(r *reading) error {
 		newest, err := r.newest(a)
 		if err != nil {
 			return err

@@ -34,6 +34,9 @@ type Events struct {
 // eventsRead is how many commits of a log one page looks at, at most: a page may be empty and have a cursor.
 const eventsRead = 20_000
 
+// fetchWeight is as how many commits a block counts that had to be read from the log.
+const fetchWeight = 20
+
 // Events gives events in the order in which they were stored: those of one log in its order, those of several by their time. malformed if the cursor is not one of this query. Actor,
 // correlation, event type and times are looked up; the cost grows with the number of commits that are found so.
 func (p *Projector) Events(ctx context.Context, want EventsWanted) (Events, error) {
@@ -135,7 +138,7 @@ func (f *feed) log(ctx context.Context, x *index) error {
 			return err
 		}
 	}
-	return x.view(func(r *reading) error {
+	return x.view(ctx, func(r *reading) error {
 		begin, err := f.begin(x, r)
 		if err != nil {
 			return err
@@ -144,7 +147,7 @@ func (f *feed) log(ctx context.Context, x *index) error {
 		if err != nil {
 			return err
 		}
-		s := stretch{feed: f, ctx: ctx, x: x, next: feedPlace{Sequence: begin.sequence, Index: begin.index, Event: begin.event}}
+		s := stretch{feed: f, ctx: ctx, x: x, r: r, next: feedPlace{Sequence: begin.sequence, Index: begin.index, Event: begin.event}}
 		if before.Of >= begin.sequence {
 			s.next = before
 		}
@@ -171,6 +174,7 @@ type stretch struct {
 	*feed
 	ctx         context.Context
 	x           *index
+	r           *reading
 	read, found int
 	next        feedPlace // where the next page goes on
 }
@@ -184,7 +188,7 @@ func (s *stretch) take(c located) (bool, error) {
 	case !s.want.Until.IsZero() && !time.Unix(0, int64(c.Time)).Before(s.want.Until):
 		s.next = place
 		return false, nil
-	case s.read == eventsRead || s.found > clampTake(s.want.Take):
+	case s.read+fetchWeight*s.r.fetches >= eventsRead || s.found > clampTake(s.want.Take):
 		s.next, s.rest, s.limit = place, true, min(s.limit, c.Time)
 		return false, nil
 	}
@@ -308,7 +312,7 @@ func (p *Projector) named(ctx context.Context, h *hit) (NamedEvent, error) {
 		return out, nil
 	}
 	var forgotten map[event.Hash]bool
-	err = h.x.view(func(r *reading) (err error) {
+	err = h.x.view(ctx, func(r *reading) (err error) {
 		forgotten, err = r.forgotten(ctx, h.c.Aggregate)
 		return err
 	})

@@ -3,7 +3,6 @@ package projector
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -23,7 +22,7 @@ const maxCandidates = 10
 // EventByHash gives the event with a leaf hash among those of aggregates that who asks may read (nil: all), or with the only one that begins with a prefix of at least 4 hexadecimal digits. malformed if the
 // prefix is not such a one, or if it is ambiguous: then the problem lists candidates. not_found if no event has it.
 func (p *Projector) EventByHash(ctx context.Context, prefix string, may func(event.AggregateID) bool) (NamedEvent, error) {
-	m, err := p.match(prefix, may)
+	m, err := p.match(ctx, prefix, may)
 	if err != nil {
 		return NamedEvent{}, err
 	}
@@ -31,7 +30,7 @@ func (p *Projector) EventByHash(ctx context.Context, prefix string, may func(eve
 }
 
 // match finds the one event whose hash begins with a prefix, among those that who asks may read; nil: all.
-func (p *Projector) match(prefix string, may func(event.AggregateID) bool) (hashMatch, error) {
+func (p *Projector) match(ctx context.Context, prefix string, may func(event.AggregateID) bool) (hashMatch, error) {
 	if err := p.up(); err != nil {
 		return hashMatch{}, err
 	}
@@ -41,7 +40,7 @@ func (p *Projector) match(prefix string, may func(event.AggregateID) bool) (hash
 	}
 	var found []hashMatch
 	for _, x := range p.all() {
-		err := x.view(func(r *reading) error {
+		err := x.view(ctx, func(r *reading) error {
 			matches, err := r.byPrefix(prefix, maxCandidates+1-len(found), may)
 			for i := range matches {
 				matches[i].x = x
@@ -150,31 +149,23 @@ func known(matches []hashMatch, hash event.Hash) bool {
 
 // resolve reads the event that the value of a hash leads to.
 func (r *reading) resolve(value []byte) (m hashMatch, err error) {
-	version, n := binary.Uvarint(value)
-	if n <= 0 {
-		return m, fmt.Errorf("index entry of a hash: %w", errContent)
-	}
-	at, err := locationOf(value[n:])
+	at, err := parseEventPlace(value)
 	if err != nil {
 		return m, err
 	}
-	commits, err := r.raw(at)
+	w := walker{r: r}
+	if err = w.load(at.sequence); err != nil {
+		return m, err
+	}
+	c, err := w.at(at.commit())
 	if err != nil {
 		return m, err
 	}
-	m.version = event.Version(version)
-	for i := len(commits) - 1; i >= 0; i-- {
-		c := &commits[i]
-		if n := uint64(m.version - c.first); c.first <= m.version && n < uint64(len(c.leaves)) {
-			decoded, err := decodeOne(*c)
-			if err != nil {
-				return m, err
-			}
-			m.aggregate, m.hash = decoded.Aggregate, c.leaves[n]
-			return m, nil
-		}
+	if int(at.event) >= len(c.leaves) {
+		return m, fmt.Errorf("index entry of a hash leads to a commit without event %d: %w", at.event, errContent)
 	}
-	return m, fmt.Errorf("index entry of a hash leads to a record without version %d: %w", version, errContent)
+	m.aggregate, m.version, m.hash = c.Aggregate, c.First+event.Version(at.event), c.leaves[at.event]
+	return m, nil
 }
 
 // event reads the event that a hash leads to.
@@ -182,7 +173,7 @@ func (p *Projector) event(ctx context.Context, m hashMatch) (NamedEvent, error) 
 	out := NamedEvent{Type: m.aggregate.Type, ID: m.aggregate.ID}
 	var under *seal
 	var forgotten map[event.Hash]bool
-	err := m.x.view(func(r *reading) error {
+	err := m.x.view(ctx, func(r *reading) error {
 		return r.commits(ctx, m.aggregate, m.version, func(c located) (bool, error) {
 			i := int(m.version - c.First)
 			if m.version < c.First || i >= len(c.Events) || c.Leaf(i) != m.hash {
@@ -209,7 +200,7 @@ type Candidates struct {
 }
 
 // Resolve gives the aggregates of all types but EventfulDB's own that have this id. None is no error.
-func (p *Projector) Resolve(_ context.Context, id string) (Candidates, error) {
+func (p *Projector) Resolve(ctx context.Context, id string) (Candidates, error) {
 	out := Candidates{Candidates: []string{}}
 	if err := p.up(); err != nil {
 		return out, err
@@ -218,7 +209,7 @@ func (p *Projector) Resolve(_ context.Context, id string) (Candidates, error) {
 		return out, problem.New(problem.Malformed, "%v", err)
 	}
 	for _, x := range p.all() {
-		err := x.view(func(r *reading) error {
+		err := x.view(ctx, func(r *reading) error {
 			for _, t := range x.listed(nil) {
 				a := event.AggregateID{Type: t, ID: id}
 				found, err := r.exists(a)

@@ -27,7 +27,7 @@ func (t *tail) flush(store *indexstore.Store, begin func() (*indexstore.Batch, e
 	}
 	f := flusher{batch: b, tail: t, aggregates: t.sorted()}
 	steps := []func() error{ // in the order of their keys
-		func() error { return f.fold(store) }, f.commits, f.blocks, f.fieldEntries, f.hashes, f.newest, f.order, f.postings, func() error { return f.tree(store) },
+		func() error { return f.fold(store) }, f.commits, f.blocks, f.dues, f.fieldEntries, f.hashes, f.newest, f.order, f.postings, func() error { return f.tree(store) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -67,6 +67,10 @@ func (f *flusher) commits() error {
 	var entries []firstRecord
 	for _, of := range f.aggregates {
 		of.slot = len(f.records)
+		if of.cold() {
+			f.records = append(f.records, make([]indexstore.Location, len(of.commits))...)
+			continue
+		}
 		entries = entries[:0]
 		for i := 0; i < len(of.commits); {
 			from := i
@@ -158,7 +162,7 @@ func (f *flusher) alike(order []hashed) error {
 			continue // the same commit twice, behind damage
 		}
 		f.key = append(append(f.key[:0], keyHash), h.hash()[:hashBytes]...)
-		f.value = f.at(h).Append(binary.AppendUvarint(f.value[:0], uint64(h.version())))
+		f.value = appendPlace(f.value[:0], h.of.commits[h.commit].at, uint32(h.event))
 		if err := f.batch.Set(f.key, f.value); err != nil {
 			return err
 		}
@@ -170,7 +174,7 @@ func (f *flusher) newest() error {
 	for i, of := range f.aggregates {
 		f.key = appendName(append(f.key[:0], keyNewest), of.name)
 		folded := f.folded[i]
-		s := state{at: f.records[of.slot+len(of.commits)-1], version: of.delta.last, time: of.delta.time, flags: folded.flags}
+		s := state{at: f.records[of.slot+len(of.commits)-1], version: of.delta.last, time: of.delta.time, flags: folded.flags, cold: folded.cold}
 		f.value = append(s.appendHead(f.value[:0]), f.arena[folded.from:folded.to]...)
 		if err := f.batch.Set(f.key, f.value); err != nil {
 			return err

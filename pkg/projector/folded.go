@@ -6,12 +6,14 @@ import (
 	"slices"
 
 	"github.com/eventfuldb/eventful/pkg/indexstore"
+	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
 // foldedState is what a flush writes of a state besides where its commit lies. Its fields lie in flusher.arena.
 type foldedState struct {
 	flags    byte
 	from, to int
+	cold     *coldPart
 }
 
 // typeChanges are the values that fields of a type's aggregates got and lost.
@@ -37,26 +39,38 @@ func (f *flusher) fold(store *indexstore.Store) error {
 	f.folded = make([]foldedState, len(f.aggregates))
 	for i, of := range f.aggregates {
 		f.batch.Rest()
-		var base *state
-		if of.commits[0].first > 1 {
-			f.key = appendName(append(f.key[:0], keyNewest), of.name)
-			value, found, err := newest.Get(f.key)
-			if err != nil {
+		if of.cold() {
+			if err := f.foldCold(i, of); err != nil {
 				return err
 			}
-			if found {
-				s, err := parseState(value)
-				if err != nil {
-					return err
-				}
-				base = &s
-			}
+			continue
+		}
+		base, err := f.base(view, newest, of)
+		if err != nil {
+			return err
 		}
 		if err := f.foldOne(i, of, base); err != nil {
 			return fmt.Errorf("fold %s: %w", of.name, err)
 		}
 	}
 	return nil
+}
+
+// base gives what the store says of an aggregate, nil for nothing; one that was restored a moment ago still stands where archived ones do.
+func (f *flusher) base(view *indexstore.View, newest *indexstore.Finder, of *tailed) (*state, error) {
+	if of.commits[0].first <= 1 {
+		return nil, nil
+	}
+	f.key = appendName(append(f.key[:0], keyNewest), of.name)
+	value, _, err := newest.Get(f.key)
+	if _, moved := f.tail.tiers[of.name]; err == nil && len(value) == 0 && moved {
+		value, _, err = view.Get(coldKey(of.name))
+	}
+	if err != nil || len(value) == 0 {
+		return nil, err
+	}
+	s, err := parseState(value)
+	return &s, err
 }
 
 // foldOne puts what the tail changes of an aggregate over what the store holds, nil where it holds nothing: as delta.over, without making the fields.
@@ -105,7 +119,10 @@ func (f *flusher) foldOne(i int, of *tailed, base *state) error {
 			changes = changes[1:]
 		}
 	}
-	f.folded[i] = foldedState{d.flags(partial), from, len(f.arena)}
+	f.folded[i] = foldedState{flags: d.flags(partial), from: from, to: len(f.arena)}
+	if base != nil {
+		f.folded[i].cold = base.cold
+	}
 	return nil
 }
 
@@ -186,5 +203,19 @@ func (f *flusher) fieldEntries() error {
 			}
 		}
 	}
+	return nil
+}
+
+// cold reports whether an aggregate never enters the hot tier: records of tiers, one for each aggregate that was archived.
+func (of *tailed) cold() bool { return of.name.Type == schema.SystemTier }
+
+// foldCold makes the state of an aggregate whose commits stay in the log.
+func (f *flusher) foldCold(i int, of *tailed) error {
+	newest := &of.commits[len(of.commits)-1]
+	c, err := decode(of.name, *newest)
+	if err != nil {
+		return err
+	}
+	f.folded[i] = foldedState{flags: flagPartial, cold: &coldPart{version: c.Last(), at: newest.at, root: c.Root}}
 	return nil
 }

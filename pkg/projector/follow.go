@@ -109,7 +109,7 @@ func (f *follower) once(ctx context.Context) error {
 // store says how the index in a folder is opened.
 func (f *follower) store(dir string) indexstore.Config {
 	c := &f.p.config
-	return indexstore.Config{Dir: dir, Key: c.Key, Identity: identity(c.Site, f.x.name), Lookups: true, LookedUp: lookedUp, Room: c.Room}
+	return indexstore.Config{Dir: dir, Key: c.Key, Identity: identity(c.Site, f.x.name), Lookups: true, LookedUp: lookedUp, Freed: keyFreed, Room: c.Room}
 }
 
 // fits holds a place of the index against the log: errMismatch if another block, or none, lies there. It gives the log's last sequence.
@@ -150,23 +150,24 @@ func (f *follower) fits(ctx context.Context, source eventlog.Log, at place) (las
 
 // follow reads the log until an error, and watches meanwhile.
 func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var reading sync.WaitGroup
-	ended := make(chan error, 1)
-	reading.Go(func() { ended <- f.read(ctx, source) })
-	defer reading.Wait()
-	defer cancel()
+	r := f.begin(ctx, source)
+	defer func() { r.end() }()
 	for {
 		select {
-		case err := <-ended:
+		case err := <-r.ended:
 			return err
 		case swap := <-f.x.swaps:
-			cancel()
-			reading.Wait()
+			r.end()
 			if err := swap(); err != nil {
 				return err
 			}
 			return errSwapped
+		case act := <-f.x.pauses:
+			r.end()
+			if err := act(); err != nil {
+				return err
+			}
+			r = f.begin(ctx, source)
 		case <-f.x.doubted:
 			return fmt.Errorf("a query found it: %w", errContent)
 		case <-f.x.woken:
@@ -175,6 +176,26 @@ func (f *follower) follow(ctx context.Context, source eventlog.Log) error {
 			}
 		}
 	}
+}
+
+// reader is the goroutine that reads a log into the index.
+type reader struct {
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	ended  chan error
+}
+
+func (f *follower) begin(ctx context.Context, source eventlog.Log) *reader {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &reader{cancel: cancel, ended: make(chan error, 1)}
+	r.work.Go(func() { r.ended <- f.read(ctx, source) })
+	return r
+}
+
+// end ends it, and waits for it. What it ended with before does not matter: whoever reads on meets it again.
+func (r *reader) end() {
+	r.cancel()
+	r.work.Wait()
 }
 
 // read takes one message after the other into the index; it is the only reader of the log, and everything is decoded once.

@@ -31,7 +31,7 @@ func (p *Projector) Get(ctx context.Context, a event.AggregateID, when When) (St
 	var out State
 	var sealed *sealedState
 	err = p.withSchemas(ctx, func() error {
-		return x.view(func(r *reading) (err error) {
+		return x.view(ctx, func(r *reading) (err error) {
 			version := when.Version
 			if !when.At.IsZero() {
 				if version, err = r.versionAt(ctx, a, when.At); err != nil {

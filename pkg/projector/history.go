@@ -18,7 +18,7 @@ func (p *Projector) History(ctx context.Context, a event.AggregateID, from event
 		return History{}, err
 	}
 	page := historyPage{log: x.name, next: max(from, 1), take: clampTake(take), out: History{Events: []Event{}}}
-	err = x.view(func(r *reading) error {
+	err = x.view(ctx, func(r *reading) error {
 		if err := r.commits(ctx, a, page.next, page.add); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -28,6 +29,8 @@ type index struct {
 	doubted  chan struct{}     // a query found an entry that cannot be read
 	at       place             // behind what tail holds; the follower's alone
 	awaited  atomic.Int64      // those who wait for it to get further
+	flushed  bool              // tail is in store, and what it says of tiers is to be done; the follower's alone
+	pauses   chan func() error // asks the follower to run it while the log is not read
 
 	mu    sync.RWMutex        // guards what follows
 	store *indexstore.Store   // nil while there is none
@@ -38,7 +41,7 @@ type index struct {
 }
 
 func newIndex(name string, held *held) *index {
-	x := &index{name: name, held: held, dicts: newDicts(), woken: make(chan struct{}, 1), doubted: make(chan struct{}, 1), swaps: make(chan func() error)}
+	x := &index{name: name, held: held, dicts: newDicts(), woken: make(chan struct{}, 1), doubted: make(chan struct{}, 1), swaps: make(chan func() error), pauses: make(chan func() error)}
 	x.progress.init()
 	return x
 }
@@ -102,6 +105,9 @@ func (x *index) open(c indexstore.Config) (place, error) {
 	if err == nil {
 		types, err = readTypes(store)
 	}
+	if err == nil {
+		err = x.settle(store) // a crash may have left it undone
+	}
 	if err != nil {
 		return place{}, errors.Join(err, store.Close())
 	}
@@ -140,16 +146,24 @@ func (x *index) add(found *eventlog.Found, deletes func(string, *event.Event) (e
 
 // flush moves the tail into the store, and takes its time if the index is complete and nobody waits for it. Queries see every event all the while: in the tail that they hold, or in the store, or in both.
 func (x *index) flush() error {
-	begin := x.store.Begin
-	if x.progress.settled() && x.awaited.Load() == 0 {
-		begin = x.store.BeginGently
+	if !x.flushed {
+		begin := x.store.Begin
+		if x.progress.settled() && x.awaited.Load() == 0 {
+			begin = x.store.BeginGently
+		}
+		if err := x.tail.flush(x.store, begin, x.at); err != nil {
+			return err
+		}
+		x.flushed = true
 	}
-	if err := x.tail.flush(x.store, begin, x.at); err != nil {
-		return err
+	if len(x.tail.tiers) > 0 {
+		if err := x.settle(x.store); err != nil {
+			return err
+		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.tail = newTail(x.tail)
+	x.tail, x.flushed = newTail(x.tail), false
 	return nil
 }
 
@@ -178,11 +192,11 @@ func (x *index) shut(keep bool) (err error) {
 	if x.store == nil {
 		return nil
 	}
-	if keep && !x.tail.empty() {
+	if keep && !x.tail.empty() && !x.flushed {
 		err = x.tail.flush(x.store, x.store.Begin, x.at)
 	}
 	err = errors.Join(err, x.store.Close())
-	x.store, x.tail, x.types = nil, nil, nil
+	x.store, x.tail, x.types, x.flushed = nil, nil, nil, false
 	if err != nil {
 		return fmt.Errorf("close index: %w", err)
 	}
@@ -197,11 +211,11 @@ func (x *index) has(aggregateType string) bool {
 }
 
 // view runs a query on the index. It refuses while the index is being built, and turns a doubted one into a rebuild.
-func (x *index) view(fn func(*reading) error) error {
+func (x *index) view(ctx context.Context, fn func(*reading) error) error {
 	if err := x.progress.complete(x.name); err != nil {
 		return err
 	}
-	err := x.read(fn)
+	err := x.read(ctx, fn)
 	if errors.Is(err, errContent) || errors.Is(err, indexstore.ErrDoubted) {
 		poke(x.doubted)
 		return problem.New(problem.Unavailable, "the index of log %s is doubted and will be rebuilt: %v", x.name, err).WithHint("try again when `status` shows it as following")
@@ -210,9 +224,9 @@ func (x *index) view(fn func(*reading) error) error {
 }
 
 // read runs a query on the index as it is.
-func (x *index) read(fn func(*reading) error) error {
+func (x *index) read(ctx context.Context, fn func(*reading) error) error {
 	x.mu.RLock()
-	tail, store := x.tail, x.store
+	tail, store, source := x.tail, x.store, x.log
 	_, tiers := x.types[schema.SystemTier]
 	var view *indexstore.View
 	var err error
@@ -224,5 +238,5 @@ func (x *index) read(fn func(*reading) error) error {
 		return problem.New(problem.Unavailable, "the index of log %s is not open", x.name).WithHint("try again in a moment")
 	}
 	defer view.Close()
-	return fn(&reading{log: x.name, tail: tail, from: store, store: view, held: x.held, dicts: x.dicts, tiers: tiers})
+	return fn(&reading{log: x.name, tail: tail, from: store, store: view, held: x.held, dicts: x.dicts, tiers: tiers, source: source, ctx: ctx})
 }

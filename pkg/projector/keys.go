@@ -14,22 +14,29 @@ import (
 //
 //	a type 0 id 0 u64 version    record of the commits from that version on
 //	b u64 sequence               ids of the blocks that counted, from that sequence on: distance (uvarint) and id, for each
+//	c type 0 id                  as n, of an aggregate that is archived; it has neither n, a nor f (tier.go)
+//	d type 0 id                  what is to be done about the tier of an aggregate (settle.go); nothing where it is done
 //	f type 0 field 0 hash id     1 where the field has a value with that hash now; nothing where it had it once. The hash has 6 bytes
-//	h start of a leaf hash       version (uvarint), record
+//	h start of a leaf hash       sequence, index of its commit, and of the event in it (uvarints)
 //	n type 0 id                  record that ends with the newest commit, and the state behind it (state.go)
-//	o u64 sequence               time of the block (big-endian); of each of its commits record and first version (uvarint)
+//	o u64 sequence               time of the block (big-endian); of each of its commits record and first version (uvarint). A record of no bytes, or one that was given up: the
+//	                             commit is read from the log
 //	p kind hash sequence         commits that name something with that hash (6 bytes), from that sequence on: distance and index (uvarints), for each.
 //	                             The sequence: number of its bytes, and they
 //	w u8 level u64 index         hashes of the log tree at a level of tiles, from that index on, to the end of its tile at most (tree.go)
+//	x record                     the record was given up (indexstore.FreedKey)
 const (
 	keyCommit  = 'a'
 	keyBlock   = 'b'
+	keyCold    = 'c'
+	keyDue     = 'd'
 	keyField   = 'f'
 	keyHash    = 'h'
 	keyNewest  = 'n'
 	keyOrder   = 'o'
 	keyPosting = 'p'
 	keyTree    = 'w'
+	keyFreed   = 'x'
 )
 
 // What commits are found by, as it stands in keys.
@@ -45,7 +52,7 @@ const (
 const hashBytes = 12
 
 // contentVersion is the version of this layout; another one is dropped and rebuilt.
-const contentVersion = 7
+const contentVersion = 8
 
 func identity(site, log string) string {
 	return fmt.Sprintf("%s/%s/index/%d", site, log, contentVersion)
@@ -77,13 +84,15 @@ func commitKey(a event.AggregateID, first event.Version) []byte {
 
 func newestKey(a event.AggregateID) []byte { return named(keyNewest, a) }
 
-// typePrefix begins the keys of the newest commits of one type; afterType lies behind all of them.
-func typePrefix(aggregateType string) []byte {
-	return append(append([]byte{keyNewest}, aggregateType...), 0)
+func coldKey(a event.AggregateID) []byte { return named(keyCold, a) }
+
+// typePrefix begins the keys of one kind of a type's aggregates; afterType lies behind all of them.
+func typePrefix(kind byte, aggregateType string) []byte {
+	return append(append([]byte{kind}, aggregateType...), 0)
 }
 
-func afterType(aggregateType string) []byte {
-	return append(append([]byte{keyNewest}, aggregateType...), 1)
+func afterType(kind byte, aggregateType string) []byte {
+	return append(append([]byte{kind}, aggregateType...), 1)
 }
 
 func aggregateOf(newestKey []byte) event.AggregateID {
@@ -91,8 +100,8 @@ func aggregateOf(newestKey []byte) event.AggregateID {
 	return event.AggregateID{Type: t, ID: id}
 }
 
-// lookedUp are the keys of newest commits: a flush asks for them one by one.
-func lookedUp(key []byte) bool { return key[0] == keyNewest }
+// lookedUp are the keys of newest commits and of archived aggregates: they are asked for one by one.
+func lookedUp(key []byte) bool { return key[0] == keyNewest || key[0] == keyCold }
 
 func appendHash48(b []byte, hash uint64) []byte {
 	return append(b, byte(hash>>40), byte(hash>>32), byte(hash>>24), byte(hash>>16), byte(hash>>8), byte(hash))

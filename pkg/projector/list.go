@@ -43,7 +43,7 @@ func (p *Projector) List(ctx context.Context, want Wanted) (List, error) {
 			if x.name < l.from.Log || l.full {
 				continue
 			}
-			if err := x.view(func(r *reading) error { return l.log(x, r) }); err != nil {
+			if err := x.view(ctx, func(r *reading) error { return l.log(x, r) }); err != nil {
 				return err
 			}
 		}
@@ -142,14 +142,18 @@ func (l *listing) look(r *reading, log string, c *current) (bool, error) {
 		l.full = true
 		return false, nil
 	}
+	at := listPlace{Log: log, Type: c.id.Type, ID: c.id.ID}
+	if c.tier.archived() != l.want.Archived {
+		l.last = at
+		return true, nil
+	}
 	if l.filter != nil || l.order != nil {
 		if err := l.p.whole(l.ctx, r, c); err != nil {
 			return false, err
 		}
 	}
-	at := listPlace{Log: log, Type: c.id.Type, ID: c.id.ID}
 	row := c.row()
-	if wanted, err := l.wanted(r, c, row); err != nil || !wanted {
+	if wanted, err := l.wanted(c, row); err != nil || !wanted {
 		l.last = at
 		return err == nil, err
 	}
@@ -165,14 +169,11 @@ func (l *listing) look(r *reading, log string, c *current) (bool, error) {
 }
 
 // wanted reports whether an aggregate is one of those that are asked for.
-func (l *listing) wanted(r *reading, c *current, row *filter.Row) (bool, error) {
+func (l *listing) wanted(c *current, row *filter.Row) (bool, error) {
 	if l.filter != nil && !l.filter.Match(row) || c.err != nil {
 		return false, c.err
 	}
-	if !l.want.Archived {
-		return true, nil
-	}
-	return r.archived(c.id)
+	return true, nil
 }
 
 // summaryText is what an aggregate takes in JSON besides its id.
@@ -184,18 +185,40 @@ func (l *listing) add(r *reading, at listPlace) (full bool, err error) {
 	if len(l.out.Aggregates) == l.take || len(l.out.Aggregates) > 0 && l.size+size > pageBytes {
 		return true, nil
 	}
-	c, err := r.newest(event.AggregateID{Type: at.Type, ID: at.ID})
+	s, err := l.p.summary(r, event.AggregateID{Type: at.Type, ID: at.ID})
 	if err != nil {
 		return false, err
+	}
+	l.out.Aggregates = append(l.out.Aggregates, s)
+	l.size += size + jsonSize(s.Comment)
+	return false, nil
+}
+
+// summary is what a list says of an aggregate. One that left the hot tier is not read for it.
+func (p *Projector) summary(r *reading, a event.AggregateID) (Summary, error) {
+	s := Summary{Type: a.Type, ID: a.ID}
+	base, err := r.base(a)
+	if err != nil {
+		return s, err
+	}
+	if t := r.tierNow(a, base); t.archived() {
+		s.Archived, s.Comment = timeText(t.since), t.comment
+	}
+	if base != nil && base.gone() && !base.partial() && len(r.tail.of(a)) == 0 {
+		s.Version, s.Root, s.Deleted, s.Time = uint64(base.version), base.cold.root.String(), base.deleted(), timeText(base.time)
+		return s, nil
+	}
+	c, found, err := r.lastOver(a, base)
+	if err == nil && !found {
+		err = noAggregate(a)
+	}
+	if err != nil {
+		return s, err
 	}
 	newest := &c.Events[len(c.Events)-1]
-	deleted, err := l.p.schemas.deleting(at.Type, newest.Type, newest.SchemaDigest)
-	if err != nil {
-		return false, err
-	}
-	l.out.Aggregates = append(l.out.Aggregates, Summary{Type: at.Type, ID: at.ID, Version: uint64(c.Last()), Root: c.Root.String(), Deleted: deleted, Time: timeText(c.Time)})
-	l.size += size
-	return false, nil
+	s.Version, s.Root, s.Time = uint64(c.Last()), c.Root.String(), timeText(c.Time)
+	s.Deleted, err = p.schemas.deleting(a.Type, newest.Type, newest.SchemaDigest)
+	return s, err
 }
 
 // end ends the page.
@@ -256,7 +279,7 @@ func (l *listing) ranked() error {
 		if err != nil {
 			return err
 		}
-		err = x.view(func(r *reading) (err error) {
+		err = x.view(l.ctx, func(r *reading) (err error) {
 			l.full, err = l.add(r, one.listPlace)
 			return err
 		})

@@ -40,7 +40,7 @@ func (p *Projector) Follow(ctx context.Context, want EventsWanted, now bool, pat
 		return Events{}, err
 	}
 	if now && want.Cursor == "" {
-		if err := f.toEnd(); err != nil {
+		if err := f.toEnd(ctx); err != nil {
 			return Events{}, err
 		}
 		patience = 0
@@ -68,9 +68,9 @@ func (p *Projector) Follow(ctx context.Context, want EventsWanted, now bool, pat
 }
 
 // toEnd goes behind all events that there are.
-func (f *feed) toEnd() error {
+func (f *feed) toEnd(ctx context.Context) error {
 	for _, x := range f.p.all() {
-		err := x.view(func(r *reading) error {
+		err := x.view(ctx, func(r *reading) error {
 			end, err := r.end()
 			f.places[x.name] = end
 			return err

@@ -74,6 +74,9 @@ func (r *reading) versionFrom(a event.AggregateID, from spot) (event.Version, er
 	if err != nil || spotOf(newest.at).compare(from) < 0 {
 		return 0, err
 	}
+	if base, err := r.base(a); err != nil || base != nil && base.cold != nil {
+		return 1, err // it left the hot tier: what is before the spot is passed over
+	}
 	low, high := event.Version(1), newest.First // it lies in between
 	for low < high {
 		middle := low + (high-low)/2

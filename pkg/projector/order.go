@@ -81,27 +81,47 @@ func (w *walker) ordered() error {
 
 // commit reads the commit at a place of the block that was read last, and gives it on.
 func (w *walker) commit(at spot) error {
+	c, err := w.at(at)
+	if err != nil {
+		return err
+	}
+	return w.give(c)
+}
+
+// at reads the commit at a place of the block that was read last: from its record, or from the log if it left the hot tier.
+func (w *walker) at(at spot) (located, error) {
 	if at.sequence != w.block.sequence || int(at.index) >= len(w.block.commits) {
-		return fmt.Errorf("index entry of a commit at %d/%d: %w", at.sequence, at.index, errContent)
+		return located{}, fmt.Errorf("index entry of a commit at %d/%d: %w", at.sequence, at.index, errContent)
 	}
 	c := w.block.commits[at.index]
+	if c.at == (indexstore.Location{}) {
+		return w.logged(at, c.first)
+	}
 	if c.at != w.records.at || w.records.raw == nil {
 		raw, err := w.r.raw(c.at)
+		if errors.Is(err, indexstore.ErrGone) {
+			return w.logged(at, c.first)
+		}
 		if err != nil {
-			return err
+			return located{}, err
 		}
 		w.records.at, w.records.raw = c.at, raw
 	}
 	for _, raw := range w.records.raw {
 		if raw.at.Sequence == at.sequence && raw.at.Index == at.index {
-			c, err := decodeOne(raw)
-			if err != nil {
-				return err
-			}
-			return w.give(c)
+			return decodeOne(raw)
 		}
 	}
-	return fmt.Errorf("index entry of a commit at %d/%d leads to a record without it: %w", at.sequence, at.index, errContent)
+	return located{}, fmt.Errorf("index entry of a commit at %d/%d leads to a record without it: %w", at.sequence, at.index, errContent)
+}
+
+// logged reads a commit from the log.
+func (w *walker) logged(at spot, first event.Version) (located, error) {
+	c, _, err := w.r.logged(event.Link{Sequence: at.sequence, Index: at.index})
+	if err == nil && c.First != first {
+		err = unlogged(w.r.log, at.sequence, fmt.Errorf("it does not hold the commit from version %d on", first))
+	}
+	return c, err
 }
 
 // posted walks through the commits of the store that name something.

@@ -50,6 +50,11 @@ type Config struct {
 	Keys *fieldkey.Keys
 	// Snapshots are where snapshots of long aggregates are kept; nil: none are.
 	Snapshots *snapshot.Snapshots
+	// IdleFor says for each log how long nothing must have been stored of an aggregate for it to leave the hot tier: its commits are given up, and read from the log when they are asked for.
+	// 0, or nil: none does.
+	IdleFor func(log string) time.Duration
+	// TendEvery is how often that is looked for, and what is to be brought back; 0: once a minute.
+	TendEvery time.Duration
 	// Room is asked before an index grows on disk: an error that wraps syscall.ENOSPC lets its log wait until there is room. What is new waits in
 	// memory then, some MiB of it, and queries go on. It must not block; nil: there always is.
 	Room func() error
@@ -76,6 +81,9 @@ func (c *Config) check() error {
 	}
 	if err := event.CheckSite(c.Site); err != nil {
 		problems = append(problems, err)
+	}
+	if c.TendEvery < 0 {
+		problems = append(problems, fmt.Errorf("time between two looks for idle aggregates, %s, is negative", c.TendEvery))
 	}
 	if c.MemoryThreshold < 0 {
 		problems = append(problems, fmt.Errorf("memory threshold %d is negative", c.MemoryThreshold))
@@ -114,6 +122,12 @@ func New(c Config) (*Projector, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.TendEvery == 0 {
+		c.TendEvery = time.Minute
+	}
+	if c.IdleFor == nil {
+		c.IdleFor = func(string) time.Duration { return 0 }
+	}
 	if c.Room == nil {
 		c.Room = func() error { return nil }
 	}
@@ -151,6 +165,7 @@ func (p *Projector) Run(ctx context.Context) error {
 	if p.taker.keep != nil {
 		followers.Go(func() { p.takeSnapshots(ctx) })
 	}
+	followers.Go(func() { p.tend(ctx) })
 	for {
 		p.discover(ctx, &followers)
 		select {

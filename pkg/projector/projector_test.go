@@ -42,6 +42,8 @@ type harness struct {
 	end   func()
 	keys  *fieldkey.Keys
 	snaps *snapshot.Snapshots
+	idle  time.Duration
+	now   func() time.Time
 }
 
 func newHarness(t testing.TB) *harness {
@@ -82,7 +84,7 @@ func (h *harness) log(name string) *verifytest.Builder {
 
 func (h *harness) start() *projector.Projector {
 	h.t.Helper()
-	p, err := projector.New(projector.Config{Store: h.from, Dir: h.dir, Key: key, Site: site, MemoryThreshold: h.limit, Ticks: h.ticks, Room: h.room, Keys: h.keys, Snapshots: h.snaps})
+	p, err := projector.New(projector.Config{Store: h.from, Dir: h.dir, Key: key, Site: site, MemoryThreshold: h.limit, Ticks: h.ticks, Room: h.room, Keys: h.keys, Snapshots: h.snaps, IdleFor: func(string) time.Duration { return h.idle }, Now: h.now})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -133,10 +135,10 @@ func (h *harness) tick(what string, cond func() bool) {
 // digest is that of a log's index; the projector must not run.
 func (h *harness) digest(log string) [32]byte {
 	h.t.Helper()
-	return digestOf(h.t, h.dir+"/"+log, log)
+	return digestOf(h.t, h.dir+"/"+log, h.raw[log])
 }
 
-func digestOf(t testing.TB, dir, log string) [32]byte {
+func digestOf(t testing.TB, dir string, log eventlog.Log) [32]byte {
 	t.Helper()
 	digest, err := projector.IndexDigest(dir, key, site, log)
 	if err != nil {

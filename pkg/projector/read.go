@@ -47,7 +47,7 @@ func (p *Projector) Alone(aggregateType string) bool {
 	for _, x := range p.all() {
 		if x.has(aggregateType) {
 			alone := true
-			err := x.view(func(*reading) error {
+			err := x.view(context.Background(), func(*reading) error {
 				alone = len(x.listed(nil)) == 1
 				return nil
 			})
@@ -93,12 +93,12 @@ func (p *Projector) LogHolding(a event.AggregateID) (string, error) {
 }
 
 // Newest gives where an aggregate's newest commit lies, with its version and root: where verify begins. not_found if there is no such aggregate.
-func (p *Projector) Newest(_ context.Context, a event.AggregateID) (at event.Position, v event.Version, root event.Hash, err error) {
+func (p *Projector) Newest(ctx context.Context, a event.AggregateID) (at event.Position, v event.Version, root event.Hash, err error) {
 	x, err := p.find(a)
 	if err != nil {
 		return at, 0, root, err
 	}
-	err = x.view(func(r *reading) error {
+	err = x.view(ctx, func(r *reading) error {
 		c, err := r.newest(a)
 		if err == nil {
 			at, v, root = r.position(c.at), c.Last(), c.Root
@@ -131,7 +131,7 @@ func jsonSize(s string) int {
 // holds reports whether the index has an aggregate; one that cannot be asked may have it.
 func (x *index) holds(a event.AggregateID) bool {
 	found := false
-	err := x.read(func(r *reading) (err error) {
+	err := x.read(context.Background(), func(r *reading) (err error) {
 		found, err = r.exists(a)
 		return err
 	})

@@ -3,10 +3,12 @@ package projector
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/indexstore"
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
@@ -21,6 +23,11 @@ type reading struct {
 	held  *held // nil: decode anew
 	dicts *dicts
 	tiers bool // aggregates were archived
+
+	source  eventlog.Log    // nil until it was opened: what left the hot tier is not read then
+	fetches int             // blocks that were read from source
+	ctx     context.Context // of the query, for what is read from source
+	fetched loggedBlock     // that was read from source last
 }
 
 // located is a commit with its place in the log and the leaf hashes of its events.
@@ -72,22 +79,51 @@ func before(a, b event.Link) bool {
 	return a.Sequence < b.Sequence || a.Sequence == b.Sequence && a.Index < b.Index
 }
 
-// stored is each for what the store holds.
+// stored is each for what the store holds, and for what it gave up and the log holds.
 func (r *reading) stored(a event.AggregateID, from event.Version, fn func(located) (bool, error)) error {
+	gap, err := r.records(a, from, true, fn)
+	if err != nil || !gap {
+		return err
+	}
+	base, err := r.base(a)
+	if err != nil || base == nil {
+		return err
+	}
+	if cold := base.cold; cold != nil && from <= cold.version {
+		more, err := r.cold(a, from, cold, fn)
+		if err != nil || !more {
+			return err
+		}
+		from = cold.version + 1
+	}
+	_, err = r.records(a, from, false, fn)
+	return err
+}
+
+// records is stored for what the store holds. With whole it does nothing and reports a gap if that begins behind version from, or not at all.
+func (r *reading) records(a event.AggregateID, from event.Version, whole bool, fn func(located) (bool, error)) (gap bool, err error) {
 	prefix := commitPrefix(a)
 	store := r.store.Holding(newestKey(a)) // a flush writes it beside every commit
 	begin := prefix
 	if from > 1 {
-		at, _, found, err := store.Floor(prefix, commitKey(a, from))
+		at, found, err := floorLive(store, prefix, commitKey(a, from))
 		if err != nil {
-			return err
+			return false, err
 		}
 		if found {
 			begin = at
 		}
 	}
+	first := true
 	var failure error
-	err := store.Scan(prefix, begin, func(_, value []byte) bool {
+	err = store.Scan(prefix, begin, func(key, value []byte) bool {
+		if len(value) == 0 {
+			return true // it left the hot tier
+		}
+		if first && whole && binary.BigEndian.Uint64(key[len(prefix):]) > max(uint64(from), 1) {
+			return false
+		}
+		first = false
 		var commits []located
 		if commits, failure = r.record(a, value); failure != nil {
 			return false
@@ -103,7 +139,22 @@ func (r *reading) stored(a event.AggregateID, from event.Version, fn func(locate
 		}
 		return true
 	})
-	return errors.Join(failure, err)
+	return first, errors.Join(failure, err)
+}
+
+// floorLive gives the highest key with a prefix that is not above key and has a value.
+func floorLive(store *indexstore.View, prefix, key []byte) (at []byte, found bool, err error) {
+	for {
+		at, value, found, err := store.Floor(prefix, key)
+		if err != nil || !found || len(value) > 0 {
+			return at, found, err
+		}
+		version := binary.BigEndian.Uint64(at[len(prefix):])
+		if version == 0 {
+			return nil, false, nil
+		}
+		key = binary.BigEndian.AppendUint64(at[:len(prefix)], version-1)
+	}
 }
 
 // record gives the commits of the record that an entry's value leads to.
@@ -203,10 +254,13 @@ func (r *reading) last(a event.AggregateID) (c located, found bool, err error) {
 // base gives what the store says of an aggregate; nil: it has none.
 func (r *reading) base(a event.AggregateID) (*state, error) {
 	value, found, err := r.store.Get(newestKey(a))
+	if err == nil && len(value) == 0 && r.tiers {
+		value, found, err = r.store.Get(coldKey(a))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read state of %s: %w", a, err)
 	}
-	if !found {
+	if !found || len(value) == 0 {
 		return nil, nil
 	}
 	s, err := parseState(value)
@@ -221,6 +275,10 @@ func (r *reading) lastOver(a event.AggregateID, base *state) (c located, found b
 	}
 	if base == nil {
 		return c, false, nil
+	}
+	if base.gone() {
+		c, _, err = r.logged(base.cold.at)
+		return c, true, err
 	}
 	c, err = r.ending(a, base.at)
 	return c, true, err
@@ -243,8 +301,8 @@ func (r *reading) exists(a event.AggregateID) (bool, error) {
 	if len(r.tail.of(a)) > 0 {
 		return true, nil
 	}
-	_, found, err := r.store.Get(newestKey(a))
-	return found, err
+	base, err := r.base(a)
+	return base != nil, err
 }
 
 // block gives the id of the block that counted at a sequence.
@@ -261,7 +319,7 @@ func (r *reading) block(sequence uint64) (id event.ID16, found bool, err error) 
 
 // ids gives the ids of one type, ascending.
 func (r *reading) ids(aggregateType string) (ids []string, err error) {
-	err = r.scan(aggregateType, "", func(c *current) (bool, error) {
+	err = r.scan(keyNewest, aggregateType, "", func(c *current) (bool, error) {
 		ids = append(ids, c.id.ID)
 		return true, nil
 	})
@@ -288,22 +346,25 @@ func (r *reading) end() (feedPlace, error) {
 // types gives the aggregate types in the store; it jumps from type to type and does not read the aggregates between.
 func (r *reading) types() (map[string]struct{}, error) {
 	types := map[string]struct{}{}
-	var from []byte
-	for {
-		found := ""
-		err := r.store.Scan([]byte{keyNewest}, from, func(key, _ []byte) bool {
-			found = aggregateOf(key).Type
-			return false
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read types of the index: %w", err)
+	for _, kind := range [...]byte{keyNewest, keyCold} {
+		var from []byte
+		for {
+			found := ""
+			err := r.store.Scan([]byte{kind}, from, func(key, _ []byte) bool {
+				found = aggregateOf(key).Type
+				return false
+			})
+			if err != nil {
+				return nil, fmt.Errorf("read types of the index: %w", err)
+			}
+			if found == "" {
+				break
+			}
+			types[found] = struct{}{}
+			from = afterType(kind, found)
 		}
-		if found == "" {
-			return types, nil
-		}
-		types[found] = struct{}{}
-		from = afterType(found)
 	}
+	return types, nil
 }
 
 // commits gives an aggregate's commits in order, beginning with the one that holds version from, until fn gives false or an error.

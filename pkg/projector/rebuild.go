@@ -154,7 +154,7 @@ func (b *beside) exchange() (old *indexstore.Store) {
 	b.x.mu.Lock()
 	defer b.x.mu.Unlock()
 	old = b.x.store
-	b.x.store, b.x.tail, b.x.types, b.x.at = fresh.store, fresh.tail, fresh.types, fresh.at
+	b.x.store, b.x.tail, b.x.types, b.x.at, b.x.flushed = fresh.store, fresh.tail, fresh.types, fresh.at, fresh.flushed
 	fresh.store, fresh.tail, fresh.types = nil, nil, nil
 	return old
 }

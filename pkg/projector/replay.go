@@ -35,7 +35,7 @@ func (p *Projector) Replay(ctx context.Context, a event.AggregateID, from event.
 	r := replay{p: p, id: a, from: max(from, 1), take: clampTake(take), out: Replay{Steps: []Step{}}}
 	err = p.withSchemas(ctx, func() error {
 		r.begin()
-		return x.view(func(reading *reading) (err error) {
+		return x.view(ctx, func(reading *reading) (err error) {
 			if err = reading.commits(ctx, a, 1, r.commit); err != nil {
 				return err
 			}

@@ -179,7 +179,7 @@ func declared(d *schema.Definition) map[string]schema.Field {
 
 // readSchemas takes up every schema version in the index of the system log.
 func (x *index) readSchemas(s *schemas) error {
-	err := x.read(func(r *reading) error {
+	err := x.read(context.Background(), func(r *reading) error {
 		ids, err := r.ids(schema.SystemSchema)
 		if err != nil {
 			return err

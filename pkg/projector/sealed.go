@@ -67,7 +67,7 @@ func (p *Projector) Forgotten(ctx context.Context, a event.AggregateID) (out map
 	if err != nil {
 		return nil, err
 	}
-	err = x.view(func(r *reading) (err error) {
+	err = x.view(ctx, func(r *reading) (err error) {
 		out, err = r.forgotten(ctx, a)
 		return err
 	})

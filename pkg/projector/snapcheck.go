@@ -29,7 +29,7 @@ func (p *Projector) CheckSnapshots(ctx context.Context, a event.AggregateID, pro
 	}
 	var lies []Lie
 	err = p.withSchemas(ctx, func() error {
-		return x.view(func(r *reading) error {
+		return x.view(ctx, func(r *reading) error {
 			lies, err = p.lies(ctx, r, a, found, proven, root)
 			return err
 		})

@@ -123,7 +123,7 @@ func (p *Projector) take(ctx context.Context, a event.AggregateID, v event.Versi
 	}
 	var one snapshot.Snapshot
 	err = p.withSchemas(ctx, func() error {
-		return x.view(func(r *reading) error {
+		return x.view(ctx, func(r *reading) error {
 			f, err := &folded{}, error(nil)
 			if asked != nil { // from the events alone: it may be asked for because another one lies
 				err = p.foldOn(ctx, r, a, v, f, "")

@@ -49,6 +49,8 @@ func (f *stateField) valueHash() uint64 {
 // Flags of a state.
 const (
 	flagDeleted = 1
+	flagCold    = 4 // the first commits lie in the log alone
+	flagTier    = 8 // it is archived: since when and why follows
 	flagPartial = 2 // it could not be folded: a schema was not known, or versions are missing; its events say what it is
 )
 
@@ -58,18 +60,34 @@ type state struct {
 	version event.Version
 	time    event.Time
 	flags   byte
+	cold    *coldPart // nil: all commits lie in records
+	tier    tierInfo
 	fields  []byte // encoded, in ascending order of names
 }
 
 func (s *state) deleted() bool { return s.flags&flagDeleted != 0 }
 func (s *state) partial() bool { return s.flags&flagPartial != 0 }
 
-// appendHead appends all but the fields: location, version (uvarint), time, flags.
+// appendHead appends all but the fields: location, version (uvarint), time, flags; and what lies in the log, and the tier, where flags name them.
 func (s *state) appendHead(b []byte) []byte {
 	b = s.at.Append(b)
 	b = binary.AppendUvarint(b, uint64(s.version))
 	b = binary.BigEndian.AppendUint64(b, uint64(s.time))
-	return append(b, s.flags)
+	flags := s.flags &^ (flagCold | flagTier)
+	if s.cold != nil {
+		flags |= flagCold
+	}
+	if s.tier.archived() {
+		flags |= flagTier
+	}
+	b = append(b, flags)
+	if s.cold != nil {
+		b = s.cold.append(b, !s.partial())
+	}
+	if s.tier.archived() {
+		b = s.tier.append(b)
+	}
+	return b
 }
 
 // parseState reads the value of a newest commit. It shares the memory of b.
@@ -82,7 +100,18 @@ func parseState(b []byte) (s state, err error) {
 		return s, fmt.Errorf("state of an aggregate is cut: %w", errContent)
 	}
 	s.version, s.time = event.Version(version), event.Time(binary.BigEndian.Uint64(b[n:]))
-	s.flags, s.fields = b[n+8], b[n+9:]
+	s.flags, b = b[n+8], b[n+9:]
+	if s.flags&flagCold != 0 {
+		if s.cold, b, err = cutCold(b, !s.partial()); err != nil {
+			return s, err
+		}
+	}
+	if s.flags&flagTier != 0 {
+		if s.tier, b, err = cutTier(b); err != nil {
+			return s, err
+		}
+	}
+	s.fields = b
 	return s, nil
 }
 

@@ -33,7 +33,7 @@ type Trace struct {
 // Trace follows causation up to the first cause, and from there down to everything that it caused. Causation names a leaf hash, or a command id; of a command with several
 // commits the first one counts. may says whose events who asks may see (nil: all); others are as if they were not there. not_found, malformed: as EventByHash.
 func (p *Projector) Trace(ctx context.Context, prefix string, may func(event.AggregateID) bool) (Trace, error) {
-	m, err := p.match(prefix, may)
+	m, err := p.match(ctx, prefix, may)
 	if err != nil {
 		return Trace{}, err
 	}
@@ -76,7 +76,7 @@ func (t *tracer) sees(c located) bool { return t.may == nil || t.may(c.Aggregate
 
 // at reads the commit that a hash leads to.
 func (t *tracer) at(m hashMatch) (found traced, err error) {
-	err = m.x.view(func(r *reading) error {
+	err = m.x.view(t.ctx, func(r *reading) error {
 		return r.commits(t.ctx, m.aggregate, m.version, func(c located) (bool, error) {
 			found = traced{newTraced(), m.x, c}
 			return false, nil
@@ -116,7 +116,7 @@ func (t *tracer) first(from traced) (traced, error) {
 // cause finds the commit that a causation names; one without a node: there is none.
 func (t *tracer) cause(name string) (traced, error) {
 	if _, err := event.ParseHash(name); err == nil {
-		m, err := t.p.match(name, t.may)
+		m, err := t.p.match(t.ctx, name, t.may)
 		switch p := problem.From(err); {
 		case err == nil:
 			return t.at(m)
@@ -135,7 +135,7 @@ func (t *tracer) cause(name string) (traced, error) {
 func (t *tracer) posted(by posting, limit int, is func(located) bool) (out []traced, err error) {
 	for _, x := range t.p.all() {
 		n := 0
-		err := x.view(func(r *reading) error {
+		err := x.view(t.ctx, func(r *reading) error {
 			return r.walk(by, spot{}, func(c located) (bool, error) {
 				if t.ctx.Err() != nil {
 					return false, problem.New(problem.Unavailable, "the trace was given up: %v", t.ctx.Err())

@@ -195,7 +195,7 @@ func (r *reading) hashes(level uint, from, to uint64) ([]event.Hash, error) {
 }
 
 // Tree reads the tree of a log out of its index: fn gets the hashes, which are valid in it only, and the size of the tree that the index has. Its error comes back.
-func (p *Projector) Tree(_ context.Context, log string, fn func(hashes logtree.Hashes, size uint64) error) error {
+func (p *Projector) Tree(ctx context.Context, log string, fn func(hashes logtree.Hashes, size uint64) error) error {
 	if err := p.up(); err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (p *Projector) Tree(_ context.Context, log string, fn func(hashes logtree.H
 		return problem.New(problem.NotFound, "there is no log %.80q", log)
 	}
 	at, _, _ := x.progress.now()
-	err := x.view(func(r *reading) error { return fn(r.hashes, at.chain.TreeSize) })
+	err := x.view(ctx, func(r *reading) error { return fn(r.hashes, at.chain.TreeSize) })
 	if errors.Is(err, errNoTree) {
 		return problem.New(problem.Damaged, "log %s: %v", log, err).WithHint("`eventful aggregate:verify --all` names the damage")
 	}
@@ -223,12 +223,12 @@ type Proved struct {
 
 // Find gives the event with a leaf hash or a unique prefix of it. Errors, and what may says, are as of EventByHash.
 func (p *Projector) Find(ctx context.Context, prefix string, may func(event.AggregateID) bool) (Proved, error) {
-	m, err := p.match(prefix, may)
+	m, err := p.match(ctx, prefix, may)
 	if err != nil {
 		return Proved{}, err
 	}
 	out := Proved{Aggregate: m.aggregate, Version: m.version, Hash: m.hash}
-	err = m.x.view(func(r *reading) error {
+	err = m.x.view(ctx, func(r *reading) error {
 		return r.commits(ctx, m.aggregate, m.version, func(c located) (bool, error) {
 			i := int(m.version - c.First)
 			if m.version < c.First || i >= len(c.Events) || c.Leaf(i) != m.hash {

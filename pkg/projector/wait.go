@@ -20,7 +20,7 @@ func (p *Projector) WaitFor(ctx context.Context, position event.Position) error 
 	if err != nil {
 		return err
 	}
-	return x.view(func(r *reading) error {
+	return x.view(ctx, func(r *reading) error {
 		id, found, err := r.block(position.Sequence)
 		if err != nil {
 			return fmt.Errorf("read index: %w", err)

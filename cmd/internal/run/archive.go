@@ -28,14 +28,14 @@ type Archive struct {
 	Keys  string // file with the bucket's access key and secret key, one a line
 	Plain bool   // write without encryption
 
-	OlderThan, LargerThan string        // as ParsePolicies reads them
-	Every                 time.Duration // how often that is looked for
+	OlderThan, LargerThan, IdleFor string        // as ParsePolicies reads them
+	Every                          time.Duration // how often that is looked for
 }
 
 // ArchiveOf is the archive that settings name.
 func ArchiveOf(s *settings.Config) Archive {
 	every, _ := time.ParseDuration(s.Text("archive-every")) // checked when it was loaded
-	return Archive{Place: s.Archive, Keys: s.ArchiveKeys, Plain: s.ArchivePlain, OlderThan: s.Text("archive-older-than"), LargerThan: s.Text("archive-larger-than"), Every: every}
+	return Archive{Place: s.Archive, Keys: s.ArchiveKeys, Plain: s.ArchivePlain, OlderThan: s.Text("archive-older-than"), LargerThan: s.Text("archive-larger-than"), IdleFor: s.Text("archive-idle-for"), Every: every}
 }
 
 // give puts the archive into the configuration of engines.
@@ -43,7 +43,7 @@ func (c Archive) give(e *Engines) (err error) {
 	if e.Archive, err = c.Open(e.Site, e.Secrets); err != nil {
 		return err
 	}
-	if e.Policies, err = ParsePolicies(c.OlderThan, c.LargerThan); err != nil {
+	if e.Policies, err = ParsePolicies(c.OlderThan, c.LargerThan, c.IdleFor); err != nil {
 		return err
 	}
 	if !e.Policies.empty() && e.Archive == nil {
@@ -60,6 +60,7 @@ func ArchiveFlags(flags *pflag.FlagSet) {
 	flags.Bool("archive-plain", false, "write the archive without encryption")
 	flags.String("archive-older-than", "", "archive what was written longer `ago` than this, by itself: 720h, or for single logs patient=720h,ward=24h")
 	flags.String("archive-larger-than", "", "archive the oldest part of a log whose stream has more `bytes` than this, by itself: 10GiB, or patient=10GiB,ward=1GiB")
+	flags.String("archive-idle-for", "", "let aggregates of which nothing was stored for this `time` leave the hot tier: 720h, or patient=720h,ward=24h; it takes no archive")
 	flags.String("archive-every", "1m", "how often that is looked for, as a `duration`")
 }
 

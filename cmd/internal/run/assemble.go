@@ -277,6 +277,7 @@ func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Pro
 	p, err := projector.New(projector.Config{
 		Snapshots: snapshots, Store: store, Dir: filepath.Join(e.Dir, indexDir), Key: e.Secrets.IndexKey[:], Site: e.Site, Keys: c.keys,
 		Room: func() error { return roomForIndex(guard) }, MemoryThreshold: e.MemoryThreshold, Log: e.Log, Metrics: e.Metrics,
+		IdleFor: func(log string) time.Duration { return e.Policies.of(log).IdleFor }, TendEvery: e.ArchiveEvery,
 	})
 	return p, store, err
 }

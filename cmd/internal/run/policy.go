@@ -19,15 +19,19 @@ type Policies struct {
 	rest archive.Policy
 }
 
-// ParsePolicies reads `VALUE` for every log, `LOG=VALUE` for one, or several with commas between: of how long ago, and of how many bytes.
-func ParsePolicies(olderThan, largerThan string) (Policies, error) {
+// ParsePolicies reads `VALUE` for every log, `LOG=VALUE` for one, or several with commas between: of how long ago, of how many bytes, and of how long nothing was stored.
+func ParsePolicies(olderThan, largerThan, idleFor string) (Policies, error) {
 	p := Policies{logs: make(map[string]archive.Policy)}
-	err := p.each("archive-older-than", olderThan, func(to *archive.Policy, value string) (err error) {
-		if to.OlderThan, err = time.ParseDuration(value); err == nil && to.OlderThan <= 0 {
+	ago := func(to *time.Duration, value string) (err error) {
+		if *to, err = time.ParseDuration(value); err == nil && *to <= 0 {
 			err = fmt.Errorf("%q is no time ago", value)
 		}
 		return err
-	})
+	}
+	err := p.each("archive-older-than", olderThan, func(to *archive.Policy, value string) error { return ago(&to.OlderThan, value) })
+	if err == nil {
+		err = p.each("archive-idle-for", idleFor, func(to *archive.Policy, value string) error { return ago(&to.IdleFor, value) })
+	}
 	if err != nil {
 		return p, err
 	}
@@ -77,8 +81,15 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// empty reports whether nothing is ever archived.
-func (p Policies) empty() bool { return p.rest.Empty() && len(p.logs) == 0 }
+// empty reports whether no events are ever archived.
+func (p Policies) empty() bool {
+	for _, own := range p.logs {
+		if !own.Empty() {
+			return false
+		}
+	}
+	return p.rest.Empty()
+}
 
 // of is the policy of a log: what is said of it by name goes before what is said of all.
 func (p Policies) of(log string) archive.Policy {
@@ -88,6 +99,9 @@ func (p Policies) of(log string) archive.Policy {
 	}
 	if own.LargerThan == 0 {
 		own.LargerThan = p.rest.LargerThan
+	}
+	if own.IdleFor == 0 {
+		own.IdleFor = p.rest.IdleFor
 	}
 	return own
 }

@@ -97,6 +97,7 @@ func table() []setting {
 		{"archive-plain", "false", true, false, oneOf("true", "false")},
 		{"archive-older-than", "", true, false, nil},
 		{"archive-larger-than", "", true, false, nil},
+		{"archive-idle-for", "", true, false, nil},
 		{"archive-every", "1m", true, false, checkDuration},
 		{programs, "", true, false, checkPrograms},
 		{"nats-url", "nats://127.0.0.1:4222", false, true, checkAddress},
