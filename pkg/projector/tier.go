@@ -14,7 +14,7 @@ const (
 	eventWarm = "aggregate-restored"
 )
 
-// coldPart is that an aggregate's commits up to a version lie in the log alone: they left the hot tier (docs/adr/0013-hot-tier.md).
+// coldPart is that an aggregate's commits up to a version lie in the log alone: they left the hot tier (docs/adr/0014-hot-tier.md).
 type coldPart struct {
 	version event.Version
 	at      event.Link // of the commit that ends with it
