@@ -3,11 +3,13 @@ package writer_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
 // BenchmarkRebuild rebuilds the state of a log of 200,000 events of 10,000 aggregates, in commits of ten.
@@ -44,4 +46,23 @@ func BenchmarkRebuild(b *testing.B) {
 		s.start()
 	}
 	b.ReportMetric(float64(aggregates*rounds*each*b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkCachedHeads tells what a cache of heads takes that is full: `make bench` takes it off a writer's memory.
+func BenchmarkCachedHeads(b *testing.B) {
+	const cached = 1 << 16
+	for _, events := range []uint64{1, 3, 20} {
+		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
+			for b.Loop() {
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				heads := writer.FillHeads(cached, events)
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/cached, "B/head")
+				runtime.KeepAlive(heads)
+			}
+		})
+	}
 }

@@ -2,6 +2,9 @@ package writer
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -100,4 +103,18 @@ func (w *Writer) KeepState(ctx context.Context, log, asker string, cut Cut) (eve
 		return eventlog.KeptSnapshot{}, p
 	}
 	return *r.Kept, nil
+}
+
+// FillHeads makes a cache of heads hold as many as it does at most, of aggregates with so many events, and returns it.
+func FillHeads(cached int, events uint64) any {
+	var applied atomic.Uint64
+	r := newRecent[event.AggregateID, head](cached, &applied)
+	for i := range cached {
+		var t event.Tree
+		for range events {
+			t = t.Append(event.Hash{})
+		}
+		r.put(event.AggregateID{Type: "patient", ID: strings.Clone(fmt.Sprintf("w-%08d", i))}, head{version: event.Version(events), tree: t}, 0)
+	}
+	return &r
 }
