@@ -34,7 +34,7 @@ vectors: ## the spec's vectors with the independent reader in Python
 
 TORTURE := Kill|PowerCut|Disk|Servers|Partitions|Writers|Random|Lease|State|TestTheWriterIsAPlainMap|TestConcurrentCommandsHaveAnOrder|TestEverySideEffectFailsEachWay|TestConcurrentRequestsHaveAnOrder
 torture: mutate ## the long form of tests with chance in them: kills, power cuts, full disks; EVENTFUL_SEED=N repeats a run
-	EVENTFUL_TORTURE=1 go test -vet=off -count=1 -p 1 -v -timeout 60m -run '$(TORTURE)' ./cmd/eventful/e2e ./pkg/statestore ./pkg/writer ./pkg/natsapi ./pkg/jetlog ./pkg/lease
+	EVENTFUL_TORTURE=1 go test -vet=off -count=1 -p 1 -v -timeout 60m -run '$(TORTURE)' ./cmd/eventful/e2e ./pkg/statestore ./pkg/writer ./pkg/natsapi ./pkg/jetlog ./pkg/lease ./pkg/projector
 
 lint: ## gofmt, vet, staticcheck, and a tidy go.mod
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi

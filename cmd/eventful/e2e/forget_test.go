@@ -197,6 +197,10 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 		t.Fatalf("got %s, want the values back", out)
 	}
 	s.must("aggregate:snapshot", "patient/A", "--comment=what is forgotten later")
+	s.must("aggregate:archive", "patient/A", "--comment=out of the hot tier, and back")
+	if out := s.must("aggregate:get", "patient/A"); !strings.Contains(out, canaries["name"]) || !strings.Contains(out, "archived") {
+		t.Fatalf("got %s, want the values of an archived aggregate", out)
+	}
 	s.must("event:archive", "--log=patient")
 	s.archiveHolds(secrets)
 	export := s.must("aggregate:export", "patient/A")
@@ -217,6 +221,7 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 		}
 	}
 	s.filesHold(secrets)
+	s.must("aggregate:restore", "patient/A", "--comment=back")
 
 	s.refused(2, "1 staged event", "data:forget", "patient/A")
 	s.refused(5, "auth key", "data:forget", "patient/A", "--yes", "EVENTFUL_AUTH_KEY=")
