@@ -28,6 +28,9 @@ func (a *app) usage(err error) error {
 		return p
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n")
+	if _, given, found := strings.Cut(text, "unknown shorthand flag: "); found && given[1] >= '0' && given[1] <= '9' {
+		return problem.New(problem.Malformed, "%s is below 0", given[strings.Index(given, "-"):]).WithHint("versions and numbers of events are 1, 2, 3 …")
+	}
 	return problem.New(problem.Malformed, "%s", text).WithHint("`eventful help` lists the commands, `eventful help COMMAND` shows one")
 }
 

@@ -17,12 +17,18 @@ type When struct {
 	At      time.Time     // as it was stored by then; zero: not by time
 }
 
-// Get gives an aggregate as it is, at a version, or as it was at a time. not_found if there is no such aggregate or version, or none by that time. A deleted
+// aheadAtMost is how far in the future a time may lie: clocks differ.
+const aheadAtMost = time.Minute
+
+// Get gives an aggregate as it is, at a version, or as it was at a time. not_found if there is no such aggregate or version, or none by that time; malformed if the time lies in the future. A deleted
 // aggregate is given with the fields that it ended with. The present state costs the same however many events there are; the cost of others grows with the number of events up to
 // the version.
 func (p *Projector) Get(ctx context.Context, a event.AggregateID, when When) (State, error) {
 	if when.Version != 0 && !when.At.IsZero() {
 		return State{}, problem.New(problem.Malformed, "a version and a time are given, and they need not be the same state").WithHint("give one of them")
+	}
+	if when.At.After(p.config.Now().Add(aheadAtMost)) {
+		return State{}, problem.New(problem.Malformed, "the time %s is in the future: nobody knows what will be stored by then", when.At.UTC().Format(time.RFC3339Nano)).WithHint("give a time in the past, or none for the present state")
 	}
 	x, err := p.find(a)
 	if err != nil {
