@@ -7,7 +7,7 @@ FUZZTIME ?= 1m
 RACE := ./pkg/writer ./pkg/eventlog/... ./pkg/archive ./pkg/jetlog/... ./pkg/lease ./pkg/projector ./pkg/client ./pkg/importer ./pkg/natsapi ./pkg/staging ./pkg/inbox ./pkg/fieldkey ./pkg/statestore ./pkg/indexstore ./pkg/token ./pkg/verify ./pkg/delivery ./plugins/nats ./plugins/postgres ./plugins/process ./plugins/webhook ./cmd/internal/node ./cmd/internal/run
 
 .NOTPARALLEL:
-.PHONY: help build test unit race vectors opensearch postgres torture lint mutate fuzz bench bench-json microbench demo s3
+.PHONY: help build test unit race vectors opensearch postgres torture lint mutate fuzz bench bench-json bench-plugins bench-plugins-json microbench demo s3
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -66,6 +66,13 @@ bench: ## throughput, latency, starts, memory and disk beside their limits, a qu
 
 bench-json: ## the same, one JSON object a line
 	@go run ./bench -json $(SIZES) $(BENCH)
+
+PLUGINS := -only=to-process,to-nats,to-opensearch,to-nobody,one-event
+bench-plugins: ## plugins beside what brings the same to the same targets without EventfulDB, some minutes; OpenSearch where it is installed
+	go run ./bench $(PLUGINS) $(BENCH)
+
+bench-plugins-json: ## the same, one JSON object a line
+	@go run ./bench -json $(PLUGINS) $(BENCH)
 
 microbench: ## the packages' own benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...

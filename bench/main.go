@@ -32,6 +32,7 @@ type config struct {
 	small, big  int // events in the log when histories are read
 	wide        int // aggregates when memory is measured
 	imported    int // of one bulk import
+	delivered   int // events that plugins bring to their targets in one turn
 	encrypt     bool
 	profiles    string
 	clustered   bool
@@ -67,6 +68,7 @@ func flags(out io.Writer, c *config) *flag.FlagSet {
 	f.IntVar(&c.big, "big", 400_000, "events in the big log, for history, start, rebuild and disk (the issue says 2000000)")
 	f.IntVar(&c.wide, "wide", 200_000, "aggregates in the log whose writer's memory is measured (the issue says 1000000)")
 	f.IntVar(&c.imported, "rows", 30_000, "rows of one bulk import")
+	f.IntVar(&c.delivered, "delivered", 100_000, "events that a plugin brings to its target in one turn; five times as many to OpenSearch")
 	f.BoolVar(&c.encrypt, "encrypt-baselines", false, "encrypt the baselines' store as EventfulDB's is")
 	f.BoolVar(&c.clustered, "r3", false, "measure on three NATS servers with replicated streams too")
 	f.StringVar(&c.profiles, "profiles", "", "`folder` to keep processor and allocation profiles of the scene costs in")
@@ -136,13 +138,17 @@ func (c *config) build(ctx context.Context) error {
 
 // scene is one part of the benchmark.
 type scene struct {
-	name string
-	play func(context.Context, *stage) error
+	name   string
+	play   func(context.Context, *stage) error
+	wanted func(*config) bool // without --only; nil: always
 }
 
 func allScenes() []scene {
+	never := func(*config) bool { return false }
 	return []scene{
-		{"throughput", throughput}, {"ten", tenEvents}, {"import", bulkImport}, {"history", history}, {"snapshots", snapshots}, {"queries", queries}, {"start", starts}, {"memory", memory}, {"costs", costs}, {"r3", cluster},
+		{"throughput", throughput, nil}, {"ten", tenEvents, nil}, {"import", bulkImport, nil}, {"history", history, nil}, {"snapshots", snapshots, nil}, {"queries", queries, nil},
+		{"start", starts, nil}, {"memory", memory, nil}, {"costs", costs, nil}, {"r3", cluster, func(c *config) bool { return c.clustered }},
+		{"to-process", toProcess, never}, {"to-nats", toNATS, never}, {"to-opensearch", toOpenSearch, never}, {"to-nobody", toNobody, never}, {"one-event", oneEvent, never},
 	}
 }
 
@@ -157,7 +163,7 @@ func sceneNames() []string {
 func (c *config) scenes() ([]scene, error) {
 	var chosen []scene
 	for _, s := range allScenes() {
-		if c.only == "" && (s.name != "r3" || c.clustered) {
+		if c.only == "" && (s.wanted == nil || s.wanted(c)) {
 			chosen = append(chosen, s)
 		}
 	}

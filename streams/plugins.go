@@ -83,20 +83,26 @@ const FeedSubjects = "event.>"
 
 // FeedSubject is `event.<type>.<id>.<event>`: where the public feed has an event. Event types of EventfulDB itself, and of what is not stored, are allowed.
 func FeedSubject(a event.AggregateID, eventType string) (string, error) {
-	aggregate, err := FeedAggregate(a)
-	if err != nil {
+	if err := checkFed(a); err != nil {
 		return "", err
 	}
 	if eventType == "" || plainPart(eventType) < len(eventType) {
 		return "", fmt.Errorf("%.80q is no event type", eventType)
 	}
-	return strings.TrimSuffix(aggregate, "*") + eventType, nil
+	return "event." + a.Type + "." + Escape(a.ID) + "." + eventType, nil
+}
+
+func checkFed(a event.AggregateID) error {
+	if a.Type == "" || plainPart(a.Type) < len(a.Type) || a.ID == "" {
+		return fmt.Errorf("%.80q is no aggregate", a.String())
+	}
+	return nil
 }
 
 // FeedAggregate are the subjects of one aggregate's events in the public feed: `event.<type>.<id>.*`.
 func FeedAggregate(a event.AggregateID) (string, error) {
-	if a.Type == "" || plainPart(a.Type) < len(a.Type) || a.ID == "" {
-		return "", fmt.Errorf("%.80q is no aggregate", a.String())
+	if err := checkFed(a); err != nil {
+		return "", err
 	}
 	return "event." + a.Type + "." + Escape(a.ID) + ".*", nil
 }

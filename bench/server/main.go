@@ -6,6 +6,8 @@
 //	server bare    --dir=D                  raw streams, the bare pipeline and an echo
 //	server engines --dir=D                  writer, and projector if it is asked for, on a data folder that eventful prepared
 //	server node    --dir=D --peers=… …      one NATS server of a cluster, for the two above with --url
+//	server target  --dir=D                  a NATS server with JetStream as anybody has one, which plugins deliver to
+//	server child ADDRESS                    no server: the program of a plugin of type process
 package main
 
 import (
@@ -49,9 +51,12 @@ func main() {
 }
 
 func run(args []string, out io.Writer) error {
-	parts := map[string]func(context.Context, config, func(url string)) error{"bare": runBare, "engines": runEngines, "node": runNode}
+	if len(args) == 2 && args[0] == "child" {
+		return runChild(os.Stdin, out, args[1])
+	}
+	parts := map[string]func(context.Context, config, func(url string)) error{"bare": runBare, "engines": runEngines, "node": runNode, "target": runTarget}
 	if len(args) == 0 || parts[args[0]] == nil {
-		return errors.New("the first argument must be bare, engines or node")
+		return errors.New("the first argument must be bare, engines, node, target or child")
 	}
 	c := config{log: zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr}).Level(zerolog.WarnLevel)}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)

@@ -147,3 +147,15 @@ func runNode(ctx context.Context, c config, ready func(string)) error {
 	<-ctx.Done()
 	return nil
 }
+
+// runTarget runs a NATS server with JetStream, with nothing set but where it listens and what it keeps: what plugins of type nats deliver to.
+func runTarget(ctx context.Context, c config, ready func(string)) error {
+	s, err := startServer(&server.Options{Host: loopback, Port: c.port, NoSigs: true, JetStream: true, StoreDir: c.dir, JetStreamMaxStore: 1 << 60, DisableJetStreamBanner: true})
+	if err != nil {
+		return err
+	}
+	defer stopServer(s)
+	ready(s.ClientURL())
+	<-ctx.Done()
+	return nil
+}

@@ -109,6 +109,17 @@ func declareOptions(root *cobra.Command, args []string) {
 	}
 }
 
+// withoutOptions leaves out options of a plugin: they may have the names of settings, and are none.
+func withoutOptions(all *pflag.FlagSet) *pflag.FlagSet {
+	left := pflag.NewFlagSet("", pflag.ContinueOnError)
+	all.VisitAll(func(f *pflag.Flag) {
+		if f.Annotations[optionMark] == nil {
+			left.AddFlag(f)
+		}
+	})
+	return left
+}
+
 // givenOptions takes the options from the command line.
 func (a *app) givenOptions(cmd *cobra.Command, config *client.PluginConfig) (err error) {
 	known := optionsOf(config)

@@ -132,7 +132,7 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 
 // load reads the settings.
 func (a *app) load(cmd *cobra.Command) (err error) {
-	if a.settings, err = settings.Load(cmd.Flags()); err != nil {
+	if a.settings, err = settings.Load(withoutOptions(cmd.Flags())); err != nil {
 		return withHint(err, "mend config.toml in the data folder: each line is NAME = VALUE, texts in quotes; or name another folder with --data-dir")
 	}
 	a.form = a.settings.Output

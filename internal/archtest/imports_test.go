@@ -123,7 +123,7 @@ var mayImport = map[string][]string{
 	"internal/linear": {porcupine},
 	"internal/mutate": {},
 
-	"bench": {"pkg/client", "pkg/keyring", "streams", jwt, natsGo}, // clients of the real programs
+	"bench": {"internal/opensearchnode", "pkg/client", "pkg/keyring", "streams", jwt, natsGo}, // clients and targets of the real programs
 	"bench/server": { // puts the engines together as cmd/internal/run does, and leaves parts out
 		"internal/heap", "pkg/event", "pkg/jetlog", "pkg/keyring", "pkg/natsapi", "pkg/projector", "pkg/token", "pkg/writer", jwt, natsGo, natsServer, zerolog,
 	},

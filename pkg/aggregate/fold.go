@@ -23,12 +23,20 @@ type State struct {
 // schema lets its type end the aggregate; an event behind such a one starts from empty fields. Fold never fails (a payload that does not
 // decode cannot be in a decoded commit; it counts as one without fields) and leaves s as it was. Fields of the result is never nil.
 func Fold(s State, e event.Event, deletes bool) State {
+	fields, err := event.DecodePayload(e.Payload)
+	if err != nil {
+		fields = nil
+	}
+	return FoldFields(s, e, fields, deletes)
+}
+
+// FoldFields is Fold for who has decoded the event's payload already.
+func FoldFields(s State, e event.Event, fields []event.Field, deletes bool) State {
 	next := State{Version: s.Version + 1, Fields: s.Fields, Deleted: deletes, RolledBack: IsRollback(&e), Sealed: s.Sealed}
 	if s.Deleted || s.Fields == nil {
 		next.Fields, next.Sealed = map[string]string{}, nil
 	}
-	fields, err := event.DecodePayload(e.Payload)
-	if err != nil || len(fields) == 0 {
+	if len(fields) == 0 {
 		return next
 	}
 	next.Fields = maps.Clone(next.Fields)

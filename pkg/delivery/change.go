@@ -144,17 +144,17 @@ func (f *feed) fold(ctx context.Context, source eventlog.Log, seen *seen, now fo
 		}
 	}
 	for i := range c.Events {
-		state = state.with(seen, c, i)
+		state = state.with(seen, c, i, now.items[i].change.Fields)
 		now.items[i].state = state
 	}
 	f.folds.put(c.Aggregate, state)
 	return nil
 }
 
-// with is the state behind one more event.
-func (s *folded) with(seen *seen, c *event.Commit, i int) *folded {
+// with is the state behind one more event, whose fields these are.
+func (s *folded) with(seen *seen, c *event.Commit, i int, fields []event.Field) *folded {
 	e := c.Events[i]
-	next := &folded{State: aggregate.Fold(s.State, e, seen.deletes[e.SchemaDigest][e.Type]), seals: s.seals}
+	next := &folded{State: aggregate.FoldFields(s.State, e, fields, seen.deletes[e.SchemaDigest][e.Type]), seals: s.seals}
 	for name, version := range next.Sealed {
 		if version != next.Version {
 			continue
@@ -189,9 +189,14 @@ func (f *feed) before(ctx context.Context, source eventlog.Log, seen *seen, now 
 	}
 	for _, c := range slices.Backward(path) {
 		for i := range c.Events {
-			if c.First+event.Version(i) == state.Version+1 {
-				state = state.with(seen, c, i)
+			if c.First+event.Version(i) != state.Version+1 {
+				continue
 			}
+			fields, err := event.DecodePayload(c.Events[i].Payload)
+			if err != nil {
+				return nil, fmt.Errorf("fold %s: %w", c.Aggregate, err)
+			}
+			state = state.with(seen, c, i, fields)
 		}
 	}
 	return state, nil

@@ -35,12 +35,18 @@ type Options struct {
 	RequestTimeout time.Duration
 	// Recent hands messages from this Store's appends on to the cursors of all Stores that have it, in this process; nil hands nothing on.
 	Recent *Recent
+	// Gather is how long a cursor of this Store waits for more behind what was handed on, so that a client that sends one command after the other does not wake the
+	// readers of its log for each. Default 25 ms.
+	Gather time.Duration
 	// GiveUp is how long a request is repeated before it ends with ErrUnavailable, if the caller's context does not end first. Default 15 s.
 	GiveUp time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	o.Replicas = max(o.Replicas, 1)
+	if o.Gather <= 0 {
+		o.Gather = 25 * time.Millisecond
+	}
 	if o.AckTimeout <= 0 {
 		o.AckTimeout = 5 * time.Second
 	}

@@ -112,9 +112,6 @@ func (h *handed) take(after uint64) (messages []eventlog.Message, gap, rewound b
 }
 
 const (
-	// gatherFor is how long a cursor waits, once something was handed on, for more of it: so a client that sends one command after the other does
-	// not wake the readers of its log for each.
-	gatherFor = 25 * time.Millisecond
 	// handedIdle is how long a cursor waits for more to be handed on before it asks the server again, where others may write too.
 	handedIdle = time.Second
 	// hurried is that time for one that somebody waits for.
@@ -170,7 +167,7 @@ func (c *cursor) await(ctx context.Context) bool {
 }
 
 func (c *cursor) gather(ctx context.Context) {
-	enough := time.NewTimer(gatherFor)
+	enough := time.NewTimer(c.log.store.options.Gather)
 	defer enough.Stop()
 	select {
 	case <-enough.C:

@@ -11,37 +11,68 @@ import (
 // AppendCloudEvent appends the change as one CloudEvent 1.0 in the JSON format, on one line without a line break: what process and webhook plugins send, and what the
 // nats plugin publishes. docs/spec/plugins.md says what each attribute holds.
 func AppendCloudEvent(b []byte, c *Change) []byte {
-	b = append(b, `{"specversion":"1.0"`...)
-	b = appendText(b, "id", c.Leaf.String())
-	b = appendText(b, "source", Source(c))
-	b = appendText(b, "type", c.Aggregate.Type+"."+c.EventType)
-	b = appendText(b, "subject", c.Aggregate.String())
-	b = appendText(b, "time", CloudEventTime(c))
+	b = append(b, `{"specversion":"1.0","id":"`...)
+	b = append(c.Leaf.AppendTo(b), '"')
+	b = appendText(b, "source", "/eventful/", c.Meta.Site, "/", c.Position.Log)
+	b = appendText(b, "type", c.Aggregate.Type, ".", c.EventType)
+	b = appendText(b, "subject", c.Aggregate.Type, "/", c.Aggregate.ID)
+	b = appendTime(b, "time", happened(c))
 	b = appendText(b, "datacontenttype", "application/json")
-	for _, x := range Extensions(c) {
-		if x.Value == "true" && (x.Name == "deletes" || x.Name == "forgotten" || x.Name == "again") {
-			b = append(b, `,"`+x.Name+`":true`...)
-			continue
-		}
-		b = appendText(b, x.Name, x.Value)
-	}
+	b = appendExtensions(b, c)
 	b = append(b, `,"data":`...)
 	return append(AppendData(b, c), '}')
+}
+
+// appendExtensions appends what Extensions gives, without making it: every event of a feed passes here.
+func appendExtensions(b []byte, c *Change) []byte {
+	b = appendText(b, "aggregatetype", c.Aggregate.Type)
+	b = appendText(b, "aggregateid", c.Aggregate.ID)
+	b = append(strconv.AppendUint(append(b, `,"aggregateversion":"`...), uint64(c.Version), 10), '"')
+	b = appendText(b, "eventtype", c.EventType)
+	b = append(c.Position.AppendTo(append(b, `,"position":"`...)), '"')
+	b = appendTime(b, "recordedtime", c.Meta.Time)
+	b = appendText(b, "actor", c.Meta.Actor)
+	b = appendText(b, "commandid", c.Meta.Command)
+	b = append(strconv.AppendUint(append(b, `,"schemaversion":"`...), c.Meta.Schema, 10), '"')
+	for _, x := range [...]Extension{{"correlationid", c.Meta.Correlation}, {"causationid", c.Meta.Causation}, {"traceparent", c.Meta.Traceparent}} {
+		if x.Value != "" {
+			b = appendText(b, x.Name, x.Value)
+		}
+	}
+	for _, x := range [...]struct {
+		is   bool
+		text string
+	}{{c.Deletes, `,"deletes":true`}, {c.Forgotten, `,"forgotten":true`}, {c.Again, `,"again":true`}} {
+		if x.is {
+			b = append(b, x.text...)
+		}
+	}
+	return b
 }
 
 // Source is the CloudEvents source of a change: `/eventful/<site>/<log>`.
 func Source(c *Change) string { return "/eventful/" + c.Meta.Site + "/" + c.Position.Log }
 
 // CloudEventTime is when the event happened, or was stored if nobody said, in RFC 3339 with UTC.
-func CloudEventTime(c *Change) string {
-	t := c.Meta.Time
+func CloudEventTime(c *Change) string { return rfc3339(happened(c)) }
+
+func happened(c *Change) event.Time {
 	if c.Meta.OccurredAt != nil {
-		t = *c.Meta.OccurredAt
+		return *c.Meta.OccurredAt
 	}
-	return rfc3339(t)
+	return c.Meta.Time
 }
 
-func rfc3339(t event.Time) string { return time.Unix(0, int64(t)).UTC().Format(time.RFC3339Nano) }
+func rfc3339(t event.Time) string { return string(appendRFC3339(nil, t)) }
+
+func appendRFC3339(b []byte, t event.Time) []byte {
+	return time.Unix(0, int64(t)).UTC().AppendFormat(b, time.RFC3339Nano)
+}
+
+func appendTime(b []byte, name string, t event.Time) []byte {
+	b = append(append(append(b, ',', '"'), name...), `":"`...)
+	return append(appendRFC3339(b, t), '"')
+}
 
 // Extension is an extension attribute of a CloudEvent.
 type Extension struct{ Name, Value string }
@@ -100,21 +131,25 @@ func appendFields(b []byte, fields []event.Field) []byte {
 	return append(b, '}')
 }
 
-func appendText(b []byte, name, value string) []byte {
-	b = append(b, ',', '"')
-	b = append(b, name...)
-	return appendJSON(append(b, '"', ':'), value)
+// appendText appends an attribute whose value is the parts, one behind the other.
+func appendText(b []byte, name string, parts ...string) []byte {
+	b = append(append(append(b, ',', '"'), name...), `":"`...)
+	for _, part := range parts {
+		b = appendContent(b, part)
+	}
+	return append(b, '"')
 }
 
 // appendJSON appends s as a JSON string.
-func appendJSON(b []byte, s string) []byte {
+func appendJSON(b []byte, s string) []byte { return append(appendContent(append(b, '"'), s), '"') }
+
+// appendContent appends what stands between the quotes of s as a JSON string.
+func appendContent(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
 			quoted, _ := json.Marshal(s) // of a string: it cannot fail
-			return append(b, quoted...)
+			return append(b, quoted[1:len(quoted)-1]...)
 		}
 	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
+	return append(b, s...)
 }

@@ -30,6 +30,7 @@ type target struct {
 	connection *nats.Conn
 	jet        jetstream.JetStream
 	stream     jetstream.Stream
+	acks       *acks
 	purges     bool // values of encrypted fields are in the stream, and go when they are forgotten
 }
 
@@ -48,7 +49,7 @@ func open(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) {
 }
 
 func (t *target) prepare(ctx context.Context, s plugin.Settings) (err error) {
-	if t.jet, err = jetstream.New(t.connection, jetstream.WithPublishAsyncMaxPending(maxPending)); err != nil {
+	if t.jet, err = jetstream.New(t.connection); err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
 	config := streamConfig(s)
@@ -64,66 +65,54 @@ func (t *target) prepare(ctx context.Context, s plugin.Settings) (err error) {
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", config.Name, err)
 	}
-	return nil
+	t.acks, err = listen(t.connection, config.Name)
+	return err
 }
 
-// Deliver publishes the batch and waits for the server.
+// Deliver publishes the batch and waits for the server. One message is used for all: what is published is copied.
 func (t *target) Deliver(ctx context.Context, b plugin.Batch) []plugin.Outcome {
-	outcomes, futures := make([]plugin.Outcome, len(b.Changes)), make([]jetstream.PubAckFuture, len(b.Changes))
+	call, m := t.acks.begin(len(b.Changes)), newMessage()
 	for i := range b.Changes {
-		if ctx.Err() != nil {
-			outcomes[i] = plugin.Retry(ctx.Err())
+		reply, err := call.reply(ctx, i)
+		if err != nil {
+			call.outcomes[i] = plugin.Retry(err)
 			continue
 		}
-		var err error
-		if futures[i], err = t.publish(ctx, &b.Changes[i]); err != nil {
-			outcomes[i] = judge(err)
+		m.Reply = reply
+		if err := t.publish(ctx, m, &b.Changes[i]); err != nil {
+			call.settle(i, judge(err))
 		}
 	}
-	for i, f := range futures {
-		if f == nil {
-			continue
-		}
-		select {
-		case <-f.Ok():
-			outcomes[i] = plugin.Done()
-		case err := <-f.Err():
-			outcomes[i] = judge(err)
-		case <-ctx.Done():
-			outcomes[i] = plugin.Retry(fmt.Errorf("no acknowledgement: %w", ctx.Err()))
-		}
-	}
-	return outcomes
+	return call.end(ctx)
 }
 
 // publish sends a change. What is forgotten takes the messages that may hold it out of the stream first; they can be had again, without it, by a replay.
-func (t *target) publish(ctx context.Context, c *plugin.Change) (jetstream.PubAckFuture, error) {
-	m, err := message(c)
-	if err != nil {
-		return nil, err
+func (t *target) publish(ctx context.Context, m *nats.Msg, c *plugin.Change) error {
+	if err := fill(m, c); err != nil {
+		return err
 	}
 	if c.Forgotten && t.purges {
 		subjects, err := streams.FeedAggregate(c.Aggregate)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := t.stream.Purge(ctx, jetstream.WithPurgeSubject(subjects)); err != nil {
-			return nil, fmt.Errorf("purge what is forgotten: %w", err)
+			return fmt.Errorf("purge what is forgotten: %w", err)
 		}
 	}
-	return t.jet.PublishMsgAsync(m)
+	return t.connection.PublishMsg(m)
 }
 
-// message makes the message of a change.
-func message(c *plugin.Change) (*nats.Msg, error) {
-	subject, err := streams.FeedSubject(c.Aggregate, c.EventType)
-	if err != nil {
-		return nil, err
-	}
-	return &nats.Msg{
-		Subject: subject, Data: plugin.AppendCloudEvent(make([]byte, 0, 1024), c),
-		Header: nats.Header{"content-type": {"application/cloudevents+json"}, nats.MsgIdHdr: {c.Leaf.String()}},
-	}, nil
+func newMessage() *nats.Msg {
+	return &nats.Msg{Header: nats.Header{"content-type": {"application/cloudevents+json"}, nats.MsgIdHdr: {""}}, Data: make([]byte, 0, 4096)}
+}
+
+// fill makes m the message of a change.
+func fill(m *nats.Msg, c *plugin.Change) (err error) {
+	m.Subject, err = streams.FeedSubject(c.Aggregate, c.EventType)
+	m.Data = plugin.AppendCloudEvent(m.Data[:0], c)
+	m.Header[nats.MsgIdHdr][0] = c.Leaf.String()
+	return err
 }
 
 // codeTooLarge is the server's code for a message that is larger than the stream takes.
@@ -141,8 +130,8 @@ func judge(err error) plugin.Outcome {
 // Test publishes an event that happened to nobody, and takes it out again.
 func (t *target) Test(ctx context.Context) error {
 	c := plugin.Dummy()
-	m, err := message(&c)
-	if err != nil {
+	m := newMessage()
+	if err := fill(m, &c); err != nil {
 		return err
 	}
 	ack, err := t.jet.PublishMsg(ctx, m)

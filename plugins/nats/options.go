@@ -32,8 +32,6 @@ const (
 )
 
 const (
-	// maxPending is how many messages may wait for their acknowledgement on a connection.
-	maxPending = 4096
 	// metadataOwner is where a stream says whose it is, with the version of what it holds.
 	metadataOwner = "eventful-feed"
 

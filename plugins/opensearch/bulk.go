@@ -18,6 +18,9 @@ import (
 // maxBulk is the size of a _bulk request in bytes, unless one document is larger.
 const maxBulk = 5 << 20
 
+// actionLine is about the size of an action line without its texts, in bytes.
+const actionLine = 96
+
 // send brings the documents to OpenSearch and writes down what became of each.
 func (t *target) send(ctx context.Context, ops []op, outcomes []plugin.Outcome) {
 	for len(ops) > 0 {
@@ -29,6 +32,11 @@ func (t *target) send(ctx context.Context, ops []op, outcomes []plugin.Outcome) 
 
 // encode writes the first documents as a _bulk request, as many as fit into maxBulk, at least one.
 func encode(ops []op) (n int, body []byte) {
+	size := 0
+	for i := range ops {
+		size += len(ops[i].body) + len(ops[i].alias) + len(ops[i].effect.Key) + actionLine
+	}
+	body = make([]byte, 0, min(size, maxBulk))
 	for n < len(ops) {
 		before := len(body)
 		body = ops[n].append(body)
@@ -118,7 +126,10 @@ var errGarbage = errors.New("the answer of OpenSearch to _bulk is not one to thi
 // account holds the answer against the request, document by document.
 func account(ops []op, answer []byte, outcomes []plugin.Outcome) {
 	var said struct {
-		Items []map[string]item `json:"items"`
+		Items []struct {
+			Index  *item `json:"index"`
+			Delete *item `json:"delete"`
+		} `json:"items"`
 	}
 	if err := json.Unmarshal(answer, &said); err != nil {
 		said.Items = nil
@@ -129,8 +140,11 @@ func account(ops []op, answer []byte, outcomes []plugin.Outcome) {
 			outcomes[o.at] = plugin.Retry(fmt.Errorf("%w: %d documents were sent, it is about %d", errGarbage, len(ops), len(said.Items)))
 			continue
 		}
-		got, ok := said.Items[i][o.action()]
-		if !ok || got.ID != o.effect.Key || got.Status < 200 || got.Status > 599 {
+		got := said.Items[i].Index
+		if o.removes() {
+			got = said.Items[i].Delete
+		}
+		if got == nil || got.ID != o.effect.Key || got.Status < 200 || got.Status > 599 {
 			outcomes[o.at] = plugin.Retry(errGarbage)
 			continue
 		}

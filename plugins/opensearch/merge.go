@@ -116,9 +116,9 @@ func document(kept map[string]json.RawMessage, e *mapping.Effect) []byte {
 	for _, name := range e.Unset {
 		delete(kept, name)
 	}
-	b := []byte{'{'}
+	b := append(make([]byte, 0, 512), '{')
 	for name, value := range kept {
-		b = append(append(comma(b), mapping.AppendString(nil, name)...), ':')
+		b = append(mapping.AppendString(comma(b), name), ':')
 		b = append(b, value...)
 	}
 	for _, c := range e.Set {

@@ -31,6 +31,9 @@ const (
 // runnerDir is the folder of what a plugin-runner keeps: the id by which it shares partitions.
 const runnerDir = "runner"
 
+// gather is how long delivery lets blocks of a writer in this process come together: a change is to be at its target within milliseconds.
+const gather = time.Millisecond
+
 // Kinds are the plugin types of this program, on a host.
 func Kinds(h process.Host) []*plugin.Kind {
 	return []*plugin.Kind{nats.Kind(), opensearch.Kind(), postgres.Kind(), process.Kind(h), webhook.Kind()}
@@ -120,7 +123,7 @@ func (e Engines) delivery(c *connections) ([]engine, func() error, error) {
 }
 
 func (e Engines) newDelivery(c *connections, m *membership) (*delivery.Engine, *jetlog.Store, error) {
-	store, err := jetlog.New(c.running, e.Site, jetlog.Options{Recent: c.recent})
+	store, err := jetlog.New(c.running, e.Site, jetlog.Options{Recent: c.recent, Gather: gather})
 	if err != nil {
 		return nil, nil, err
 	}
