@@ -23,6 +23,7 @@ type breaker struct {
 	longest time.Duration
 	fails   int // batches in a row of which nothing went through
 	until   time.Time
+	proved  bool // something went through once
 }
 
 // breakAfter is how many batches in a row fail before calls stop.
@@ -47,7 +48,7 @@ func (b *breaker) size(batch int) int {
 func (b *breaker) note(now time.Time, through bool) (back bool) {
 	if through {
 		back = b.open()
-		b.fails, b.until = 0, time.Time{}
+		b.fails, b.until, b.proved = 0, time.Time{}, true
 		return back
 	}
 	b.fails++

@@ -125,8 +125,11 @@ func (p *partition) run(ctx context.Context, mustEnd func() bool) (err error) {
 
 // next takes one step of what happens.
 func (p *partition) next(ctx context.Context, timer <-chan time.Time, changed *<-chan struct{}, leave *func()) (err error) {
-	in := p.in
-	if p.stopping || p.items > 0 && (p.items >= maxItems || p.bytes >= maxBytes) || p.retry.unread() {
+	in, leaving := p.in, p.t.leaving
+	if p.stopping {
+		leaving = nil // it is closed, and would be heard again and again until the last call is over
+	}
+	if p.stopping || p.items > 0 && (p.items >= p.room() || p.bytes >= maxBytes) || p.retry.unread() {
 		in = nil
 	}
 	select {
@@ -145,13 +148,21 @@ func (p *partition) next(ctx context.Context, timer <-chan time.Time, changed *<
 			*leave, err = p.join(ctx, *leave)
 		}
 		return err
-	case <-p.t.leaving:
+	case <-leaving:
 		p.stopping = true
 	case <-timer:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return nil
+}
+
+// room is how many changes may wait. A target that takes none is no reason to hold many: they would stay, and burden whatever else this process does.
+func (p *partition) room() int {
+	if !p.breaker.proved || p.breaker.open() {
+		return min(2*p.w.how.batch, maxItems)
+	}
+	return maxItems
 }
 
 // end saves what is settled behind the last batch.
