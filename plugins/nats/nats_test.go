@@ -240,6 +240,84 @@ func TestAServerThatGoes(t *testing.T) {
 	}
 }
 
+// TestAStreamThatIsAway: nothing is acknowledged by nobody, nor by another stream.
+func TestAStreamThatIsAway(t *testing.T) {
+	s := start(t, t.TempDir(), -1)
+	p, js := open(t, s, nil), stock(t, s)
+	stream, err := js.Stream(t.Context(), "EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	one := plugin.Batch{Changes: []plugin.Change{plugintest.Change("a", 1), plugintest.Change("b", 1)}}
+	want := func(text string) {
+		t.Helper()
+		for i, o := range p.Deliver(t.Context(), one) {
+			if o.Status != plugin.StatusRetry || o.Err == nil || !strings.Contains(o.Err.Error(), text) {
+				t.Errorf("change %d: got %s, %v, want a retry for %q", i, o.Status, o.Err, text)
+			}
+		}
+	}
+	want("no stream takes the event")
+	other := stream.CachedInfo().Config
+	other.Name = "OTHERS"
+	if _, err := js.CreateStream(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	want("no acknowledgement of this stream")
+	if err := js.DeleteStream(t.Context(), "OTHERS"); err != nil {
+		t.Fatal(err)
+	}
+	full := stream.CachedInfo().Config
+	full.MaxMsgs, full.Discard = 1, jetstream.DiscardNew // as a server whose store is full answers: for this one there is no room
+	if _, err := js.CreateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	if o := p.Deliver(t.Context(), one); o[0].Status != plugin.StatusDone || o[1].Status != plugin.StatusRetry {
+		t.Errorf("a stream with room for one: got %v", o)
+	}
+	if _, err := js.UpdateStream(t.Context(), stream.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range p.Deliver(t.Context(), one) {
+		if o.Status != plugin.StatusDone {
+			t.Errorf("change %d with the stream back: got %v", i, o.Err)
+		}
+	}
+	if events, _ := read(t, js, streams.FeedSubjects); len(events) != 2 {
+		t.Errorf("got %+v", events)
+	}
+}
+
+// TestMoreThanMayWait: a batch that is larger than what may be under way on a connection.
+func TestMoreThanMayWait(t *testing.T) {
+	s := start(t, t.TempDir(), -1)
+	p := open(t, s, nil)
+	var changes []plugin.Change
+	for i := range 9000 {
+		changes = append(changes, plugintest.Change(fmt.Sprint("a", i), 1))
+	}
+	for i, o := range p.Deliver(t.Context(), plugin.Batch{Changes: changes}) {
+		if o.Status != plugin.StatusDone {
+			t.Fatalf("change %d: got %v", i, o.Err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i, o := range p.Deliver(ctx, plugin.Batch{Changes: changes}) {
+		if o.Status == plugin.StatusPark {
+			t.Fatalf("change %d of a call without time: got %v", i, o.Err)
+		}
+	}
+	for i, o := range p.Deliver(t.Context(), plugin.Batch{Changes: changes}) {
+		if o.Status != plugin.StatusDone {
+			t.Fatalf("change %d behind it: got %v", i, o.Err)
+		}
+	}
+}
+
 // TestOptionsThatAreWrong are named, and no secret is repeated.
 func TestOptionsThatAreWrong(t *testing.T) {
 	for option, values := range map[string][]string{
