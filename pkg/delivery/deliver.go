@@ -68,7 +68,7 @@ func (p *partition) form(size int) batch {
 		}
 		b.lanes = append(b.lanes, l)
 		for _, i := range l.queue[:many] {
-			if p.blocked[i.change.Aggregate] > 0 && i.parked == 0 {
+			if i.parked == 0 && p.isBehind(&i.change) {
 				b.behind = append(b.behind, i)
 			} else {
 				b.items = append(b.items, i)

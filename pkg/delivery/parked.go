@@ -7,6 +7,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
@@ -30,8 +31,8 @@ func (r *retrying) unread() bool { return r.number > 0 && !r.ended }
 // readParked looks at what is parked when a partition begins: which aggregates are blocked, and whether a retry was asked for.
 func (p *partition) readParked(ctx context.Context) error {
 	if p.w.how.block {
-		err := p.eachParked(ctx, 1, func(_ uint64, _ Parked, a event.AggregateID) (bool, error) {
-			p.blocked[a]++
+		err := p.eachParked(ctx, 1, func(_ uint64, one Parked, a event.AggregateID) (bool, error) {
+			p.block(a, event.Version(one.Version))
 			return true, nil
 		})
 		if err != nil {
@@ -51,6 +52,19 @@ func (p *partition) readParked(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// block notes that a change of an aggregate is parked, behind which later ones are parked too.
+func (p *partition) block(a event.AggregateID, v event.Version) {
+	p.blocked[a]++
+	if least, known := p.foremost[a]; !known || v < least {
+		p.foremost[a] = v
+	}
+}
+
+// isBehind reports whether a change stands behind a parked one of its aggregate.
+func (p *partition) isBehind(c *plugin.Change) bool {
+	return p.blocked[c.Aggregate] > 0 && (c.Forgotten || c.Version >= p.foremost[c.Aggregate])
 }
 
 // eachParked calls visit with what is parked of this partition from a number on, until it gives false.
@@ -180,9 +194,8 @@ func (p *partition) parkedItem(ctx context.Context, number uint64, one Parked) (
 func (p *partition) parked(i *item) {
 	a := i.change.Aggregate
 	if i.parked == 0 {
-		p.blocked[a]++
-		if !p.w.how.block {
-			delete(p.blocked, a)
+		if p.w.how.block {
+			p.block(a, i.change.Version)
 		}
 		return
 	}
@@ -220,5 +233,6 @@ func (p *partition) unpark(i *item) {
 	a := i.change.Aggregate
 	if p.blocked[a]--; p.blocked[a] <= 0 {
 		delete(p.blocked, a)
+		delete(p.foremost, a)
 	}
 }

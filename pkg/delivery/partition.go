@@ -42,9 +42,11 @@ type partition struct {
 	waiting map[*lane]bool
 	logs    map[string]*progress
 	blocked map[event.AggregateID]int // --on-error=block: parked changes of each aggregate
-	retry   retrying
-	breaker breaker
-	rate    rate
+	// foremost is the lowest version of these: what comes again in front of it, behind a crash, arrived before and is not parked.
+	foremost map[event.AggregateID]event.Version
+	retry    retrying
+	breaker  breaker
+	rate     rate
 
 	items, bytes int // that are not settled
 	busy         int // batches under way
@@ -76,7 +78,7 @@ func newPartition(t *tenant, w *work, p *registry.Plugin, o *opened) *partition 
 	return &partition{
 		t: t, w: w, plugin: p, open: o, in: make(chan *arrival), results: make(chan *result, w.how.concurrency), over: make(chan struct{}),
 		failed: make(chan error, 1), saved: make(chan error, 1), lanes: map[event.AggregateID]*lane{}, waiting: map[*lane]bool{}, logs: map[string]*progress{},
-		blocked: map[event.AggregateID]int{}, breaker: breaker{longest: w.how.backoff}, rate: rate{perSecond: w.how.rate},
+		blocked: map[event.AggregateID]int{}, foremost: map[event.AggregateID]event.Version{}, breaker: breaker{longest: w.how.backoff}, rate: rate{perSecond: w.how.rate},
 	}
 }
 
