@@ -102,8 +102,11 @@ func Extensions(c *Change) []Extension {
 }
 
 // AppendData appends what the CloudEvent carries: `{"fields":{…},"state":{…}}`. A field that is unset is null; there is no state if none was asked for, and null
-// for a deleted aggregate.
+// for a deleted aggregate. With a mapping it is Change.Data.
 func AppendData(b []byte, c *Change) []byte {
+	if c.Data != nil {
+		return append(b, c.Data...)
+	}
 	b = appendFields(append(b, `{"fields":`...), c.Fields)
 	switch {
 	case c.State == nil:

@@ -70,6 +70,8 @@ type Change struct {
 	Leaf event.Hash
 	// Again: this change was, or may have been, delivered before: after a failure, a crash, or in a replay.
 	Again bool
+	// Data is what a mapping made of the change for a plugin that hands it on (AppendData); nil: Fields and State are handed on.
+	Data []byte
 }
 
 // Meta is what stands around an event. Empty texts: the command gave none.

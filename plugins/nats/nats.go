@@ -2,7 +2,7 @@
 //
 // The subject is `event.<type>.<id>.<event>`, the message id the leaf hash, so that the server drops what comes again within its window. The changes of a batch
 // are of different aggregates and are published without waiting for each other; each is done when the server has acknowledged it. The stream can be filled again from
-// the logs, so it may be limited by age and size. docs/plugins.md is the manual.
+// the logs, so it may be limited by age and size. docs/plugins-nats.md is the manual.
 package nats
 
 import (
@@ -14,15 +14,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/plugin/sieve"
 	"github.com/eventfuldb/eventful/streams"
 )
 
 // Kind is the plugin type nats.
 func Kind() *plugin.Kind {
-	return &plugin.Kind{
+	return sieve.Kind(&plugin.Kind{
 		Name: "nats", Summary: "publishes each event as a CloudEvent on event.<type>.<id>.<event>, in a JetStream stream",
 		Options: options(), Check: check, Open: open,
-	}
+	})
 }
 
 // target is an open stream.

@@ -3,7 +3,6 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -12,91 +11,77 @@ import (
 	"github.com/eventfuldb/eventful/pkg/plugin/mapping"
 )
 
-// Columns that every table has: they say whose row it is.
+// Columns that every table has, unless one of the configuration's holds the key: they say whose row it is.
 const (
 	columnType    = "aggregate_type"
 	columnID      = "aggregate_id"
 	columnVersion = "version"
 )
 
-// column is one that a configuration fills. One of field and meta is set, or neither: all fields as JSON.
-type column struct {
-	name  string
-	field string
-	meta  string
-	typed string // its type in the table, as SQL names it
+// Types of PostgreSQL as the catalog names them (https://www.postgresql.org/docs/current/datatype.html), by what they hold.
+var (
+	numberTypes  = []string{"bigint", "integer", "smallint", "numeric", "double precision", "real"}
+	instantTypes = []string{"timestamp with time zone", "timestamp without time zone", "date"}
+	jsonTypes    = []string{"json", "jsonb"}
+)
+
+const (
+	typeBoolean  = "boolean"
+	typeZoneless = "timestamp without time zone"
+)
+
+// natural is the type that a column has in a table that is made for a mapping.
+func natural(t mapping.Type) string {
+	switch t {
+	case mapping.Integer:
+		return "bigint"
+	case mapping.Decimal:
+		return "numeric"
+	case mapping.Boolean:
+		return typeBoolean
+	case mapping.Date:
+		return "timestamptz"
+	}
+	return "text"
 }
 
-// fieldName is what schemas allow.
-var fieldName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,63}$`)
-
-// parseColumns reads COLUMN=SOURCE,… and the column for JSON, which may be empty.
-func parseColumns(text, whole string) (all []column, err error) {
-	for part := range strings.SplitSeq(text, ",") {
-		if text == "" {
-			break
-		}
-		name, source, named := strings.Cut(part, "=")
-		if !named {
-			source = name
-		}
-		c := column{name: name, field: source}
-		if meta, ok := strings.CutPrefix(source, "meta."); ok {
-			c.field, c.meta = "", meta
-		}
-		switch {
-		case !identifier.MatchString(name):
-			return nil, fmt.Errorf("%.80q is no name of a column: letters, digits and _, at most 63", name)
-		case c.meta != "" && !slices.Contains(metaNames(), c.meta):
-			return nil, fmt.Errorf("there is no %.80q; known are meta.{%s}", source, strings.Join(metaNames(), ", "))
-		case c.meta == "" && !fieldName.MatchString(source):
-			return nil, fmt.Errorf("%.80q is no name of a field", source)
-		}
-		all = append(all, c)
-	}
-	if whole != "" {
-		all = append(all, column{name: whole})
-	}
-	seen := map[string]bool{columnType: true, columnID: true, columnVersion: true}
-	for i := range all {
-		if seen[all[i].name] {
-			return nil, fmt.Errorf("column %s is given twice; %s, %s and %s are always written", all[i].name, columnType, columnID, columnVersion)
-		}
-		seen[all[i].name] = true
-	}
-	return all, nil
-}
-
-// metaNames are what may stand behind `meta.`: as in mappings, but for the columns that every table has.
-func metaNames() []string {
-	return slices.DeleteFunc(mapping.MetaNames(), func(name string) bool { return name == "type" || name == "id" || name == "version" })
-}
-
-// value gives what the column holds behind a change, as text; nil: NULL.
-func (col *column) value(c *plugin.Change, events bool) *string {
+// never reports whether no value of a mapping's type fits a column; texts may, as what stands in them does.
+func never(t mapping.Type, column string) bool {
 	switch {
-	case col.meta != "":
-		if text, ok := mapping.Meta(col.meta, c); ok {
-			return storable(text)
-		}
-		return nil
-	case col.field == "":
-		return object(fieldsOf(c, events))
+	case t == mapping.Boolean:
+		return slices.Contains(numberTypes, column) || slices.Contains(instantTypes, column)
+	case t == mapping.Date:
+		return slices.Contains(numberTypes, column) || column == typeBoolean
+	case t == mapping.Integer || t == mapping.Decimal:
+		return slices.Contains(instantTypes, column) || column == typeBoolean
 	}
-	for _, f := range fieldsOf(c, events) {
-		if f.Name == col.field && f.Set {
-			return storable(f.Value)
-		}
-	}
-	return nil
+	return false
 }
 
-// fieldsOf are those that a row is about: of the event, or of the state behind it.
-func fieldsOf(c *plugin.Change, events bool) []event.Field {
-	if events {
-		return c.Fields
+// cell is a value on its way into a column.
+type cell struct {
+	column string
+	cast   string  // from the text of the parameter; %d is its number
+	value  *string // nil: NULL
+}
+
+// cell gives a value of the mapping as the column takes it; v nil: NULL. A cast names no limits of the type, since it would cut what is too long, silently.
+func (tab *table) cell(column string, v *mapping.Value) cell {
+	typed := tab.types[column]
+	c := cell{column: column, cast: "$%d::" + typed}
+	switch {
+	case v == nil:
+	case slices.Contains(jsonTypes, typed):
+		text := strings.ReplaceAll(v.Text, "\x00", "\uFFFD")
+		text = string(mapping.Value{Type: v.Type, Text: text}.AppendJSON(nil))
+		c.value = &text
+	default:
+		c.value = storable(v.Text)
+		if typed == typeZoneless && v.Type == mapping.Date { // which would drop the zone
+			c.cast = "$%d::timestamptz::" + typed
+		}
 	}
-	return c.State.Fields
+	return c
 }
 
 // storable gives a text as PostgreSQL can hold it: U+0000 has no place in any of its texts, and becomes U+FFFD.
@@ -105,8 +90,14 @@ func storable(text string) *string {
 	return &text
 }
 
-// object writes fields as a JSON object of texts, null for one that is unset.
-func object(fields []event.Field) *string {
+// object writes the fields that a row is about, of the event or of the state behind it, as a JSON object of texts, null for one that is unset.
+func object(c *plugin.Change, events bool) *string {
+	fields := []event.Field(nil)
+	if events {
+		fields = c.Fields
+	} else if c.State != nil {
+		fields = c.State.Fields
+	}
 	all := make(map[string]*string, len(fields))
 	for _, f := range fields {
 		all[f.Name] = nil
@@ -117,4 +108,17 @@ func object(fields []event.Field) *string {
 	text, _ := json.Marshal(all) // of texts: it cannot fail
 	whole := string(text)
 	return &whole
+}
+
+// checkColumns says which fields of a mapping are no columns.
+func checkColumns(m *mapping.Mapping, own ...string) (problems []error) {
+	for _, c := range m.Columns() {
+		switch {
+		case !identifier.MatchString(c.Name):
+			problems = append(problems, fmt.Errorf("mapping: %.80q is no name of a column: letters, digits and _, at most 63", c.Name))
+		case slices.Contains(own, c.Name):
+			problems = append(problems, fmt.Errorf("mapping: column %s is written anyway, it cannot be a field too", c.Name))
+		}
+	}
+	return problems
 }

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/plugin/mapping"
 )
 
 // Names of the options.
@@ -17,71 +17,109 @@ const (
 	optionURL         = "url"
 	optionPassword    = "password"
 	optionCA          = "ca"
-	optionTable       = "table"
-	optionRows        = "rows"
-	optionColumns     = "columns"
+	optionMapping     = "mapping"
+	optionKey         = "key-column"
 	optionJSON        = "json"
 	optionConnections = "connections"
 
-	optionTypes = "types" // of every plugin
-)
-
-// What a row stands for.
-const (
-	rowsAggregate = "aggregate"
-	rowsEvent     = "event"
+	optionOnError = "on-error" // of every plugin
+	optionPII     = "pii"
 )
 
 const maxConnections = 64
+
+// wholeState is the mapping that is taken if none is given.
+const wholeState = "version: 1\n"
 
 func options() []plugin.Option {
 	return []plugin.Option{
 		{Name: optionURL, Help: "postgres://USER@HOST:PORT/DATABASE?sslmode=MODE; MODE is verify-full if not given", Required: true, Check: checkURL},
 		{Name: optionPassword, Help: "password of the user", Secret: true},
 		{Name: optionCA, Help: "file with the certificates (PEM) that the server's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
-		{Name: optionTable, Help: "TABLE or SCHEMA.TABLE; it must be there", Required: true, Check: checkTable},
-		{Name: optionRows, Help: "aggregate (a row for each, as it is now) or event (a row for each, never changed)", Form: plugin.Choice, Values: []string{rowsAggregate, rowsEvent}, Default: rowsAggregate},
-		{Name: optionColumns, Help: "what the columns hold, separated by commas: COLUMN=FIELD, COLUMN=meta.NAME, or COLUMN alone if the field has its name", Form: plugin.List, Check: checkColumns},
-		{Name: optionJSON, Help: "column that holds all fields as one JSON object", Check: checkName},
+		{Name: optionMapping, Help: "file that says which events become what in which table; without one, a table for each aggregate type, of its name, with a column for each field", Form: plugin.File, Default: wholeState},
+		{Name: optionKey, Help: "column that holds the key of the mapping; without one, rows are told by the columns aggregate_type, aggregate_id and version", Check: checkName},
+		{Name: optionJSON, Help: "column that holds all fields as one JSON object, besides what the mapping gives", Check: checkName},
 		{Name: optionConnections, Help: "connections at most", Form: plugin.Integer, Default: "4", Min: 1, Max: maxConnections},
 	}
 }
 
-// check looks at options against each other, and at the fields of columns against the schemas.
+// uses are what a table makes of documents: where rows are told by aggregate, all those of events about one are found.
+func uses(v plugin.Values) []mapping.Use {
+	if v[optionKey] != "" {
+		return nil
+	}
+	return []mapping.Use{mapping.ForgetsEvents}
+}
+
+func compile(s *plugin.Settings) (*mapping.Mapping, error) {
+	return mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options)...)
+}
+
+// show writes the mapping out: what is copied, every type, every default.
+func show(s plugin.Settings) plugin.Values {
+	m, err := compile(&s)
+	if err != nil {
+		return s.Options // schemas that changed meanwhile contradict it: shown as it was given
+	}
+	if whole, err := m.YAML(); err == nil {
+		s.Options[optionMapping] = string(whole)
+	}
+	return s.Options
+}
+
+// check looks at options against each other, and at the mapping against the schemas.
 func check(s plugin.Settings) (problems []error) {
-	columns, err := parseColumns(s.Options[optionColumns], s.Options[optionJSON])
-	switch {
-	case err != nil:
-		return []error{err}
-	case len(columns) == 0:
-		problems = append(problems, fmt.Errorf("--%s, --%s or both are wanted: what shall the rows hold?", optionColumns, optionJSON))
-	}
-	for i := range columns {
-		if field := columns[i].field; field != "" && !known(&s, field) {
-			problems = append(problems, fmt.Errorf("--%s: no event of these aggregate types has a field %s", optionColumns, field))
-		}
-	}
 	u, _ := url.Parse(s.Options[optionURL]) // checkURL has seen to it
 	if mode := u.Query().Get("sslmode"); s.Options[optionCA] != "" && (mode == "disable" || mode == "require") {
 		problems = append(problems, fmt.Errorf("--%s is of use with sslmode=verify-full or verify-ca only", optionCA))
 	}
+	m, err := compile(&s)
+	if err != nil {
+		return append(problems, mapping.Check([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options)...)...)
+	}
+	return append(problems, checkMapping(m, s.Options)...)
+}
+
+func checkMapping(m *mapping.Mapping, v plugin.Values) (problems []error) {
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	key, whole := v[optionKey], v[optionJSON]
+	own := []string{columnType, columnID, columnVersion}
+	if key != "" {
+		own = []string{key}
+	}
+	switch {
+	case slices.Contains(own, whole):
+		wrong("--%s: column %s holds something else already", optionJSON, whole)
+	case whole != "":
+		own = append(own, whole)
+	}
+	problems = append(problems, checkColumns(m, own...)...)
+	for _, t := range m.Types {
+		if err := checkTable(tableName(m, t)); err != nil {
+			wrong("mapping: target: %w", err)
+		}
+	}
+	for _, place := range []string{"log", "site", "year", "month", "day"} {
+		if m.Target.Holds(place) {
+			wrong("mapping: target: tables are there before, and told by {type} alone, not by {%s}", place)
+		}
+	}
+	if m.OwnKey() && key == "" {
+		wrong("mapping: key: give --%s, the column that holds it; without one rows are told by type and id", optionKey)
+	}
+	if m.Document == mapping.OfEvent && key != "" && whole != "" && v.Bool(optionPII) {
+		wrong("--%s with --%s: rows of events that are told by %s could not be made to forget what stands in %s", optionPII, optionKey, key, whole)
+	}
+	if m.Keeps() && v[optionOnError] == "park" {
+		wrong("--%s=park lets later changes pass a parked one, but with this mapping a row keeps what only earlier changes gave, "+
+			"so the parked one would be lost: give --%s=block, or take the fields from state without a condition", optionOnError, optionOnError)
+	}
 	return problems
 }
 
-// known reports whether an event of the chosen aggregate types has the field.
-func known(s *plugin.Settings, field string) bool {
-	types := s.Options.List(optionTypes)
-	for _, one := range s.Schemas {
-		if event.IsReserved(one.Aggregate) || len(types) > 0 && !slices.Contains(types, one.Aggregate) {
-			continue
-		}
-		for _, e := range one.Events {
-			if slices.Contains(e.Fields, field) {
-				return true
-			}
-		}
-	}
-	return false
+// tableName is the table of an aggregate type.
+func tableName(m *mapping.Mapping, aggregateType string) string {
+	return m.Target.With(map[string]string{"type": aggregateType})
 }
 
 // parameters are what an address may say behind the question mark, with the values allowed; nil: any. Others name files or programs of the host, or hold secrets.
@@ -141,19 +179,13 @@ func checkName(value string) error {
 	return nil
 }
 
+// tableIdentifier is identifier for tables, which may be called as aggregate types are.
+var tableIdentifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,62}$`)
+
 func checkTable(value string) error {
-	for part := range strings.SplitSeq(value, ".") {
-		if err := checkName(part); err != nil {
-			return err
-		}
-	}
-	if strings.Count(value, ".") > 1 {
-		return fmt.Errorf("%.80q is neither TABLE nor SCHEMA.TABLE", value)
+	parts := strings.Split(value, ".")
+	if len(parts) > 2 || slices.ContainsFunc(parts, func(part string) bool { return !tableIdentifier.MatchString(part) }) {
+		return fmt.Errorf("%.80q is neither TABLE nor SCHEMA.TABLE, of letters, digits, _ and -, at most 63 each", value)
 	}
 	return nil
-}
-
-func checkColumns(value string) error {
-	_, err := parseColumns(value, "")
-	return err
 }

@@ -114,8 +114,30 @@ func (b *base) row(query string, arguments ...any) string {
 	return strings.Join(parts, "|")
 }
 
+// rows is a mapping of aggregates into a table: each column a field of the state, or COLUMN=SOURCE.
+func rows(table string, columns ...string) string {
+	return mappingOf("aggregate", "state", table, columns)
+}
+
+// events is a mapping of events into a table.
+func events(table string, columns ...string) string {
+	return mappingOf("event", "event", table, columns)
+}
+
+func mappingOf(document, from, table string, columns []string) string {
+	text := "document: " + document + "\ntarget: " + table + "\nrules:\n  - fields:\n"
+	for _, c := range columns {
+		name, source, named := strings.Cut(c, "=")
+		if !named {
+			source = from + "." + name
+		}
+		text += "      " + name + ": " + source + "\n"
+	}
+	return text
+}
+
 func (b *base) settings(more plugin.Values) plugin.Values {
-	v := plugin.Values{"url": fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", postgrestest.User, b.Port, b.database), "password": b.Password, "columns": "name"}
+	v := plugin.Values{"url": fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", postgrestest.User, b.Port, b.database), "password": b.Password, "mapping": rows("patients", "name")}
 	for name, value := range more {
 		v[name] = value
 	}
@@ -165,7 +187,7 @@ func TestConforms(t *testing.T) {
 		plugintest.Run(t, plugintest.Target{
 			Kind: postgres.Kind(), Versioned: true, Deletes: true, Newest: newest("patients"),
 			Open: func(t *testing.T) plugin.Plugin {
-				return b.open(t, plugin.Values{"table": "patients", "columns": "name,ward"})
+				return b.open(t, plugin.Values{"mapping": rows("patients", "name", "ward")})
 			},
 		})
 	})
@@ -173,7 +195,7 @@ func TestConforms(t *testing.T) {
 		plugintest.Run(t, plugintest.Target{
 			Kind: postgres.Kind(), Versioned: true, Newest: newest("changes"),
 			Open: func(t *testing.T) plugin.Plugin {
-				return b.open(t, plugin.Values{"table": "public.changes", "rows": "event", "columns": "what=meta.event,at=meta.time", "json": "fields"})
+				return b.open(t, plugin.Values{"mapping": events("public.changes", "what=meta.event", "at=meta.time"), "json": "fields"})
 			},
 		})
 	})
@@ -198,11 +220,11 @@ func TestValues(t *testing.T) {
 		`CREATE TABLE people (aggregate_type varchar(60), aggregate_id text, version bigint, "Name" char(9), age smallint, born date, mood mood, ok boolean, pay numeric(10,2), who text, at timestamptz, "all" jsonb,
 			note text DEFAULT 'x' NOT NULL, UNIQUE (aggregate_id, aggregate_type))`)
 	k := postgres.Kind()
-	options, err := k.Examine(plugin.Settings{Schemas: schemas("born", "mood", "ok", "pay"), Options: b.settings(plugin.Values{"table": "people", "json": "all", "columns": "Name=name,age,born,mood,ok,pay,who=meta.actor,at=meta.occurred_at"})})
+	options, err := k.Examine(plugin.Settings{Schemas: schemas("born", "mood", "ok", "pay"), Options: b.settings(plugin.Values{"json": "all", "mapping": rows("people", "Name=state.name", "age", "born", "mood", "ok", "pay", "who=meta.actor", "at=meta.occurred_at")})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := k.Open(t.Context(), plugin.Settings{Options: options})
+	p, err := k.Open(t.Context(), plugin.Settings{Schemas: schemas("born", "mood", "ok", "pay"), Options: options})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,8 +256,8 @@ func TestValues(t *testing.T) {
 func TestForgotten(t *testing.T) {
 	b := start(t)
 	b.exec("CREATE TABLE people (aggregate_type text, aggregate_id text, version bigint, name text, ward text, everything json, PRIMARY KEY (aggregate_type, aggregate_id))", changes)
-	rows, events := b.open(t, plugin.Values{"table": "people", "columns": "name,ward", "json": "everything"}), b.open(t, plugin.Values{"table": "changes", "rows": "event", "columns": "what=name", "json": "fields"})
-	for _, p := range []plugin.Plugin{rows, events} {
+	aggregates, changes := b.open(t, plugin.Values{"mapping": rows("people", "name", "ward"), "json": "everything"}), b.open(t, plugin.Values{"mapping": events("changes", "what=event.name"), "json": "fields"})
+	for _, p := range []plugin.Plugin{aggregates, changes} {
 		o := deliver(t, p, plugintest.Change("a", 1, "name", "canary", "ward", "7"), plugintest.Change("b", 1, "name", "Eve", "ward", "8"), plugintest.Change("a", 2, "name", "canary", "ward", "9"), plugintest.Forget("a"), plugintest.Forget("none"))
 		for i := range o {
 			if o[i].Status != plugin.StatusDone {
@@ -257,7 +279,7 @@ func TestRefusedChanges(t *testing.T) {
 	b.exec("CREATE TABLE ages (aggregate_type text, aggregate_id text, version bigint, age int CONSTRAINT adult CHECK (age >= 18), name varchar(10) NOT NULL, PRIMARY KEY (aggregate_type, aggregate_id))",
 		`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.name = 'canary5' THEN RAISE 'no %', NEW.name; END IF; RETURN NEW; END $$`,
 		"CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON ages FOR EACH ROW EXECUTE FUNCTION refuse()")
-	p := b.open(t, plugin.Values{"table": "ages", "columns": "age,name"})
+	p := b.open(t, plugin.Values{"mapping": rows("ages", "age", "name")})
 	if err := p.Test(t.Context()); err != nil {
 		t.Errorf("a constraint that refuses the dummy: got %v", err)
 	}
@@ -291,7 +313,7 @@ func TestRefusedChanges(t *testing.T) {
 func TestTablesThatDoNotFit(t *testing.T) {
 	b := start(t)
 	b.exec("CREATE TABLE loose (aggregate_type int, aggregate_id text, version bigint GENERATED ALWAYS AS (1) STORED, must text NOT NULL)", "CREATE VIEW seen AS SELECT 1 AS version", patients)
-	_, err := b.tryOpen(plugin.Values{"table": "loose", "columns": "name,ward"})
+	_, err := b.tryOpen(plugin.Values{"mapping": rows("loose", "name", "ward")})
 	for _, want := range []string{"column aggregate_type is of type integer, it must be text", "column version is generated", "no column name", "no column ward", "column must wants a value",
 		"no primary key or unique index over (aggregate_id, aggregate_type)", `CREATE TABLE "public"."loose" (`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -299,7 +321,7 @@ func TestTablesThatDoNotFit(t *testing.T) {
 		}
 	}
 	for _, table := range []string{"nowhere", "nowhere.patients", "seen", "Patients"} {
-		_, err := b.tryOpen(plugin.Values{"table": table, "json": "fields"})
+		_, err := b.tryOpen(plugin.Values{"mapping": rows(table, "name"), "json": "fields"})
 		if err == nil || !strings.Contains(err.Error(), "there is no table") {
 			t.Errorf("%s: got %v", table, err)
 			continue
@@ -309,9 +331,9 @@ func TestTablesThatDoNotFit(t *testing.T) {
 		}
 		_, statement, _ := strings.Cut(err.Error(), "\n")
 		b.exec(statement) // what the error says makes a table that fits
-		b.open(t, plugin.Values{"table": table, "json": "fields"})
+		b.open(t, plugin.Values{"mapping": rows(table, "name"), "json": "fields"})
 	}
-	p := b.open(t, plugin.Values{"table": "patients"})
+	p := b.open(t, plugin.Values{"mapping": rows("patients", "name")})
 	b.exec("ALTER TABLE patients DROP COLUMN name")
 	if err := p.Test(t.Context()); err == nil || !strings.Contains(err.Error(), "no column name") {
 		t.Errorf("a column that went: got %v", err)
@@ -320,7 +342,7 @@ func TestTablesThatDoNotFit(t *testing.T) {
 		t.Errorf("a column that went: got %v", o)
 	}
 	b.exec("ALTER TABLE patients ADD name text", "COMMENT ON TABLE eventful_positions IS 'Format 2'")
-	if _, err := b.tryOpen(plugin.Values{"table": "patients"}); err == nil || !strings.Contains(err.Error(), "not of the format") {
+	if _, err := b.tryOpen(plugin.Values{"mapping": rows("patients", "name")}); err == nil || !strings.Contains(err.Error(), "not of the format") {
 		t.Errorf("another format: got %v", err)
 	}
 }
@@ -341,7 +363,7 @@ func TestAccess(t *testing.T) {
 		{address("test", ""), "canary", b.CA, "password"},
 		{"postgres://test@127.0.0.1:1/postgres", "canary", "", "connect"},
 	} {
-		options := plugin.Values{"table": "patients", "url": test.url, "password": test.password}
+		options := plugin.Values{"url": test.url, "password": test.password}
 		if test.ca != "" {
 			options["ca"] = test.ca
 		}
@@ -357,7 +379,7 @@ func TestAccess(t *testing.T) {
 		}
 	}
 	b.exec("GRANT SELECT, INSERT ON eventful_positions TO reader")
-	p := b.open(t, plugin.Values{"table": "patients", "url": address("reader", "sslmode=disable"), "password": "canary-of-reader"})
+	p := b.open(t, plugin.Values{"url": address("reader", "sslmode=disable"), "password": "canary-of-reader"})
 	if err := p.Test(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("without rights: got %v", err)
 	}
@@ -368,33 +390,39 @@ func TestAccess(t *testing.T) {
 
 // TestOptionsThatAreWrong are named, and no secret is repeated.
 func TestOptionsThatAreWrong(t *testing.T) {
-	good := plugin.Values{"url": "postgres://u@h/db", "table": "t", "columns": "name"}
+	good := plugin.Values{"url": "postgres://u@h/db", "mapping": rows("t", "name")}
 	for option, values := range map[string][]string{
 		"url": {"http://h/db", "postgres://h/db", "postgres://u@h", "postgres://u:canary@h/db", "postgres://u@h/db?sslmode=prefer", "postgres://u@h/db?sslkey=/etc/key", "postgres://u@h/db?host=/tmp",
 			"postgres://u@h/db?password=canary", "postgres://u@h/db?service=x", "postgres://u@h/db?sslmode=disable&sslmode=require"},
-		"table":   {"a.b.c", "a b", `a"b`, "", "1a"},
-		"columns": {"a b", "a=b-c", "a=meta.nothing", "version=name", "a=name,a=ward", "a=", "=name", "nothing=colour"},
-		"json":    {"a b", "name", "version"},
-		"rows":    {"both"}, "connections": {"0", "65"}, "ca": {"none"},
+		"mapping": {"", "- a", rows("a.b.c", "name"), rows("a b", "name"), rows("1a", "name"), rows("t-{log}", "name"), rows("t", "a.b=state.name"), rows("t", "a-b=state.name"), rows("t", "a=meta.nothing"),
+			rows("t", "version=state.name"), rows("t", "nothing=state.colour"), rows("t", strings.Repeat("a", 64)+"=state.name"), "key: 'patient/{id}'\n",
+			"rules: [{when: {if: event.name == 'x'}, fields: {ward: event.ward}}]"},
+		"json": {"a b", "name", "version"}, "key-column": {"a b", "name"}, "connections": {"0", "65"}, "ca": {"none"}, "table": {"t"}, "columns": {"name"}, "rows": {"event"},
 	} {
 		for _, value := range values {
-			v := plugin.Values{}
+			v := plugin.Values{"on-error": "park"}
 			for name, one := range good {
 				v[name] = one
 			}
 			v[option] = value
-			if _, err := postgres.Kind().Examine(plugin.Settings{Options: v, Schemas: schemas()}); err == nil || strings.Contains(err.Error(), "canary") {
+			if _, err := examine(v); err == nil || strings.Contains(err.Error(), "canary") {
 				t.Errorf("--%s=%s: got %v", option, value, err)
 			}
 		}
 	}
-	if _, err := postgres.Kind().Examine(plugin.Settings{Options: good, Schemas: schemas()}); err != nil {
-		t.Error(err)
+	for _, v := range []plugin.Values{good, {"url": good["url"]}, {"url": good["url"], "mapping": "key: 'patient/{id}'", "key-column": "id"}, {"url": good["url"], "mapping": events("t", "name"), "json": "all", "pii": "true"}} {
+		if _, err := examine(v); err != nil {
+			t.Error(err)
+		}
 	}
-	delete(good, "columns")
-	if _, err := postgres.Kind().Examine(plugin.Settings{Options: good, Schemas: schemas()}); err == nil {
-		t.Error("a table without columns was taken")
+	if _, err := examine(plugin.Values{"url": good["url"], "mapping": events("t", "name"), "json": "all", "key-column": "id", "pii": "true"}); err == nil {
+		t.Error("rows that cannot forget were taken")
 	}
+}
+
+// examine is what plugin:config does, with the options of every plugin that the kind looks at.
+func examine(v plugin.Values) (plugin.Values, error) {
+	return postgres.Kind().Examine(plugin.Settings{Options: v, Schemas: schemas()}, plugin.Option{Name: "on-error"}, plugin.Option{Name: "pii"})
 }
 
 // TestEffectsAreExactlyOnce kills the server while changes come, each again and again and some of them by two at a time, until all are acknowledged. The table counts what happens to it itself.
@@ -428,7 +456,7 @@ func TestEffectsAreExactlyOnce(t *testing.T) {
 		}
 		failed <- nil
 	}
-	for _, options := range []plugin.Values{{"table": "patients"}, {"table": "changes", "rows": "event", "columns": "what=name"}} {
+	for _, options := range []plugin.Values{{}, {"mapping": events("changes", "what=event.name")}} {
 		p := b.open(t, options)
 		for i := range aggregates {
 			go feed(p, fmt.Sprint("a", i))

@@ -4,21 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// table is the one that is kept, as PostgreSQL names it.
-type table struct{ schema, relation string }
+// place is a table as PostgreSQL names it.
+type place struct{ schema, relation string }
 
-func (t table) name() string { return t.schema + "." + t.relation }
+func (p place) name() string { return p.schema + "." + p.relation }
 
-func (t table) sql() string { return pgx.Identifier{t.schema, t.relation}.Sanitize() }
+func (p place) sql() string { return pgx.Identifier{p.schema, p.relation}.Sanitize() }
+
+// table is one that is kept.
+type table struct {
+	place
+	types map[string]string // of the columns, as SQL names them, without their limits
+}
 
 // positions is the table beside it that says which version each aggregate has there.
-func (t table) positions() table { return table{t.schema, "eventful_positions"} }
+func (p place) positions() place { return place{p.schema, "eventful_positions"} }
 
 // positionsMark is the comment of the table with positions, which carries its version.
 const positionsMark = "EventfulDB: versions that aggregates have in tables of this schema. Format 1"
@@ -31,51 +38,97 @@ type catalogColumn struct {
 	Written bool // false if PostgreSQL generates it
 }
 
-// examine finds the table, holds it against the configuration, and gives each column its type. The error names everything that is wrong, and how a table that fits is made.
-func (t *target) examine(ctx context.Context, name string) (found table, err error) {
-	parts := strings.Split(name, ".")
-	err = t.pool.QueryRow(ctx, `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p')`, pgx.Identifier(parts).Sanitize()).Scan(&found.schema, &found.relation)
+// examine finds the table of each aggregate type, and holds it against the configuration. The error names everything that is wrong, and how tables that fit are made.
+func (t *target) examine(ctx context.Context) (map[string]*table, error) {
+	found, seen, problems := map[string]*table{}, map[string]*table{}, []error(nil)
+	for _, aggregateType := range t.mapping.Types {
+		name := tableName(t.mapping, aggregateType)
+		tab, known := seen[name]
+		if !known {
+			var err error
+			if tab, err = t.examineOne(ctx, name); err != nil {
+				problems = append(problems, err)
+			}
+			seen[name] = tab
+		}
+		found[aggregateType] = tab
+	}
+	return found, errors.Join(problems...)
+}
+
+func (t *target) examineOne(ctx context.Context, name string) (*table, error) {
+	at, as := place{}, pgx.Identifier(strings.Split(name, ".")).Sanitize()
+	err := t.pool.QueryRow(ctx, `SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p')`, as).Scan(&at.schema, &at.relation)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return found, fmt.Errorf("there is no table %s, or its schema may not be used; one that fits is made by\n%s", name, t.create(pgx.Identifier(parts).Sanitize()))
+		return nil, fmt.Errorf("there is no table %s, or its schema may not be used; one that fits is made by\n%s", name, t.create(as))
 	}
 	if err != nil {
-		return found, told(err)
+		return nil, told(err)
 	}
 	rows, err := t.pool.Query(ctx, `SELECT attname, format_type(atttypid, -1), attnotnull AND NOT atthasdef AND attidentity = '', attgenerated = '' AND attidentity <> 'a'
-		FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, found.sql())
+		FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, at.sql())
 	if err != nil {
-		return found, told(err)
+		return nil, told(err)
 	}
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[catalogColumn])
 	if err != nil {
-		return found, told(err)
+		return nil, told(err)
 	}
 	problems := t.hold(all)
-	var unique bool
-	if err := t.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
-		AND i.indexprs IS NULL AND $2 = (SELECT string_agg(a.attname::text, ',' ORDER BY a.attname::text COLLATE "C") FROM pg_attribute a WHERE a.attrelid = i.indrelid
-		AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])))`, found.sql(), strings.Join(t.key(), ",")).Scan(&unique); err != nil {
-		return found, told(err)
+	unique, err := t.unique(ctx, at)
+	if err != nil {
+		return nil, err
 	}
 	if !unique {
-		problems = append(problems, fmt.Errorf("it has no primary key or unique index over (%s) and nothing else", strings.Join(t.key(), ", ")))
+		problems = append(problems, fmt.Errorf("it has no primary key or unique index over (%s) and nothing else", strings.Join(t.keys(), ", ")))
 	}
 	if len(problems) > 0 {
-		return found, fmt.Errorf("table %s does not fit:\n%w\na table that fits is made by\n%s", found.name(), errors.Join(problems...), t.create(found.sql()))
+		return nil, fmt.Errorf("table %s does not fit:\n%w\na table that fits is made by\n%s", at.name(), errors.Join(problems...), t.create(at.sql()))
 	}
-	return found, nil
+	tab := &table{at, map[string]string{}}
+	for _, c := range all {
+		tab.types[c.Name] = c.Type
+	}
+	return tab, nil
 }
 
-// key are the columns that tell rows apart, in ascending order.
-func (t *target) key() []string {
-	if t.events {
+// unique reports whether the key's columns tell rows apart.
+func (t *target) unique(ctx context.Context, at place) (is bool, err error) {
+	if err := t.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+		AND i.indexprs IS NULL AND $2 = (SELECT string_agg(a.attname::text, ',' ORDER BY a.attname::text COLLATE "C") FROM pg_attribute a WHERE a.attrelid = i.indrelid
+		AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])))`, at.sql(), strings.Join(t.keys(), ",")).Scan(&is); err != nil {
+		return false, told(err)
+	}
+	return is, nil
+}
+
+// keys are the columns that tell rows apart, in ascending order.
+func (t *target) keys() []string {
+	switch {
+	case t.key != "":
+		return []string{t.key}
+	case t.events():
 		return []string{columnID, columnType, columnVersion}
 	}
 	return []string{columnID, columnType}
 }
 
-// hold says what is wrong with the columns of the table, and takes over their types.
+// owned are the columns that are written beside those of the mapping, with the types that they may have: the first is natural.
+func (t *target) owned() map[string][]string {
+	own := map[string][]string{}
+	if t.key != "" {
+		own[t.key] = []string{"text", "character varying", "bpchar", "uuid"}
+	} else {
+		own[columnType], own[columnID], own[columnVersion] = []string{"text", "character varying"}, []string{"text", "character varying"}, []string{"bigint"}
+	}
+	if t.json != "" {
+		own[t.json] = []string{"jsonb", "json"}
+	}
+	return own
+}
+
+// hold says what is wrong with the columns of a table.
 func (t *target) hold(all []catalogColumn) (problems []error) {
 	find := func(name string) *catalogColumn {
 		i := slices.IndexFunc(all, func(c catalogColumn) bool { return c.Name == name })
@@ -89,14 +142,14 @@ func (t *target) hold(all []catalogColumn) (problems []error) {
 		all[i].Wanted = false
 		return &all[i]
 	}
-	for name, types := range map[string][]string{columnType: {"text", "character varying"}, columnID: {"text", "character varying"}, columnVersion: {"bigint"}} {
+	for name, types := range t.owned() {
 		if c := find(name); c != nil && !slices.Contains(types, c.Type) {
 			problems = append(problems, fmt.Errorf("column %s is of type %s, it must be %s", name, c.Type, types[0]))
 		}
 	}
-	for i := range t.columns {
-		if c := find(t.columns[i].name); c != nil {
-			t.columns[i].typed = c.Type
+	for _, column := range t.mapping.Columns() {
+		if c := find(column.Name); c != nil && never(column.Type, c.Type) {
+			problems = append(problems, fmt.Errorf("column %s is of type %s, which takes nothing that is %s", column.Name, c.Type, column.Type))
 		}
 	}
 	for i := range all {
@@ -108,37 +161,38 @@ func (t *target) hold(all []catalogColumn) (problems []error) {
 	return problems
 }
 
-// create words a table that fits; every column of a configuration is a text in it.
+// create words a table that fits.
 func (t *target) create(name string) string {
-	lines := []string{columnType + " text", columnID + " text", columnVersion + " bigint NOT NULL"}
-	for i := range t.columns {
-		kind := " text"
-		switch {
-		case t.columns[i].field == "" && t.columns[i].meta == "":
-			kind = " jsonb"
-		case t.columns[i].meta == "time" || t.columns[i].meta == "occurred_at":
-			kind = " timestamptz"
+	var lines []string
+	own := t.owned()
+	for _, column := range slices.Sorted(maps.Keys(own)) {
+		line := pgx.Identifier{column}.Sanitize() + " " + own[column][0]
+		if column == columnVersion {
+			line += " NOT NULL"
 		}
-		lines = append(lines, pgx.Identifier{t.columns[i].name}.Sanitize()+kind)
+		lines = append(lines, line)
 	}
-	return "CREATE TABLE " + name + " (" + strings.Join(lines, ", ") + ", PRIMARY KEY (" + strings.Join(t.key(), ", ") + "))"
+	for _, c := range t.mapping.Columns() {
+		lines = append(lines, pgx.Identifier{c.Name}.Sanitize()+" "+natural(c.Type))
+	}
+	return "CREATE TABLE " + name + " (" + strings.Join(lines, ", ") + ", PRIMARY KEY (" + strings.Join(quoted(t.keys()), ", ") + "))"
 }
 
 // makePositions makes the table with positions where it is missing. Two that make it at the same time disturb each other, and one tries again.
-func (t *target) makePositions(ctx context.Context) error {
+func (t *target) makePositions(ctx context.Context, at place) error {
 	for range 3 {
 		comment, there := "", false
-		err := t.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, coalesce(obj_description(to_regclass($1), 'pg_class'), '')", t.table.positions().sql()).Scan(&there, &comment)
+		err := t.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, coalesce(obj_description(to_regclass($1), 'pg_class'), '')", at.sql()).Scan(&there, &comment)
 		switch {
 		case err != nil:
 			return told(err)
 		case there && comment == positionsMark:
 			return nil
 		case there:
-			return fmt.Errorf("table %s is not of the format that this plugin knows: its comment is %.100q, not %q", t.table.positions().name(), comment, positionsMark)
+			return fmt.Errorf("table %s is not of the format that this plugin knows: its comment is %.100q, not %q", at.name(), comment, positionsMark)
 		}
 		err = pgx.BeginFunc(ctx, t.pool, func(tx pgx.Tx) error {
-			name := t.table.positions().sql()
+			name := at.sql()
 			if _, err := tx.Exec(ctx, "CREATE TABLE "+name+` (target text, aggregate_type text, aggregate_id text, version bigint NOT NULL, position text NOT NULL,
 				PRIMARY KEY (target, aggregate_type, aggregate_id))`); err != nil {
 				return err
@@ -147,8 +201,8 @@ func (t *target) makePositions(ctx context.Context) error {
 			return err
 		})
 		if err != nil && class(err) != classIntegrity && code(err) != codeDuplicateTable {
-			return fmt.Errorf("make table %s: %w", t.table.positions().name(), told(err))
+			return fmt.Errorf("make table %s: %w", at.name(), told(err))
 		}
 	}
-	return fmt.Errorf("table %s comes and goes", t.table.positions().name())
+	return fmt.Errorf("table %s comes and goes", at.name())
 }

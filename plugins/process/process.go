@@ -1,6 +1,6 @@
 // Package process is the plugin that hands changes to a child process: one CloudEvent a line on its standard input, one acknowledgement a line on its standard output.
 //
-// The child may be written in any language; docs/plugins.md and examples/plugins/process.py show how. A line to the child is a CloudEvent 1.0 in the JSON format.
+// The child may be written in any language; docs/plugins-process.md and examples/plugins/process.py show how. A line to the child is a CloudEvent 1.0 in the JSON format.
 // A line from it is `{"id":"<id of the event>","status":"done"}`; other statuses are "retry" and "park", with an "error" for people. Acknowledgements
 // may come in any order. A child that ends, stays silent for longer than the call may take, or prints what is no acknowledgement, is ended with all its own children and started anew, with pauses that
 // grow; what it did not acknowledge is delivered again. What it prints on standard error goes into the log.
@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/plugin/sieve"
 )
 
 // MaxLine is the longest line that a child may print, in bytes.
@@ -25,7 +26,7 @@ const envPrefix = "PLUGIN_"
 
 // Kind is the plugin type process, on a host.
 func Kind(h Host) *plugin.Kind {
-	return &plugin.Kind{
+	return sieve.Kind(&plugin.Kind{
 		Name: "process", Summary: "hands each change to a child process, as a CloudEvent on its standard input", Ordered: true,
 		Options: []plugin.Option{
 			{Name: "command", Help: "absolute path of the program, which the host lets plugins run (plugin-programs), and its arguments, separated by blanks; no shell reads it", Required: true, Check: h.checkCommand},
@@ -33,7 +34,7 @@ func Kind(h Host) *plugin.Kind {
 			{Name: "env", Help: "further environment of the program: PLUGIN_NAME=VALUE, separated by line breaks", Secret: true, Check: checkEnv},
 		},
 		Open: h.open,
-	}
+	})
 }
 
 func (h Host) checkCommand(value string) error {

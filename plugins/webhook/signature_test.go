@@ -23,7 +23,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/plugin/plugintest"
 )
 
-// verified is the check of docs/plugins.md, written down a second time.
+// verified is the check of docs/plugins-webhook.md, written down a second time.
 func verified(secret string, r received) bool {
 	given := regexp.MustCompile(`^t=([0-9]{1,12}),v1=([0-9a-f]{64})$`).FindStringSubmatch(r.header.Get("Eventful-Signature"))
 	if given == nil {

@@ -4,7 +4,7 @@
 // go out at a time; those of one aggregate never do. A status 2xx is an acknowledgement. What else a receiver says is told apart by whom it speaks of: the
 // change, which is parked then, or the receiver and the way to it, which is tried again (answer.go). Redirects are not followed, and
 // addresses that are not public are dialled only if the configuration names their network; that is looked at when a name has become an address, so
-// no name server can have it changed in between (dial.go). docs/plugins.md is the manual.
+// no name server can have it changed in between (dial.go). docs/plugins-webhook.md is the manual.
 package webhook
 
 import (
@@ -16,14 +16,15 @@ import (
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/plugin/sieve"
 )
 
 // Kind is the plugin type webhook.
 func Kind() *plugin.Kind {
-	return &plugin.Kind{
+	return sieve.Kind(&plugin.Kind{
 		Name: "webhook", Summary: "sends each change to an HTTP address, as a signed CloudEvent",
 		Options: options(), Check: check, Open: open,
-	}
+	})
 }
 
 // target is an open webhook.
@@ -87,7 +88,7 @@ func (t *target) Deliver(ctx context.Context, b plugin.Batch) []plugin.Outcome {
 	return outcomes
 }
 
-// Test sends a change that happened to nobody; its type says so (docs/plugins.md), and nothing of it has to be removed.
+// Test sends a change that happened to nobody; its type says so (docs/plugins-webhook.md), and nothing of it has to be removed.
 func (t *target) Test(ctx context.Context) error {
 	c := plugin.Dummy()
 	o, _ := t.send(ctx, &c)

@@ -18,21 +18,23 @@ type compiler struct {
 	pii     map[string]bool // fields that are encrypted in one of the types
 }
 
-func compile(text []byte, schemas []*schema.Schema) (*Mapping, []error) {
-	r := &reader{}
+func compile(text []byte, schemas []*schema.Schema, uses []Use) (*Mapping, []error) {
+	r := &reader{handedOn: slices.Contains(uses, HandedOn)}
 	root := r.document(text)
 	if root == nil {
 		return nil, r.problems
 	}
 	d := r.mapping(root)
-	c := &compiler{r, &Mapping{Document: d.document, byType: map[string]bool{}}, map[string]*schema.Schema{}, map[string]Type{}, map[string]bool{}}
+	c := &compiler{r, &Mapping{Document: d.document, byType: map[string]bool{}, uses: uses}, map[string]*schema.Schema{}, map[string]Type{}, map[string]bool{}}
 	for _, s := range schemas {
 		if !event.IsReserved(s.Aggregate) {
 			c.schemas[s.Aggregate] = s
 		}
 	}
 	c.types(d)
-	c.templates(d)
+	if !r.handedOn {
+		c.templates(d)
+	}
 	for _, rule := range d.rules {
 		c.m.Rules = append(c.m.Rules, c.rule(rule))
 	}
@@ -78,7 +80,7 @@ func (c *compiler) templates(d *draft) {
 	if d.document == OfEvent {
 		key += "/{version}"
 	}
-	c.m.Key = c.template(d.key, key, placesOfKey, "key")
+	c.m.key, c.m.Key = key, c.template(d.key, key, placesOfKey, "key")
 	if d.key != nil {
 		c.key(d.key.line, apart)
 	}

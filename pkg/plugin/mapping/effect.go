@@ -80,7 +80,12 @@ func (m *Mapping) Map(c *plugin.Change) (Effect, error) {
 	return e, nil
 }
 
-// forget is the effect of forgetting encrypted fields: what comes from one, or depends on one by a condition, goes. Documents of events hold none (compiler.field).
+// forgetsEvents reports whether documents of events may hold encrypted fields: all those of an aggregate can be found, or whoever has them is told.
+func (m *Mapping) forgetsEvents() bool {
+	return slices.Contains(m.uses, ForgetsEvents) || slices.Contains(m.uses, HandedOn)
+}
+
+// forget is the effect of forgetting encrypted fields: what comes from one, or depends on one by a condition, goes. Documents of events mostly hold none (compiler.mayForget).
 func (m *Mapping) forget(c *plugin.Change) Effect {
 	var columns []string
 	secret := func(s Source) bool {
@@ -99,11 +104,15 @@ func (m *Mapping) forget(c *plugin.Change) Effect {
 			}
 		}
 	}
-	if len(columns) == 0 || m.Document == OfEvent {
+	if len(columns) == 0 || m.Document == OfEvent && !m.forgetsEvents() {
 		return Effect{Action: Nothing}
 	}
 	slices.Sort(columns)
-	return Effect{Action: Forget, Target: m.Target.expand(c), Key: m.Key.expand(c), Unset: slices.Compact(columns)}
+	e := Effect{Action: Forget, Target: m.Target.expand(c), Unset: slices.Compact(columns)}
+	if m.Document == OfAggregate {
+		e.Key = m.Key.expand(c)
+	}
+	return e
 }
 
 func (m *Mapping) fill(e *Effect, slots []slot) {

@@ -13,6 +13,7 @@ package mapping
 import (
 	"errors"
 
+	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
@@ -52,7 +53,22 @@ type Mapping struct {
 	columns []Column
 	settled map[string][]settled // by aggregate type, for each of columns
 	keeps   bool
+	key     string // that a document gets if the YAML names none
+	uses    []Use
+	whole   bool // with HandedOn: no rule gives fields, events go on as they are
 }
+
+// Use is what a target makes of documents beyond writing them one by one.
+type Use string
+
+// What a plugin can say of its target.
+const (
+	// ForgetsEvents: it finds all documents of events that are about one aggregate, so these may hold encrypted fields. What is forgotten has the Action Forget and no
+	// Key then: it is about all of them.
+	ForgetsEvents Use = "forgets events"
+	// HandedOn: documents lie nowhere, each event is handed to somebody. They are documents of events without target and key; a rule may give no fields, if none does.
+	HandedOn Use = "handed on"
+)
 
 // Rule gives fields of the document for the events that it is about.
 type Rule struct {
@@ -106,9 +122,15 @@ type Column struct {
 // Columns are the fields that documents may have, in ascending order of their names. The slice must not be changed.
 func (m *Mapping) Columns() []Column { return m.columns }
 
+// KeyOf gives the key of the document that a change is about.
+func (m *Mapping) KeyOf(c *plugin.Change) string { return m.Key.expand(c) }
+
+// OwnKey reports whether documents have another key than a mapping gets that names none.
+func (m *Mapping) OwnKey() bool { return m.Key.String() != m.key }
+
 // Compile reads a mapping and checks it against the schemas. The error joins everything that is wrong, up to MaxProblems, each with its line.
-func Compile(text []byte, schemas []*schema.Schema) (*Mapping, error) {
-	m, problems := compile(text, schemas)
+func Compile(text []byte, schemas []*schema.Schema, uses ...Use) (*Mapping, error) {
+	m, problems := compile(text, schemas, uses)
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
@@ -116,8 +138,8 @@ func Compile(text []byte, schemas []*schema.Schema) (*Mapping, error) {
 }
 
 // Check gives everything that is wrong with a mapping, one error each; nothing if Compile takes it.
-func Check(text []byte, schemas []*schema.Schema) []error {
-	_, problems := compile(text, schemas)
+func Check(text []byte, schemas []*schema.Schema, uses ...Use) []error {
+	_, problems := compile(text, schemas, uses)
 	return problems
 }
 

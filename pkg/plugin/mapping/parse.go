@@ -23,6 +23,7 @@ type (
 	draftRule struct {
 		line   int
 		what   string
+		bare   bool // it gives no fields, not even none
 		when   draftWhen
 		copy   word
 		except []word
@@ -49,6 +50,9 @@ const maxTargetName = 128
 func (r *reader) mapping(n *yaml.Node) *draft {
 	keys := r.keys(n, "the mapping", "version", "document", "types", "target", "key", "rules", "delete")
 	d := &draft{line: n.Line, document: OfAggregate}
+	if r.handedOn {
+		d.document = OfEvent
+	}
 	if v := keys["version"]; v != nil && r.text(v, "version") != Version {
 		r.wrong(v.Line, "version %s of the mapping language is not known here; known is %s", clip(v.Value), Version)
 	}
@@ -60,9 +64,14 @@ func (r *reader) mapping(n *yaml.Node) *draft {
 	if v := keys["types"]; v != nil {
 		d.types = r.words(v, "types")
 	}
+	if r.handedOn {
+		r.homeless(keys, d)
+	}
 	d.target, d.key = r.optional(keys["target"], "target"), r.optional(keys["key"], "key")
 	if v := keys["rules"]; v != nil {
 		d.rules = r.rules(v)
+	} else if r.handedOn {
+		d.rules = []draftRule{{line: n.Line, what: "rules", bare: true}}
 	} else {
 		d.rules = []draftRule{{line: n.Line, what: "rules", copy: word{everything[d.document], n.Line}}}
 	}
@@ -70,6 +79,18 @@ func (r *reader) mapping(n *yaml.Node) *draft {
 		r.delete(v, d)
 	}
 	return d
+}
+
+// homeless refuses what is said of documents that lie somewhere.
+func (r *reader) homeless(keys map[string]*yaml.Node, d *draft) {
+	for _, name := range []string{"target", "key"} {
+		if keys[name] != nil {
+			r.wrong(keys[name].Line, "this plugin hands each event on, which has no %s", name)
+		}
+	}
+	if d.document == OfAggregate {
+		r.wrong(keys["document"].Line, "this plugin hands each event on: document is %s", OfEvent)
+	}
 }
 
 // everything is what a mapping without rules copies.
@@ -108,6 +129,11 @@ func (r *reader) rules(n *yaml.Node) (out []draftRule) {
 	for _, one := range n.Content {
 		out = append(out, r.rule(one))
 	}
+	for _, one := range out[1:] {
+		if one.bare != out[0].bare && r.handedOn {
+			r.wrong(one.line, "one rule hands events on whole and another gives fields: give fields in all rules (copy: event gives all of them), or in none")
+		}
+	}
 	return out
 }
 
@@ -136,7 +162,7 @@ func (r *reader) rule(n *yaml.Node) draftRule {
 		for _, one := range r.each(v, "fields") {
 			d.fields = append(d.fields, r.field(one))
 		}
-	} else if d.copy.text == "" {
+	} else if d.bare = d.copy.text == ""; d.bare && !r.handedOn {
 		r.wrong(n.Line, "the rule gives nothing: it wants fields, or copy")
 	}
 	return d

@@ -43,7 +43,7 @@ func (c *compiler) copied(d draftRule, w When) (out []draftField) {
 	all := c.fields(From(d.copy.text), w)
 	names := map[string]string{}
 	for name := range all {
-		if c.m.Document == OfAggregate || !c.pii[name] {
+		if c.mayForget() || !c.pii[name] {
 			names[name] = name
 		}
 	}
@@ -81,13 +81,16 @@ func (c *compiler) field(d draftField, w When) (Field, bool) {
 	if !ok {
 		return Field{}, false
 	}
-	if c.m.Document == OfEvent && source.From != FromMeta && c.pii[source.Name] {
+	if !c.mayForget() && source.From != FromMeta && c.pii[source.Name] {
 		c.wrong(d.line, "%s: %s is encrypted, and a document of an event could not be made to forget it: leave it out, or use document: aggregate", clip(d.target), d.from)
 		return Field{}, false
 	}
 	t, ok := c.fieldType(d, source, fields)
 	return Field{Target: d.target, Type: t, From: source}, ok
 }
+
+// mayForget reports whether documents can be made to forget a field.
+func (c *compiler) mayForget() bool { return c.m.Document == OfAggregate || c.m.forgetsEvents() }
 
 func (c *compiler) fieldType(d draftField, s Source, fields []schema.Field) (Type, bool) {
 	t := Type(d.kind.text)
@@ -146,6 +149,7 @@ func (c *compiler) remove(d *draft) {
 }
 
 func (c *compiler) finish(d *draft) {
+	c.m.whole = len(d.rules) > 0 && d.rules[0].bare
 	names := slices.Sorted(maps.Keys(c.columns))
 	if len(names) > MaxFields {
 		c.wrong(d.line, "%d fields, a document has at most %d", len(names), MaxFields)

@@ -12,14 +12,14 @@ type (
 		Version  string      `yaml:"version"`
 		Document Document    `yaml:"document"`
 		Types    []string    `yaml:"types,flow"`
-		Target   string      `yaml:"target"`
-		Key      string      `yaml:"key"`
+		Target   string      `yaml:"target,omitempty"`
+		Key      string      `yaml:"key,omitempty"`
 		Rules    []shownRule `yaml:"rules"`
 		Delete   any         `yaml:"delete,omitempty"`
 	}
 	shownRule struct {
 		When   *shownWhen `yaml:"when,omitempty"`
-		Fields yaml.Node  `yaml:"fields"`
+		Fields *yaml.Node `yaml:"fields,omitempty"`
 	}
 	shownWhen struct {
 		Types  []string `yaml:"types,flow,omitempty"`
@@ -37,7 +37,10 @@ type (
 func (m *Mapping) YAML() ([]byte, error) {
 	s := shown{Version: Version, Document: m.Document, Types: m.Types, Target: m.Target.String(), Key: m.Key.String()}
 	for i := range m.Rules {
-		rule := shownRule{When: m.Rules[i].When.shown(), Fields: yaml.Node{Kind: yaml.MappingNode}}
+		rule := shownRule{When: m.Rules[i].When.shown(), Fields: &yaml.Node{Kind: yaml.MappingNode}}
+		if m.whole {
+			rule.Fields = nil
+		}
 		for j := range m.Rules[i].Fields {
 			if err := rule.add(&m.Rules[i].Fields[j]); err != nil {
 				return nil, err

@@ -13,6 +13,7 @@ import (
 
 // reader walks over the YAML and collects what is wrong.
 type reader struct {
+	handedOn bool // Use HandedOn
 	problems []error
 }
 
