@@ -81,6 +81,15 @@ func DeadSettings(site string, replicas int) ([]Setting, error) {
 // FeedSubjects are all subjects of the public feed.
 const FeedSubjects = "event.>"
 
+// FeedStream is the stream of the site's own feed, in the account of people and services.
+const FeedStream = "FEED"
+
+// feedIntakes stands before what only engines know in the subjects that FeedStream takes.
+const feedIntakes = "feed."
+
+// FeedIntake is `feed.<secret>.`: what stands in the place of `event.` in the subjects under which FeedStream takes events.
+func FeedIntake(secret string) string { return feedIntakes + secret + "." }
+
 // FeedSubject is `event.<type>.<id>.<event>`: where the public feed has an event. Event types of EventfulDB itself, and of what is not stored, are allowed.
 func FeedSubject(a event.AggregateID, eventType string) (string, error) {
 	if err := checkFed(a); err != nil {

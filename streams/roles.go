@@ -17,6 +17,7 @@ const (
 	RoleRunner     Role = "plugin-runner" // reads logs
 	RoleArchiver   Role = "archiver"      // reads logs, and purges what is archived
 	RoleClient     Role = "client"        // sends commands and queries, each with a token
+	RoleFeedReader Role = "feed-reader"   // reads the site's own feed, with stock NATS clients
 	RoleDoctor     Role = "doctor"        // `eventful doctor` itself, with the keys of the site: nobody is given it
 	RoleBreakGlass Role = "break-glass"   // everything in LOG, for a day at most
 	RoleMender     Role = "mender"        // an engine that brings the accounts of an older site up to date, for a minute: nobody is given it
@@ -27,7 +28,7 @@ func Roles() []Role { return append(HandedOut(), RoleDoctor, RoleMender) }
 
 // HandedOut are those that people get credentials of.
 func HandedOut() []Role {
-	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleClient, RoleBreakGlass}
+	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleClient, RoleFeedReader, RoleBreakGlass}
 }
 
 // Names of the three accounts of a site.
@@ -289,11 +290,27 @@ func (s Installation) inApp(role Role) Permissions {
 				{api + "CONSUMER.CREATE." + InboxStream + ".>", "a delivery"},
 				{api + "CONSUMER.MSG.NEXT." + InboxStream + ".*", "a delivery"},
 				{"$JS.ACK." + InboxStream + ".>", "what was stored, or noted as refused, leaves the inbox"},
+				{api + "STREAM.INFO." + FeedStream, "whose the feed is"},
+				{api + "STREAM.CREATE." + FeedStream, "the feed is made when a plugin is configured that wants it"},
+				{api + "STREAM.UPDATE." + FeedStream, "and follows its configuration: who may do this could have the server publish anything in APP, so plugin-runners may not"},
 			},
 			Subscribe: []Permission{{"cmd.>", "commands"}, {"adm.>", "administrative acts"}, control, {AdvisoryAPI, "who changes or deletes the inbox is recorded"}},
 		}
 	case RoleProjector:
 		return Permissions{Publish: []Permission{answers}, Subscribe: []Permission{{"qry.> " + QueryGroup, "queries, of which each projector gets its share: nobody only listens"}, control}}
+	case RoleRunner:
+		return Permissions{Publish: []Permission{
+			{FeedIntake("*") + ">", "events, into the feed"},
+			{api + "STREAM.INFO." + FeedStream, "whether the feed is there"},
+			{api + "STREAM.MSG.DELETE." + FeedStream, "the dummy of a trial is taken out again"},
+			{api + "STREAM.PURGE." + FeedStream, "what is forgotten leaves the feed"},
+		}}
+	case RoleFeedReader:
+		return Permissions{Publish: []Permission{
+			{api + "CONSUMER.CREATE." + FeedStream + ".>", "following the feed, by consumers that push"},
+			{api + "CONSUMER.DELETE." + FeedStream + ".*", "a reader removes what it followed with"},
+			{"$JS.FC." + FeedStream + ".>", "following the feed: how far the reader is"},
+		}}
 	case RoleClient:
 		return Permissions{Publish: []Permission{
 			{"cmd.>", "commands; each carries a token, which says what it may"},

@@ -43,6 +43,7 @@ An engine takes them with --log-creds and --app-creds; docs/deploy-security.md s
 
   writer, projector, plugin-runner, archiver    the engines
   client                                        a service that sends commands and queries, each with a token
+  feed-reader                                   a program that follows the site's own feed of events (a plugin of type nats without --url), all of it
   break-glass                                   everything in the account of the logs, for an hour (--expiration, at most a day); recorded in the system log,
                                                 and so is each connection with it`
 

@@ -15,6 +15,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/delivery"
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/plugins/nats"
 	"github.com/eventfuldb/eventful/plugins/process"
 )
 
@@ -81,7 +82,7 @@ func optionsText() string {
 		}
 	}
 	list(delivery.Common())
-	for _, k := range run.Kinds(process.Host{Elsewhere: true}) {
+	for _, k := range run.Kinds(process.Host{Elsewhere: true}, nats.Site{}) {
 		fmt.Fprintf(&b, "\nType %s %s:\n", k.Name, k.Summary)
 		list(k.Options)
 	}
@@ -151,7 +152,7 @@ func optionsOf(config *client.PluginConfig) []plugin.Option {
 		kind = config.Name
 	}
 	all := delivery.Common()
-	for _, k := range run.Kinds(process.Host{Elsewhere: true}) {
+	for _, k := range run.Kinds(process.Host{Elsewhere: true}, nats.Site{}) {
 		if k.Name == kind {
 			all = append(all, k.Options...)
 		}

@@ -22,6 +22,8 @@ type Plugins struct {
 	Desk *delivery.Desk
 	// Ask has any one plugin-runner answer; an error: nobody did.
 	Ask func(ctx context.Context, verb string, body []byte) ([]byte, error)
+	// Prepare makes what a plugin needs of the site before it is configured or enabled; all are those that there are.
+	Prepare func(ctx context.Context, p *registry.Plugin, all []*registry.Plugin) error
 }
 
 // pluginBody is the body of all acts on plugins (docs/spec/plugins.md); each act reads what it needs.
@@ -92,10 +94,21 @@ func (a *API) pluginConfig(ctx context.Context, c *token.Claims, b pluginBody) (
 	if err := a.cfg.Plugins.Desk.Make(ctx); err != nil {
 		return nil, problem.New(problem.Unavailable, "%v", err).WithHint("try again in a moment")
 	}
+	if p := a.prepare(ctx, &one); p != nil {
+		return nil, p
+	}
 	if p := a.cfg.Writer.ConfigurePlugin(ctx, c, one, partitions); p != nil {
 		return nil, p
 	}
 	return a.pluginShow(ctx, c, b)
+}
+
+// prepare has what a plugin needs of the site made. It may be repeated, and does no harm to who has it already.
+func (a *API) prepare(ctx context.Context, one *registry.Plugin) *problem.Problem {
+	if err := a.cfg.Plugins.Prepare(ctx, one, a.cfg.Writer.Plugins()); err != nil {
+		return problem.New(problem.Unavailable, "plugin %s: %v", one.Name, err).WithHint("try again in a moment; if another plugin has it, remove that first")
+	}
+	return nil
 }
 
 // configProblem lists everything that is wrong with a configuration.
@@ -194,6 +207,13 @@ func (a *API) logsOfTypes(types []string) (logs []string) {
 }
 
 func (a *API) pluginEnable(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
+	one, p := a.cfg.Writer.Plugin(b.Name)
+	if p == nil {
+		p = a.prepare(ctx, one)
+	}
+	if p != nil {
+		return nil, p
+	}
 	if p := a.cfg.Writer.EnablePlugin(ctx, c, b.Name, true); p != nil {
 		return nil, p
 	}

@@ -1,4 +1,5 @@
-// Package nats is the plugin that publishes each event as a CloudEvent on a subject of its own, in a JetStream stream: the feed for NATS clients in any language.
+// Package nats is the plugin that publishes each event as a CloudEvent on a subject of its own, in a JetStream stream: the feed for NATS clients in any language,
+// on a NATS of somebody's, or on the site's own (feed.go).
 //
 // The subject is `event.<type>.<id>.<event>`, the message id the leaf hash, so that the server drops what comes again within its window. The changes of a batch
 // are of different aggregates and are published without waiting for each other; each is done when the server has acknowledged it. The stream can be filled again from
@@ -9,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,11 +20,15 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// Kind is the plugin type nats.
-func Kind() *plugin.Kind {
+// Name of the plugin type.
+const Name = "nats"
+
+// Kind is the plugin type nats, in a process of a site.
+func Kind(site Site) *plugin.Kind {
 	return sieve.Kind(&plugin.Kind{
-		Name: "nats", Summary: "publishes each event as a CloudEvent on event.<type>.<id>.<event>, in a JetStream stream",
-		Options: options(), Check: check, Open: open,
+		Name: Name, Summary: "publishes each event as a CloudEvent on event.<type>.<id>.<event>, in a JetStream stream",
+		Options: options(), Check: check,
+		Open: func(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) { return open(ctx, site, s) },
 	})
 }
 
@@ -32,11 +38,19 @@ type target struct {
 	jet        jetstream.JetStream
 	stream     jetstream.Stream
 	acks       *acks
-	purges     bool // values of encrypted fields are in the stream, and go when they are forgotten
+	prefix     string // of the subjects that the stream takes; empty: they are those of the feed
+	purges     bool   // values of encrypted fields are in the stream, and go when they are forgotten
 }
 
 // open connects, and makes the stream where it is missing.
-func open(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) {
+func open(ctx context.Context, site Site, s plugin.Settings) (plugin.Plugin, error) {
+	if Own(s.Options) {
+		t, err := site.open(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		return t, nil
+	}
 	connection, err := connect(s)
 	if err != nil {
 		return nil, err
@@ -50,16 +64,16 @@ func open(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) {
 }
 
 func (t *target) prepare(ctx context.Context, s plugin.Settings) (err error) {
-	if t.jet, err = jetstream.New(t.connection); err != nil {
-		return fmt.Errorf("JetStream: %w", err)
+	if t.jet, err = newJetStream(t.connection); err != nil {
+		return err
 	}
 	config := streamConfig(s)
 	before, err := t.jet.Stream(ctx, config.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		t.stream, err = t.jet.CreateStream(ctx, config)
-	case err == nil && before.CachedInfo().Config.Metadata[metadataOwner] != config.Metadata[metadataOwner]:
-		return fmt.Errorf("stream %s is there already and not of this plugin: its metadata %s is %.80q, not %q", config.Name, metadataOwner, before.CachedInfo().Config.Metadata[metadataOwner], config.Metadata[metadataOwner])
+	case err == nil && !ownedBy(before, config):
+		return owned(before, config)
 	case err == nil:
 		t.stream, err = t.jet.UpdateStream(ctx, config)
 	}
@@ -68,6 +82,14 @@ func (t *target) prepare(ctx context.Context, s plugin.Settings) (err error) {
 	}
 	t.acks, err = listen(t.connection, config.Name)
 	return err
+}
+
+func newJetStream(c *nats.Conn) (jetstream.JetStream, error) {
+	jet, err := jetstream.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream: %w", err)
+	}
+	return jet, nil
 }
 
 // Deliver publishes the batch and waits for the server. One message is used for all: what is published is copied.
@@ -89,7 +111,7 @@ func (t *target) Deliver(ctx context.Context, b plugin.Batch) []plugin.Outcome {
 
 // publish sends a change. What is forgotten takes the messages that may hold it out of the stream first; they can be had again, without it, by a replay.
 func (t *target) publish(ctx context.Context, m *nats.Msg, c *plugin.Change) error {
-	if err := fill(m, c); err != nil {
+	if err := t.fill(m, c); err != nil {
 		return err
 	}
 	if c.Forgotten && t.purges {
@@ -109,8 +131,11 @@ func newMessage() *nats.Msg {
 }
 
 // fill makes m the message of a change.
-func fill(m *nats.Msg, c *plugin.Change) (err error) {
+func (t *target) fill(m *nats.Msg, c *plugin.Change) (err error) {
 	m.Subject, err = streams.FeedSubject(c.Aggregate, c.EventType)
+	if t.prefix != "" {
+		m.Subject = t.prefix + strings.TrimPrefix(m.Subject, strings.TrimSuffix(streams.FeedSubjects, ">"))
+	}
 	m.Data = plugin.AppendCloudEvent(m.Data[:0], c)
 	m.Header[nats.MsgIdHdr][0] = c.Leaf.String()
 	return err
@@ -132,7 +157,7 @@ func judge(err error) plugin.Outcome {
 func (t *target) Test(ctx context.Context) error {
 	c := plugin.Dummy()
 	m := newMessage()
-	if err := fill(m, &c); err != nil {
+	if err := t.fill(m, &c); err != nil {
 		return err
 	}
 	ack, err := t.jet.PublishMsg(ctx, m)

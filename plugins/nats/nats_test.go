@@ -37,7 +37,7 @@ func start(t testing.TB, dir string, port int) *server.Server {
 }
 
 func tryOpen(t testing.TB, s *server.Server, name string, options plugin.Values) (plugin.Plugin, error) {
-	k := nats.Kind()
+	k := nats.Kind(nats.Site{})
 	settings := plugin.Settings{Name: name, Site: "here", Options: plugin.Values{"url": s.ClientURL()}}
 	for name, value := range options {
 		settings.Options[name] = value
@@ -118,44 +118,48 @@ func TestConforms(t *testing.T) {
 	s := start(t, t.TempDir(), -1)
 	js := stock(t, s)
 	plugintest.Run(t, plugintest.Target{
-		Kind: nats.Kind(), Deletes: true,
-		Open: func(t *testing.T) plugin.Plugin { return open(t, s, nil) },
-		Newest: func(t *testing.T, a event.AggregateID) (v event.Version) {
-			stream, err := js.Stream(t.Context(), "EVENTS")
-			if err != nil {
-				t.Fatal(err)
-			}
-			newest := uint64(0)
-			for _, what := range []string{"patient-admitted", "patient-updated", "patient-erased"} {
-				subject, err := streams.FeedSubject(a, what)
-				if err != nil {
-					t.Fatal(err)
-				}
-				m, err := stream.GetLastMsgForSubject(t.Context(), subject)
-				if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence < newest {
-					continue
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				var e event1
-				if err := json.Unmarshal(m.Data, &e); err != nil {
-					t.Fatal(err)
-				}
-				newest = m.Sequence
-				if _, err := fmt.Sscan(e.AggregateVersion, &v); err != nil {
-					t.Fatal(err)
-				}
-				if e.Deletes {
-					v = 0
-				}
-			}
-			return v
-		},
+		Kind: nats.Kind(nats.Site{}), Deletes: true,
+		Open:   func(t *testing.T) plugin.Plugin { return open(t, s, nil) },
+		Newest: func(t *testing.T, a event.AggregateID) event.Version { return newestOf(t, js, "EVENTS", a) },
 	})
 	if events, _ := read(t, js, "event.eventful-test.>"); len(events) != 0 {
 		t.Errorf("plugin:test left %d events", len(events))
 	}
+}
+
+// newestOf is the newest version of an aggregate in a stream; 0 for none, or a deleted one.
+func newestOf(t *testing.T, js jetstream.JetStream, name string, a event.AggregateID) (v event.Version) {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := uint64(0)
+	for _, what := range []string{"patient-admitted", "patient-updated", "patient-erased"} {
+		subject, err := streams.FeedSubject(a, what)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := stream.GetLastMsgForSubject(t.Context(), subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence < newest {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e event1
+		if err := json.Unmarshal(m.Data, &e); err != nil {
+			t.Fatal(err)
+		}
+		newest = m.Sequence
+		if _, err := fmt.Sscan(e.AggregateVersion, &v); err != nil {
+			t.Fatal(err)
+		}
+		if e.Deletes {
+			v = 0
+		}
+	}
+	return v
 }
 
 // TestTheFeed: each event on its own subject, in order, once within the window of the server.
@@ -327,7 +331,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		for _, value := range values {
 			v := plugin.Values{"url": "nats://127.0.0.1:4222"}
 			v[option] = value
-			if _, err := nats.Kind().Examine(plugin.Settings{Options: v}); err == nil || strings.Contains(err.Error(), "canary") {
+			if _, err := nats.Kind(nats.Site{}).Examine(plugin.Settings{Options: v}); err == nil || strings.Contains(err.Error(), "canary") {
 				t.Errorf("--%s=%s: got %v", option, value, err)
 			}
 		}

@@ -32,6 +32,8 @@ const (
 )
 
 const (
+	// defaultStream is the name of the stream on a NATS of somebody's.
+	defaultStream = "EVENTS"
 	// metadataOwner is where a stream says whose it is, with the version of what it holds.
 	metadataOwner = "eventful-feed"
 
@@ -40,19 +42,24 @@ const (
 
 func options() []plugin.Option {
 	return []plugin.Option{
-		{Name: optionURL, Help: "addresses of the servers, nats:// or tls://, separated by commas", Form: plugin.List, Required: true, Check: checkURLs},
+		{Name: optionURL, Help: "addresses of the servers, nats:// or tls://, separated by commas; without one, the site's own feed", Form: plugin.List, Check: checkURLs},
 		{Name: optionCreds, Help: "content of a credentials file: a JWT and its seed", Secret: true, Check: checkCreds},
 		{Name: optionCA, Help: "file with the certificates (PEM) that the servers' own are signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
-		{Name: optionStream, Help: "name of the stream, which is made if it is missing", Default: "EVENTS", Check: checkStream},
+		{Name: optionStream, Help: "name of the stream, which is made if it is missing", Default: defaultStream, Check: checkStream},
 		{Name: optionAge, Help: "how long events stay in the stream; 0s: for ever", Form: plugin.Duration, Default: "0s", Min: 0, Max: 100 * 366 * 24 * hour},
 		{Name: optionBytes, Help: "size of the stream in bytes, beyond which the oldest events go; 0: no limit", Form: plugin.Integer, Default: "0", Min: 0, Max: 1 << 60},
-		{Name: optionReplicas, Help: "servers that keep the stream", Form: plugin.Choice, Values: []string{"1", "3", "5"}, Default: "1"},
+		{Name: optionReplicas, Help: "servers that keep the stream; 1, or for the site's own as many as keep its logs", Form: plugin.Choice, Values: []string{"1", "3", "5"}},
 		{Name: optionDuplicates, Help: "how long the server knows an event again and drops it", Form: plugin.Duration, Default: "2m", Min: 1000, Max: 24 * hour},
 	}
 }
 
 // check looks at options against each other.
 func check(s plugin.Settings) []error {
+	if Own(s.Options) {
+		if problems := checkOwn(s.Options); len(problems) > 0 {
+			return problems
+		}
+	}
 	if age := s.Options.Duration(optionAge); age > 0 && age < s.Options.Duration(optionDuplicates) {
 		return []error{fmt.Errorf("--%s cannot be longer than --%s", optionDuplicates, optionAge)}
 	}
@@ -98,7 +105,7 @@ func checkStream(value string) error {
 func streamConfig(s plugin.Settings) jetstream.StreamConfig {
 	config := jetstream.StreamConfig{
 		Name: s.Options[optionStream], Description: "events of EventfulDB, for who wants to follow them", Subjects: []string{streams.FeedSubjects},
-		MaxAge: s.Options.Duration(optionAge), MaxBytes: int64(s.Options.Int(optionBytes)), Replicas: s.Options.Int(optionReplicas), Duplicates: s.Options.Duration(optionDuplicates),
+		MaxAge: s.Options.Duration(optionAge), MaxBytes: int64(s.Options.Int(optionBytes)), Replicas: max(s.Options.Int(optionReplicas), 1), Duplicates: s.Options.Duration(optionDuplicates),
 		Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld, AllowDirect: true, Metadata: map[string]string{metadataOwner: "1 " + s.Site + "/" + s.Name},
 	}
 	if config.MaxBytes == 0 {
@@ -107,9 +114,14 @@ func streamConfig(s plugin.Settings) jetstream.StreamConfig {
 	return config
 }
 
-// connect connects. Nothing is kept for later while the connection is lost: an event that came late could overtake those behind it.
+// lasting are the options of each connection. Nothing is kept for later while it is lost: an event that came late could overtake those behind it.
+func lasting() []nats.Option {
+	return []nats.Option{nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.Timeout(5 * time.Second), nats.NoCallbacksAfterClientClose()}
+}
+
+// connect connects.
 func connect(s plugin.Settings) (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name("eventful plugin " + s.Name), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.Timeout(5 * time.Second), nats.NoCallbacksAfterClientClose()}
+	opts := append(lasting(), nats.Name("eventful plugin "+s.Name))
 	if creds := s.Options[optionCreds]; creds != "" {
 		opts = append(opts, nats.UserCredentialBytes([]byte(creds)))
 	}

@@ -135,6 +135,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 	c.must("event:archive", "--log=patient", "--account="+c.account) // there is nothing new
 	c.must("aggregate:history", "patient/A")
 	c.plugged()
+	c.fed()
 	c.must("doctor")
 
 	text, err := os.ReadFile(filepath.Join(c.nats.Dir(0), "log"))
@@ -190,6 +191,37 @@ func (c *cluster) plugged() {
 	c.must("plugin:remove", "sink", "--disable", account)
 }
 
+// fed takes the site's own feed through everything, with a stock client that follows it.
+func (c *cluster) fed() {
+	c.t.Helper()
+	account := "--account=" + c.account
+	c.must("plugin:config", "feed", "--type=nats", account)
+	until(c.t, "a plugin-runner knows the feed", func() bool { return c.run("plugin:test", "feed", account).status == 0 })
+	c.must("plugin:config", "feed", "--type=nats", "--max-age=24h", account)
+	c.must("plugin:enable", "feed", account)
+	js, err := c.dialAs(streams.RoleFeedReader, "app").JetStream()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	got := make(chan *nats.Msg, 1000)
+	sub, err := js.ChanSubscribe("event.patient.>", got, nats.OrderedConsumer(), nats.BindStream(streams.FeedStream))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	select {
+	case m := <-got:
+		if m.Subject != "event.patient.A.crp" || !strings.Contains(string(m.Data), `"crp":"1"`) {
+			c.t.Errorf("the feed begins with %s %s", m.Subject, m.Data)
+		}
+	case <-time.After(patience):
+		c.t.Fatal("nothing came by the feed")
+	}
+	if err := sub.Unsubscribe(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.must("plugin:remove", "feed", "--disable", account)
+}
+
 // seldom is what the run above does not come to.
 func seldom(site string) []string {
 	return []string{
@@ -199,6 +231,7 @@ func seldom(site string) []string {
 		"$JS.API.STREAM.MSG.GET.CMD_INBOX",                                     // a refused command that is larger than a message
 		"$JS.API.CONSUMER.DELETE.CMD_INBOX.*",                                  // another process empties the inbox from now on
 		"$KV.KEYS_" + site + ".>", "$JS.API.STREAM.MSG.DELETE.KV_KEYS_" + site, // encrypted fields
+		"$JS.API.STREAM.PURGE.FEED",                 // and what is forgotten of them
 		"$JS.API.STREAM.MSG.DELETE.KV_SNAP_" + site, // and more snapshots of one aggregate than are kept
 	}
 }
@@ -334,6 +367,23 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"APP", "PUB", "$SYS.REQ.SERVER.PING.JSZ", ""},
 		{"APP", "SUB", "$SYS.>", ""},
 		{"SYS", "PUB", "$SYS.REQ.SERVER.PING.JSZ", ""},
+		{"APP", "PUB", "event.patient.A.crp", ""},
+		{"APP", "PUB", "feed.x.patient.A.crp", "plugin-runner"},
+		{"APP", "SUB", "event.>", ""},
+		{"APP", "SUB", "feed.>", ""},
+		{"APP", "PUB", "$JS.API.STREAM.CREATE.FEED", "writer"}, // who may have a stream republish anything anywhere
+		{"APP", "PUB", "$JS.API.STREAM.UPDATE.FEED", "writer"},
+		{"APP", "PUB", "$JS.API.STREAM.CREATE.x", ""},
+		{"APP", "PUB", "$JS.API.STREAM.INFO.FEED", "writer plugin-runner"}, // it tells the subjects that only engines know
+		{"APP", "PUB", "$JS.API.STREAM.PURGE.FEED", "plugin-runner"},
+		{"APP", "PUB", "$JS.API.STREAM.MSG.DELETE.FEED", "plugin-runner"},
+		{"APP", "PUB", "$JS.API.STREAM.DELETE.FEED", ""},
+		{"APP", "PUB", "$JS.API.STREAM.MSG.GET.FEED", ""},
+		{"APP", "PUB", "$JS.API.DIRECT.GET.FEED", ""},
+		{"APP", "PUB", "$JS.API.CONSUMER.CREATE.FEED.x.event.>", "feed-reader"},
+		{"APP", "PUB", "$JS.API.CONSUMER.CREATE.CMD_INBOX.x.>", "writer"},
+		{"APP", "PUB", "$JS.API.CONSUMER.MSG.NEXT.FEED.x", ""},
+		{"APP", "PUB", "$JS.ACK.FEED.x.1.1.1.1.1", ""},
 	} {
 		for _, role := range streams.HandedOut() {
 			want := strings.Contains(" "+row.roles+" ", " "+string(role)+" ") || role == streams.RoleBreakGlass && row.account == "LOG"

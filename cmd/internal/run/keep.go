@@ -74,7 +74,7 @@ func (e Engines) keeps(ctx context.Context, c *connections, api *natsapi.Config)
 	if api.Staging, err = e.staging(ctx, store, natsapi.Relay{App: c.app}); err != nil {
 		return err
 	}
-	if api.Plugins, err = e.desk(store); err != nil {
+	if api.Plugins, err = e.desk(c, store); err != nil {
 		return err
 	}
 	api.Inbox, err = e.inbox(ctx, store, c, api.Writer)

@@ -2,29 +2,36 @@ package run
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
 	"github.com/spf13/pflag"
 
 	"github.com/eventfuldb/eventful/pkg/delivery"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/plugins/nats"
 	"github.com/eventfuldb/eventful/plugins/opensearch"
 	"github.com/eventfuldb/eventful/plugins/postgres"
 	"github.com/eventfuldb/eventful/plugins/process"
 	"github.com/eventfuldb/eventful/plugins/webhook"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // Purposes of derived keys, as in keep.go.
 const (
 	sealOptions = "secret options of plugins"
+	feedIntake  = "subjects of the feed"
 	sealParked  = "checkpoints and parked changes of plugins"
 )
 
@@ -34,14 +41,45 @@ const runnerDir = "runner"
 // gather is how long delivery lets blocks of a writer in this process come together: a change is to be at its target within milliseconds.
 const gather = time.Millisecond
 
-// Kinds are the plugin types of this program, on a host.
-func Kinds(h process.Host) []*plugin.Kind {
-	return []*plugin.Kind{nats.Kind(), opensearch.Kind(), postgres.Kind(), process.Kind(h), webhook.Kind()}
+// Kinds are the plugin types of this program, on a host and beside the feed of a site.
+func Kinds(h process.Host, feed nats.Site) []*plugin.Kind {
+	return []*plugin.Kind{nats.Kind(feed), opensearch.Kind(), postgres.Kind(), process.Kind(h), webhook.Kind()}
 }
 
 // kinds are those of a process that runs plugins, or leaves that to others.
-func (e Engines) kinds() []*plugin.Kind {
-	return Kinds(process.Host{Programs: e.Programs, Elsewhere: !e.Runner})
+func (e Engines) kinds() ([]*plugin.Kind, error) {
+	feed, err := e.feed()
+	return Kinds(process.Host{Programs: e.Programs, Elsewhere: !e.Runner}, feed), err
+}
+
+// feed is the site's own feed, as this process knows it.
+func (e Engines) feed() (nats.Site, error) {
+	secret, err := e.Secrets.Derived(feedIntake)
+	site := nats.Site{Intake: hex.EncodeToString(secret[:16]), Replicas: e.Replicas}
+	if e.Runner {
+		site.Connect = func(options ...natsgo.Option) (*natsgo.Conn, error) {
+			return e.Connect(keyring.APP, []streams.Role{streams.RoleRunner}, options...)
+		}
+	}
+	return site, err
+}
+
+// prepareFeed makes what a plugin needs that only a writer may make: the site's own feed.
+func (e Engines) prepareFeed(c *connections) func(context.Context, *registry.Plugin, []*registry.Plugin) error {
+	return func(ctx context.Context, p *registry.Plugin, all []*registry.Plugin) error {
+		if p.Kind != nats.Name || !nats.Own(p.Options) {
+			return nil
+		}
+		site, err := e.feed()
+		if err != nil {
+			return err
+		}
+		return site.Make(ctx, c.inbox, plugin.Settings{Name: p.Name, Site: e.Site, Options: p.Options}, func(name string) bool {
+			return name != "" && !slices.ContainsFunc(all, func(one *registry.Plugin) bool {
+				return one.Name == name && one.Kind == nats.Name && nats.Own(one.Options)
+			})
+		})
+	}
 }
 
 // PluginFlags are the settings of who runs plugins, as flags.
@@ -93,16 +131,20 @@ func (s *pluginStores) openDead(ctx context.Context) (delivery.Dead, error) {
 }
 
 // desk answers acts on plugins, in a process that has a writer.
-func (e Engines) desk(store *jetlog.Store) (*natsapi.Plugins, error) {
+func (e Engines) desk(c *connections, store *jetlog.Store) (*natsapi.Plugins, error) {
 	secrets, err := e.pluginSecrets()
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := e.kinds()
 	if err != nil {
 		return nil, err
 	}
 	stores := &pluginStores{store: store}
 	return &natsapi.Plugins{
-		Desk: &delivery.Desk{Site: e.Site, Store: e.joined(store), Kinds: e.kinds(), Secrets: secrets, Make: store.MakePlugins,
+		Desk: &delivery.Desk{Site: e.Site, Store: e.joined(store), Kinds: kinds, Secrets: secrets, Make: store.MakePlugins,
 			Checkpoints: stores.openCheckpoints, Dead: stores.openDead, Now: time.Now},
-		Ask: store.AskRunner,
+		Ask: store.AskRunner, Prepare: e.prepareFeed(c),
 	}, nil
 }
 
@@ -131,8 +173,12 @@ func (e Engines) newDelivery(c *connections, m *membership) (*delivery.Engine, *
 	if err != nil {
 		return nil, nil, err
 	}
+	kinds, err := e.kinds()
+	if err != nil {
+		return nil, nil, err
+	}
 	stores := &pluginStores{store: store}
-	cfg := delivery.Config{Site: e.Site, Store: e.joined(store), Kinds: e.kinds(), Checkpoints: stores.openCheckpoints, Dead: stores.openDead, Secrets: secrets, Log: e.Log, Metrics: e.Metrics}
+	cfg := delivery.Config{Site: e.Site, Store: e.joined(store), Kinds: kinds, Checkpoints: stores.openCheckpoints, Dead: stores.openDead, Secrets: secrets, Log: e.Log, Metrics: e.Metrics}
 	if e.Writer || e.Projector { // another role's connection reads them here
 		cfg.Keys = c.keys
 	}
