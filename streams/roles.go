@@ -17,6 +17,7 @@ const (
 	RoleRunner     Role = "plugin-runner" // reads logs
 	RoleArchiver   Role = "archiver"      // reads logs, and purges what is archived
 	RoleClient     Role = "client"        // sends commands and queries, each with a token
+	RoleKeyReader  Role = "key-reader"    // reads wrapped keys of encrypted fields, for a plugin-runner that hands these on
 	RoleFeedReader Role = "feed-reader"   // reads the site's own feed, with stock NATS clients
 	RoleDoctor     Role = "doctor"        // `eventful doctor` itself, with the keys of the site: nobody is given it
 	RoleBreakGlass Role = "break-glass"   // everything in LOG, for a day at most
@@ -28,7 +29,7 @@ func Roles() []Role { return append(HandedOut(), RoleDoctor, RoleMender) }
 
 // HandedOut are those that people get credentials of.
 func HandedOut() []Role {
-	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleClient, RoleFeedReader, RoleBreakGlass}
+	return []Role{RoleWriter, RoleProjector, RoleRunner, RoleArchiver, RoleKeyReader, RoleClient, RoleFeedReader, RoleBreakGlass}
 }
 
 // Names of the three accounts of a site.
@@ -200,6 +201,11 @@ func (s Installation) inLog(role Role) Permissions {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
 		}
 		return p
+	case RoleKeyReader:
+		return Permissions{Publish: []Permission{
+			{api + "STREAM.INFO.KV_KEYS_" + s.Site, "whether there are keys of encrypted fields"},
+			{api + "STREAM.MSG.GET.KV_KEYS_" + s.Site, "the wrapped key of one aggregate: it opens with keys.json and its DEK alone"},
+		}}
 	case RoleDoctor:
 		return Permissions{Publish: []Permission{
 			{api + "STREAM.NAMES", "which logs there are"},

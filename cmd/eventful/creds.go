@@ -42,6 +42,7 @@ const credsHelp = `Write NATS credentials of a role, one file for each account i
 An engine takes them with --log-creds and --app-creds; docs/deploy-security.md says what each may, and why.
 
   writer, projector, plugin-runner, archiver    the engines
+  key-reader                                    a plugin-runner that hands encrypted fields to plugins (--plugin-pii --key-creds)
   client                                        a service that sends commands and queries, each with a token
   feed-reader                                   a program that follows the site's own feed of events (a plugin of type nats without --url), all of it
   break-glass                                   everything in the account of the logs, for an hour (--expiration, at most a day); recorded in the system log,

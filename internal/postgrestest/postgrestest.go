@@ -143,6 +143,9 @@ func (s *Server) make() error {
 	return errors.Join(err, file.Close())
 }
 
+// Data is the folder in which the server keeps everything.
+func (s *Server) Data() string { return s.data() }
+
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {

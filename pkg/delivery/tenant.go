@@ -171,7 +171,7 @@ func (t *tenant) serve(ctx context.Context, p *registry.Plugin, s side) error {
 	how := behaviourOf(kind, values)
 	how.partitions, how.generation = s.layout.Partitions, s.layout.Generation
 	if how.pii && t.e.cfg.Keys == nil {
-		return t.stopped(ctx, open, errors.New("this process holds no keys of encrypted fields, which --pii needs"))
+		return t.stopped(ctx, open, errors.New("this process holds no keys of encrypted fields, which --pii needs: start plugin-runners with --plugin-pii"))
 	}
 	w, err := t.e.acquire(ctx, workKey{t.name, p.Change, s.layout.Generation}, kind, values, how)
 	if err != nil {

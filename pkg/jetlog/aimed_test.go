@@ -33,7 +33,7 @@ func TestAimedAnswersRemoveNothing(t *testing.T) {
 	}{
 		"direct gets": {older, true}, "consumers that are pulled": {pulled, true},
 		"writer": {roleInLog(t, streams.RoleWriter), false}, "projector": {roleInLog(t, streams.RoleProjector), false}, "plugin-runner": {roleInLog(t, streams.RoleRunner), false},
-		"archiver": {roleInLog(t, streams.RoleArchiver), false}, "doctor": {roleInLog(t, streams.RoleDoctor), false},
+		"key-reader": {roleInLog(t, streams.RoleKeyReader), false}, "archiver": {roleInLog(t, streams.RoleArchiver), false}, "doctor": {roleInLog(t, streams.RoleDoctor), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -171,6 +171,8 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 	}
 	s.put("body.json", string(body))
 	s.refusingPlugin(filepath.Join(s.root, "refusing"))
+	s.must("plugin:config", "feed", "--type=nats") // which is given no values of encrypted fields
+	s.must("plugin:enable", "feed")
 	s.shell(string(body), "event:add", "patient/came", "--id=A", "--data=-")
 	s.shell(string(body), "aggregate:apply", "patient/came", "--id=A", "--data=-", "--dry-run")
 	for _, want := range canaries {
@@ -214,6 +216,7 @@ func TestForgottenDataIsNowhere(t *testing.T) {
 		}
 	}
 	until(t, "the plugin was given the values, and parked them", func() bool { return s.parked() > 0 })
+	until(t, "the feed has the events", func() bool { return s.feed() > 2 })
 	names := s.streamsHold(secrets) // sealed wherever it lies
 	for _, want := range []string{"KV_KEYS_" + s.info().Site, "KV_STAGED_" + s.info().Site, "REFUSED_" + s.info().Site, "KV_SNAP_" + s.info().Site, "KV_CHECKPOINTS_" + s.info().Site, "KV_POSITIONS_" + s.info().Site, "DEAD_" + s.info().Site, "EVT_" + s.info().Site + "_patient"} {
 		if names[want] == 0 {

@@ -51,7 +51,7 @@ func rolesSite(t *testing.T) *cluster {
 		c.engine("writer", name, append(s.engineCreds("writer"), "--archive="+s.cold())...)
 	}
 	c.engine("projector", "projector", append(s.engineCreds("projector"), "--archive="+s.cold(), "--archiver-creds="+s.creds(streams.RoleArchiver, "log"))...)
-	c.engine("plugin-runner", "runner", append(s.engineCreds("plugin-runner"), "--plugin-programs="+filepath.Join(c.root, "sink.py"))...)
+	c.engine("plugin-runner", "runner", append(s.engineCreds("plugin-runner"), "--plugin-pii", "--key-creds="+s.creds(streams.RoleKeyReader, "log"), "--plugin-programs="+filepath.Join(c.root, "sink.py"))...)
 	schema := filepath.Join(s.root, "schema.yaml")
 	if err := os.WriteFile(schema, []byte(schemaText), 0o600); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 		}
 	}
 	in := c.installation()
-	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleRunner, streams.RoleArchiver, streams.RoleDoctor} {
+	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleRunner, streams.RoleArchiver, streams.RoleKeyReader, streams.RoleDoctor} {
 		for account, id := range map[string]string{streams.AccountLOG: in.LOG, streams.AccountAPP: in.APP, streams.AccountSYS: ""} {
 			used := subjectsUsed(string(text), role, id)
 			p, err := streams.RolePermissions(in, account, role)
@@ -195,43 +195,66 @@ func (c *cluster) plugged() {
 func (c *cluster) fed() {
 	c.t.Helper()
 	account := "--account=" + c.account
+	c.put("person.yaml", "aggregate: person\nfields:\n  name: {pii: true}\nevents:\n  named: {fields: [name]}\n")
+	c.must("schema:apply", filepath.Join(c.root, "person.yaml"), account)
+	c.must("schema:migrate", "-f", account)
+	c.must("event:add", "person/named", "--id=P", "--name=canary")
 	c.must("plugin:config", "feed", "--type=nats", account)
 	until(c.t, "a plugin-runner knows the feed", func() bool { return c.run("plugin:test", "feed", account).status == 0 })
-	c.must("plugin:config", "feed", "--type=nats", "--max-age=24h", account)
+	c.must("plugin:config", "feed", "--type=nats", "--max-age=24h", "--pii", account)
 	c.must("plugin:enable", "feed", account)
+	patients, persons := c.follow("event.patient.A.*"), c.follow("event.person.>")
+	if m := c.next(patients); m.Subject != "event.patient.A.crp" || !strings.Contains(string(m.Data), `"crp":"1"`) {
+		c.t.Errorf("the feed begins with %s %s", m.Subject, m.Data)
+	}
+	if m := c.next(persons); m.Subject != "event.person.P.named" || !strings.Contains(string(m.Data), `"name":"canary"`) {
+		c.t.Errorf("the feed has %s %s, want what --pii opens", m.Subject, m.Data)
+	}
+	c.must("data:forget", "person/P", "--yes", account)
+	if m := c.next(persons); m.Subject != "event.person.P.eventful-forgotten" {
+		c.t.Errorf("the feed has %s %s, want what tells of the forget", m.Subject, m.Data)
+	}
+	if m := c.next(c.follow("event.person.>")); m.Subject != "event.person.P.eventful-forgotten" {
+		c.t.Errorf("the feed still has %s %s", m.Subject, m.Data)
+	}
+	c.must("plugin:remove", "feed", "--disable", account)
+}
+
+// follow is what a stock client with the credential of a feed-reader gets on a subject, from the start.
+func (c *cluster) follow(subject string) <-chan *nats.Msg {
+	c.t.Helper()
 	js, err := c.dialAs(streams.RoleFeedReader, "app").JetStream()
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	got := make(chan *nats.Msg, 1000)
-	sub, err := js.ChanSubscribe("event.patient.>", got, nats.OrderedConsumer(), nats.BindStream(streams.FeedStream))
+	sub, err := js.ChanSubscribe(subject, got, nats.OrderedConsumer(), nats.BindStream(streams.FeedStream))
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.t.Cleanup(func() { _ = sub.Unsubscribe() })
+	return got
+}
+
+func (c *cluster) next(from <-chan *nats.Msg) *nats.Msg {
+	c.t.Helper()
 	select {
-	case m := <-got:
-		if m.Subject != "event.patient.A.crp" || !strings.Contains(string(m.Data), `"crp":"1"`) {
-			c.t.Errorf("the feed begins with %s %s", m.Subject, m.Data)
-		}
+	case m := <-from:
+		return m
 	case <-time.After(patience):
 		c.t.Fatal("nothing came by the feed")
+		return nil
 	}
-	if err := sub.Unsubscribe(); err != nil {
-		c.t.Fatal(err)
-	}
-	c.must("plugin:remove", "feed", "--disable", account)
 }
 
 // seldom is what the run above does not come to.
 func seldom(site string) []string {
 	return []string{
-		"adm.>",                                                                // an act that comes in the moment of a hand-over
-		"$JS.API.STREAM.NAMES",                                                 // of a writer: one that lists logs is a projector
-		"$JS.FC.>",                                                             // more to read than a consumer sends at once
-		"$JS.API.STREAM.MSG.GET.CMD_INBOX",                                     // a refused command that is larger than a message
-		"$JS.API.CONSUMER.DELETE.CMD_INBOX.*",                                  // another process empties the inbox from now on
-		"$KV.KEYS_" + site + ".>", "$JS.API.STREAM.MSG.DELETE.KV_KEYS_" + site, // encrypted fields
-		"$JS.API.STREAM.PURGE.FEED",                 // and what is forgotten of them
+		"adm.>",                                     // an act that comes in the moment of a hand-over
+		"$JS.API.STREAM.NAMES",                      // of a writer: one that lists logs is a projector
+		"$JS.FC.>",                                  // more to read than a consumer sends at once
+		"$JS.API.STREAM.MSG.GET.CMD_INBOX",          // a refused command that is larger than a message
+		"$JS.API.CONSUMER.DELETE.CMD_INBOX.*",       // another process empties the inbox from now on
 		"$JS.API.STREAM.MSG.DELETE.KV_SNAP_" + site, // and more snapshots of one aggregate than are kept
 	}
 }
@@ -328,9 +351,9 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"LOG", "PUB", "$JS.API.CONSUMER.CREATE.KV_STAGED_" + site + ".x.>", "writer"},
 		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.KV_STAGED_" + site, "writer"},
 		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.REFUSED_" + site, "writer"},
-		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.KV_KEYS_" + site, "writer projector"},
+		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET.KV_KEYS_" + site, "writer projector key-reader"},
 		{"LOG", "PUB", "$JS.API.CONSUMER.CREATE.KV_KEYS_" + site + ".x.>", "writer projector"},
-		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_KEYS_" + site, "writer projector"},
+		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_KEYS_" + site, "writer projector key-reader"},
 		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_SNAP_" + site, "writer projector"},
 		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_STAGED_" + site, "writer"},
 		{"LOG", "PUB", "$JS.API.STREAM.INFO.KV_LEASES", "writer plugin-runner"},

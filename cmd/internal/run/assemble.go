@@ -151,7 +151,7 @@ func (e Engines) reach(ctx context.Context, c *connections) (err error) {
 	if err := e.firstSync(ctx, c); err != nil {
 		return err
 	}
-	if e.Writer || e.Projector {
+	if e.Writer || e.Projector || e.opens() {
 		c.keys, err = e.fieldKeys(ctx, c)
 	}
 	return err
@@ -195,6 +195,7 @@ type connections struct {
 	sharing               *nats.Conn    // leases, and calls between writers
 	keeping               *nats.Conn    // staged commits, refused commands
 	running               *nats.Conn    // what plugins are delivered, and how far they are
+	opening               *nats.Conn    // keys of encrypted fields, of a plugin-runner that hands these on; nil: it does not, or another role of this process reads them
 	inbox                 *nats.Conn    // of senders that do not wait
 	archiving             *nats.Conn    // purges; nil: there is no archive
 	again                 chan struct{} // has one element when the asking connection came back, perhaps to another server
@@ -232,6 +233,7 @@ func (c *connections) open(e Engines) (err error) {
 		{&c.sharing, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
 		{&c.reading, keyring.LOG, projector, e.Projector, jetlog.ConnectOptions()},
 		{&c.keeping, keyring.LOG, writer, e.Writer, jetlog.ConnectOptions()},
+		{&c.opening, keyring.LOG, keyReading(), e.opens(), jetlog.ConnectOptions()},
 		{&c.archiving, keyring.LOG, archiving(), e.Projector && e.Archive != nil, jetlog.ConnectOptions()},
 		{&c.running, keyring.LOG, runner, e.Runner, jetlog.ConnectOptions()},
 		{&c.inbox, keyring.APP, writer, e.Writer, jetlog.ConnectOptions()},
@@ -249,7 +251,7 @@ func (c *connections) open(e Engines) (err error) {
 }
 
 func (c *connections) close() {
-	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.running, c.archiving, c.inbox, c.app, c.asking} {
+	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.running, c.opening, c.archiving, c.inbox, c.app, c.asking} {
 		if nc != nil {
 			nc.Close()
 		}
@@ -260,7 +262,7 @@ func (c *connections) close() {
 func (e Engines) guardConnections(ctx context.Context, c *connections) error {
 	jetlog.NewMover(c.asking, func(l jetlog.Left) {
 		e.Log.Warn().Str(fieldNATS, l.Server).Dur("silent", l.Silent.Round(time.Millisecond)).Msg("connection left a server that most others did not hear")
-	}, c.writing, c.sharing, c.reading, c.keeping, c.running, c.archiving, c.inbox, c.app).Run(ctx)
+	}, c.writing, c.sharing, c.reading, c.keeping, c.running, c.opening, c.archiving, c.inbox, c.app).Run(ctx)
 	return nil
 }
 

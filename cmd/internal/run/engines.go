@@ -36,6 +36,7 @@ type Engines struct {
 	Projector       bool                 // run the projector
 	Runner          bool                 // deliver to plugins
 	Programs        []string             // that plugins may run, absolute
+	PluginPII       bool                 // a plugin-runner without writer and projector opens encrypted fields for plugins with --pii
 	Replicas        int                  // of the streams that the writer makes: 1, 3 or 5; 0: 1
 	MemoryThreshold int                  // decoded events that the projector keeps in memory
 	UnsafeNoSync    bool                 // accept servers that do not flush each write

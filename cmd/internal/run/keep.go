@@ -49,7 +49,11 @@ func (e Engines) fieldKeys(ctx context.Context, c *connections) (*fieldkey.Keys,
 		}
 		return fieldkey.New(cfg)
 	}
-	store, err := jetlog.New(c.reading, e.Site, jetlog.Options{})
+	reading := c.reading
+	if e.opens() {
+		reading = c.opening
+	}
+	store, err := jetlog.New(reading, e.Site, jetlog.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,18 @@ func PluginFlags(flags *pflag.FlagSet) {
 	flags.String("plugin-programs", "", "absolute `paths`, separated by commas, of the programs that plugins of type process may run, with this user's rights; none if not given")
 }
 
+// keyReading is the role of a plugin-runner's connection that reads keys of encrypted fields.
+func keyReading() []streams.Role { return []streams.Role{streams.RoleKeyReader} }
+
+// opens reports whether this process opens encrypted fields for plugins alone: with a writer or projector it has their keys anyway.
+func (e Engines) opens() bool { return e.Runner && e.PluginPII && !e.Writer && !e.Projector }
+
+// runnerFlags are those of a plugin-runner in a process of its own.
+func runnerFlags(flags *pflag.FlagSet) {
+	flags.Bool("plugin-pii", false, "read the keys of encrypted fields, so that plugins with --pii get these in plain text")
+	flags.String("key-creds", "", "credentials `file` of role key-reader in account LOG, for --plugin-pii; made from keys.json if not given")
+}
+
 func (e Engines) pluginSecrets() (s delivery.Secrets, err error) {
 	if s.Options, err = e.Secrets.Derived(sealOptions); err != nil {
 		return s, err
@@ -179,7 +191,7 @@ func (e Engines) newDelivery(c *connections, m *membership) (*delivery.Engine, *
 	}
 	stores := &pluginStores{store: store}
 	cfg := delivery.Config{Site: e.Site, Store: e.joined(store), Kinds: kinds, Checkpoints: stores.openCheckpoints, Dead: stores.openDead, Secrets: secrets, Log: e.Log, Metrics: e.Metrics}
-	if e.Writer || e.Projector { // another role's connection reads them here
+	if c.keys != nil {
 		cfg.Keys = c.keys
 	}
 	cfg.Lease = m.config(e.LogDir != "")

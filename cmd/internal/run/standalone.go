@@ -91,6 +91,7 @@ func (s Standalone) flags(cmd *cobra.Command) {
 	ArchiveFlags(flags)
 	if s.Runner {
 		PluginFlags(flags)
+		runnerFlags(flags)
 	}
 	flags.String("http", "", "`address` (host:port) of /livez, /readyz and /metrics; none if not given")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
@@ -127,7 +128,7 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	link := outside{config, keys, secrets, s.Name, logger}
 	engines := Engines{
 		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
-		Writer: s.Writer, Projector: s.Projector, Runner: s.Runner, Programs: config.Programs, Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
+		Writer: s.Writer, Projector: s.Projector, Runner: s.Runner, Programs: config.Programs, PluginPII: config.Text("plugin-pii") == "true", Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
 	}
 	if err := ArchiveOf(config).give(&engines); err != nil {
 		return err
@@ -219,8 +220,8 @@ func (o outside) connect(account keyring.Account, roles []streams.Role, options 
 		options = append(options, nats.Secure(trust))
 	}
 	url, name := o.config.Text("nats-url"), o.name
-	if slices.Equal(roles, archiving()) {
-		name = string(streams.RoleArchiver)
+	if own, _ := ownFile(roles); own != "" {
+		name = string(own)
 	}
 	nc, err := nats.Connect(url, append(append(credentials, nats.Name(name)), options...)...)
 	if err != nil {
@@ -230,11 +231,22 @@ func (o outside) connect(account keyring.Account, roles []streams.Role, options 
 	return nc, nil
 }
 
+// ownFile says which roles have a connection, and a file, beside the one of the engine; empty: none of them.
+func ownFile(roles []streams.Role) (role streams.Role, flag string) {
+	switch {
+	case slices.Equal(roles, archiving()):
+		return streams.RoleArchiver, "archiver-creds"
+	case slices.Equal(roles, keyReading()):
+		return streams.RoleKeyReader, "key-creds"
+	}
+	return "", ""
+}
+
 // credentials are those of the file for the account, which must belong to the account of that name in keys.json, or a user made from keys.json.
 func (o outside) credentials(account keyring.Account, roles []streams.Role) ([]nats.Option, error) {
 	flag := map[keyring.Account]string{keyring.LOG: "log-creds", keyring.APP: "app-creds"}[account]
-	if slices.Equal(roles, archiving()) {
-		flag = "archiver-creds"
+	if _, own := ownFile(roles); own != "" {
+		flag = own
 	}
 	if flag == "" || o.config.Text(flag) == "" {
 		return o.made(account, roles)

@@ -105,6 +105,8 @@ func table() []setting {
 		{"app-creds", "", false, true, nil},
 		{"sys-creds", "", false, true, nil},
 		{"archiver-creds", "", false, true, nil},
+		{"plugin-pii", "false", false, true, oneOf("true", "false")},
+		{"key-creds", "", false, true, nil},
 		{"http", "", false, true, nil},
 		{"replicas", "1", false, true, oneOf("1", "3", "5")},
 	}
