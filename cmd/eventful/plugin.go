@@ -226,7 +226,7 @@ func replayOf(args []string, sequence, since string) (r client.PluginReplay, err
 	}
 	if log, number, ok := strings.Cut(sequence, ":"); sequence != "" {
 		n, err := strconv.ParseUint(number, 10, 63)
-		if !ok || err != nil || n == 0 {
+		if !ok || err != nil || n == 0 || log == "" {
 			return r, usageError("for example --from-seq=patient:1000", "--from-seq=%.80q is not LOG:SEQ", sequence)
 		}
 		r.Log, r.Sequence = log, n

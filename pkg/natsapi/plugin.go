@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/delivery"
-	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/registry"
@@ -265,37 +264,6 @@ func (a *API) pluginRemove(ctx context.Context, c *token.Claims, b pluginBody) (
 		}
 	}
 	return done{}, a.cfg.Writer.RemovePlugin(ctx, c, b.Name)
-}
-
-func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
-	r := registry.Replay{Scope: b.Scope, Log: b.Log, Sequence: b.Sequence, Rebuild: b.Rebuild}
-	if r.Rebuild {
-		one, p := a.cfg.Writer.Plugin(b.Name)
-		if p == nil && !a.cfg.Plugins.Desk.Rebuilds(one.Kind) {
-			p = problem.New(problem.Conflict, "targets of type %s cannot be filled anew", one.Kind).WithHint("without --rebuild all changes are delivered again to what is there")
-		}
-		if p != nil {
-			return nil, p
-		}
-	}
-	if b.Time != nil {
-		r.Time = event.Time(b.Time.UnixNano())
-	}
-	names := []string{b.Name}
-	if b.Name == "" {
-		names = nil
-		for _, one := range a.cfg.Writer.Plugins() {
-			if one.Enabled {
-				names = append(names, one.Name)
-			}
-		}
-	}
-	for _, name := range names {
-		if p := a.cfg.Writer.ReplayPlugin(ctx, c, name, r); p != nil {
-			return nil, p
-		}
-	}
-	return map[string]any{"plugins": names}, nil
 }
 
 func (a *API) pluginTest(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {

@@ -1,0 +1,84 @@
+package natsapi
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/registry"
+	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/writer"
+)
+
+func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
+	r := registry.Replay{Scope: b.Scope, Log: b.Log, Sequence: b.Sequence, Rebuild: b.Rebuild}
+	if r.Rebuild {
+		one, p := a.cfg.Writer.Plugin(b.Name)
+		if p == nil && !a.cfg.Plugins.Desk.Rebuilds(one.Kind) {
+			p = problem.New(problem.Conflict, "targets of type %s cannot be filled anew", one.Kind).WithHint("without --rebuild all changes are delivered again to what is there")
+		}
+		if p != nil {
+			return nil, p
+		}
+	}
+	if b.Time != nil && b.Time.After(time.Now()) { // far enough ahead it would not fit into an event.Time
+		return nil, problem.New(problem.Invalid, "nothing was stored from %s on: that is in the future", b.Time.UTC().Format(time.RFC3339)).WithHint("give a time that has been")
+	}
+	if b.Time != nil {
+		r.Time = event.Time(b.Time.UnixNano())
+	}
+	if p := a.replayable(ctx, r); p != nil {
+		return nil, p
+	}
+	names := []string{b.Name}
+	if b.Name == "" {
+		names = nil
+		for _, one := range a.cfg.Writer.Plugins() {
+			if one.Enabled {
+				names = append(names, one.Name)
+			}
+		}
+	}
+	for _, name := range names {
+		if p := a.cfg.Writer.ReplayPlugin(ctx, c, name, r); p != nil {
+			return nil, p
+		}
+	}
+	return map[string]any{"plugins": names}, nil
+}
+
+// replayable refuses a replay of what is not there: it would be told to have begun, and deliver nothing. Whether an aggregate is there is not looked up.
+func (a *API) replayable(ctx context.Context, r registry.Replay) *problem.Problem {
+	aggregateType, _, _ := strings.Cut(r.Scope, "/")
+	known := slices.ContainsFunc(a.cfg.Writer.Schemas(), func(t writer.TypeInfo) bool { return t.Type == aggregateType && t.Version > 0 })
+	switch {
+	case r.Scope != "" && (!known || event.IsReserved(aggregateType)):
+		return problem.New(problem.NotFound, "there is no aggregate type %.60q", aggregateType).WithHint("`eventful schema:list` shows all")
+	case r.Log == "":
+		return nil
+	}
+	logs := a.logsOfTypes(nil)
+	if !slices.Contains(logs, r.Log) {
+		return problem.New(problem.NotFound, "there is no log %.60q", r.Log).WithHint("plugins get what is in %s", strings.Join(logs, ", "))
+	}
+	log, err := a.cfg.Plugins.Desk.Store.Open(ctx, r.Log)
+	var last uint64
+	if err == nil {
+		_, last, err = log.Bounds(ctx)
+	}
+	switch {
+	case errors.Is(err, eventlog.ErrNotFound):
+		last = 0 // nothing was ever written to it
+	case err != nil:
+		return problem.New(problem.Unavailable, "log %s: %v", r.Log, err).WithHint("try again in a moment")
+	}
+	if r.Sequence > last {
+		return problem.New(problem.Invalid, "log %s ends at %d, %d is beyond it", r.Log, last, r.Sequence).WithHint("`eventful plugin:list` shows how far plugins are")
+	}
+	return nil
+}
