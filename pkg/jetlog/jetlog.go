@@ -60,11 +60,10 @@ func (o Options) withDefaults() Options {
 }
 
 // ConnectOptions are what a log connection must have: ReconnectBufSize(-1) makes a publish fail at once while the connection is down, where nats.go
-// would else keep it and deliver it after its timeout; WriteBufferSize(1) sends what is published in the caller's goroutine; the rest keeps the connection for ever and finds a dead one within 20 s.
+// would else keep it and deliver it after its timeout; the rest keeps the connection for ever and finds a dead one within 20 s.
 func ConnectOptions() []nats.Option {
 	return []nats.Option{
 		nats.ReconnectBufSize(-1),
-		nats.WriteBufferSize(1), // a block leaves at once, and not when another goroutine has found time for it: what a log connection sends is few and large
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
