@@ -74,6 +74,10 @@ func (a *API) verifyWith(ctx context.Context, k asked, signed []verify.Signed) (
 		return none, problem.From(err)
 	}
 	log, err := a.cfg.Store.Open(ctx, newest.Log)
+	if gone := a.gone(newest.Log, err); gone != nil {
+		gone.Aggregate = k.about
+		return *gone, nil
+	}
 	if err != nil {
 		return none, logProblem(newest.Log, err)
 	}
@@ -149,6 +153,10 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 	var before uint64
 	for _, name := range names {
 		log, err := a.cfg.Store.Open(ctx, name)
+		if gone := a.gone(name, err); gone != nil {
+			out.Failed, out.Logs = append(out.Failed, *gone), append(out.Logs, verifiedLog{Log: name, Verdict: gone.Verdict})
+			continue
+		}
 		if err != nil {
 			return nil, logProblem(name, err)
 		}
@@ -264,7 +272,25 @@ func (a *API) logsOf(ctx context.Context, k asked) ([]string, *problem.Problem) 
 	if err != nil {
 		return nil, problem.New(problem.Unavailable, "the logs cannot be listed: %v", err)
 	}
+	for _, s := range a.cfg.Projector.Status() {
+		if s.Indexed > 0 && !slices.Contains(names, s.Log) {
+			names = append(names, s.Log)
+		}
+	}
 	return names, nil
+}
+
+// gone is what is said of a log that the store does not have, and the index has events of; nil where the index has none. What an index holds was acknowledged.
+func (a *API) gone(log string, err error) *verify.Result {
+	if !errors.Is(err, eventlog.ErrNotFound) {
+		return nil
+	}
+	for _, s := range a.cfg.Projector.Status() {
+		if s.Log == log && s.Indexed > 0 {
+			return &verify.Result{Log: log, Verdict: verify.Truncated, Detail: fmt.Sprintf("the log is gone: there is no stream of it, and its index was built from %d blocks", s.Indexed)}
+		}
+	}
+	return nil
 }
 
 func (v *verified) add(r verify.Report) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
@@ -387,4 +388,39 @@ func TestBadProofs(t *testing.T) {
 	}
 	s.refused(2, "not signed", "aggregate:verify", "--all", "--checkpoint="+s.file("other"))
 	s.refused(7, "not signed", "log:verify", s.file("other"), policy)
+}
+
+// TestALogThatVanishes: the stream of a log is deleted while the server runs. What the index was built from says that there was a log.
+func TestALogThatVanishes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.covered(s.added("A"), "first")
+	js, err := jetstream.New(s.connections()[keyring.LOG])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	stream, err := js.Stream(ctx, "EVT_"+s.info().Site+"_patient")
+	if err != nil {
+		t.Fatal(err)
+	}
+	original := s.messages(ctx, stream)
+	if err := js.DeleteStream(ctx, stream.CachedInfo().Config.Name); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--all"}, {"--type=patient"}, {"patient/A"}} {
+		s.refused(7, "TRUNCATED", append([]string{"aggregate:verify"}, args...)...)
+	}
+	if _, err := js.CreateStream(ctx, stream.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range original {
+		if _, err := js.Publish(ctx, stream.CachedInfo().Config.Subjects[0], m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.stop()
+	remove(t, filepath.Join(s.dir, "state"))
+	s.start()
 }
