@@ -46,8 +46,8 @@ func execute(args []string) (status int) {
 	root := newRootCommand(a)
 	declareOptions(root, args)
 	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		return a.fail(a.usage(err))
+	if cmd, err := root.ExecuteContextC(ctx); err != nil {
+		return a.fail(a.usage(cmd, err))
 	}
 	return 0
 }

@@ -20,7 +20,7 @@ func usageError(hint, format string, args ...any) error {
 }
 
 // usage turns what cobra says about a command line into a usage error (exit status 2); other errors pass.
-func (a *app) usage(err error) error {
+func (a *app) usage(cmd *cobra.Command, err error) error {
 	if _, ok := asProblem(err); ok || a.running {
 		return err
 	}
@@ -30,6 +30,10 @@ func (a *app) usage(err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	if _, given, found := strings.Cut(text, "unknown shorthand flag: "); found && given[1] >= '0' && given[1] <= '9' {
 		return problem.New(problem.Malformed, "%s is below 0", given[strings.Index(given, "-"):]).WithHint("versions and numbers of events are 1, 2, 3 …")
+	}
+	if cmd != cmd.Root() && (strings.Contains(text, " arg(s)") || strings.HasPrefix(text, "unknown command ")) {
+		text, _, _ = strings.Cut(strings.Replace(text, "unknown command", "it takes no argument", 1), " for ")
+		return usageError(fmt.Sprintf("usage: %s; `eventful help %s` tells more", cmd.UseLine(), cmd.Name()), "%s: %s", cmd.Name(), text)
 	}
 	return problem.New(problem.Malformed, "%s", text).WithHint("`eventful help` lists the commands, `eventful help COMMAND` shows one")
 }

@@ -98,7 +98,7 @@ func Shown(token string, keys Keys) (*Claims, error) {
 }
 
 func (c *Claims) ended() *problem.Problem {
-	return refuse("it was revoked").WithHint("ask for a new token")
+	return refuse("it was revoked, or refreshed").WithHint("use the token that `eventful token:refresh` gave in its place, or ask for a new one")
 }
 
 func unknownIssuer(id string) *problem.Problem {
