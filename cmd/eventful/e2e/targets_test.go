@@ -100,11 +100,13 @@ func besiege(t *testing.T, random *rand.Rand) *besieged {
 	b.introduce(b.root + "/schema.yaml")
 	b.put("search.yaml", "type: opensearch\noptions:\n  url: http://"+b.node.Addr+"\n  replicas: 0\n  partitions: 3\n  max-backoff: 500ms\n  mapping:\n    types: patient\n    target: everybody\n")
 	b.put("password", b.base.Password)
+	b.put("patients.yaml", "target: patients\nrules: [{fields: {text: state.text}}]\n")
+	b.put("changes.yaml", "target: changes\ndocument: event\nrules: [{fields: {text: event.text}}]\n")
 	url := fmt.Sprintf("--url=postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", postgrestest.User, b.base.Port)
 	account := "--account=" + b.account
 	b.must("plugin:config", "search", "--file=search.yaml", account)
-	b.must("plugin:config", "patients", "--type=postgres", url, "--password-file=password", "--table=patients", "--columns=text", "--partitions=2", "--max-backoff=500ms", account)
-	b.must("plugin:config", "changes", "--type=postgres", url, "--password-file=password", "--table=changes", "--rows=event", "--columns=text", "--partitions=3", "--max-backoff=500ms", "--on-error=block", account)
+	b.must("plugin:config", "patients", "--type=postgres", url, "--password-file=password", "--mapping=patients.yaml", "--partitions=2", "--max-backoff=500ms", account)
+	b.must("plugin:config", "changes", "--type=postgres", url, "--password-file=password", "--mapping=changes.yaml", "--partitions=3", "--max-backoff=500ms", "--on-error=block", account)
 	for _, name := range []string{"search", "patients", "changes"} {
 		b.must("plugin:enable", name, account)
 	}
