@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -147,6 +148,44 @@ func TestRefusedChangesAreParked(t *testing.T) {
 				t.Error("something was parked behind nothing")
 			}
 		})
+	}
+}
+
+// Behind a crash changes come again that stand in front of a parked one: they arrived before, and are not parked behind it.
+func TestWhatComesAgainIsNotParkedBehindALaterChange(t *testing.T) {
+	t.Parallel()
+	sink := newTarget()
+	sink.outcome = func(c *plugin.Change) plugin.Outcome {
+		if f, _ := c.Field("crp"); f.Value == "poison" {
+			return plugin.Park(errors.New("no such crp"))
+		}
+		return plugin.Done()
+	}
+	w := newWorld(t, sink.kind(true))
+	w.configure("sink", map[string]string{"on-error": "block"})
+	a := verifytest.Aggregate("patient", "A")
+	_, stop := w.runner()
+	w.logs["patient"].Block(w.commit("A", "came", verifytest.Text("crp", "1")))
+	w.until("the first arrives", func() bool { return len(sink.versions(a)) == 1 })
+	stop()
+	saved := maps.Clone(w.bucket.values)
+	_, stop = w.runner()
+	for _, crp := range []string{"2", "poison", "4"} {
+		w.logs["patient"].Block(w.commit("A", "came", verifytest.Text("crp", crp)))
+	}
+	w.until("two are parked", func() bool { return w.dead.count() == 2 })
+	stop()
+	w.bucket.values = saved // as if no checkpoint had been saved since, before the crash
+	_, before := sink.count()
+	_, stop = w.runner()
+	w.logs["patient"].Block(w.commit("A", "came", verifytest.Text("crp", "5")))
+	w.until("the newest is parked", func() bool { return w.dead.count() >= 3 })
+	stop()
+	if got := w.dead.count(); got != 3 {
+		t.Errorf("got %d changes parked, want versions 3, 4 and 5", got)
+	}
+	if _, now := sink.count(); now == before {
+		t.Error("version 2 did not come again")
 	}
 }
 

@@ -73,7 +73,7 @@ func TestTargetsUnderKills(t *testing.T) {
 	}
 	began := time.Now()
 	untilWithin(t, 10*time.Minute, "all but what is refused arrives", func() bool {
-		return b.count("SELECT count(*) FROM effects WHERE of = 'patients'") >= rows && b.count("SELECT count(*) FROM changes")+b.waiting() >= rows
+		return b.count("SELECT count(*) FROM effects WHERE of = 'patients'") >= rows && b.count("SELECT count(*) FROM changes")+b.waiting() == rows
 	})
 	t.Logf("%d rows, %d kills of runners, %d restarts of each target; the last change came %s behind the last kill; %d changes are parked", rows, kills, restarts, time.Since(began).Round(time.Millisecond), b.waiting())
 	b.exec("ALTER TABLE changes DROP CONSTRAINT wholesome")
