@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,17 +28,20 @@ func TestKilledDuringWrites(t *testing.T) {
 	migrate(h.log(event.Reserved), modelDefinition)
 	b := h.log(patient)
 	m := &model{states: map[string][]modelState{}, archived: map[string]string{}}
+	var written atomic.Int64 // events, for the clock
 	h.idle, h.now = time.Minute, func() time.Time {
-		return time.Unix(0, int64(verifytest.Start)).Add(time.Minute + time.Duration(len(m.events)/8)*time.Second)
+		return time.Unix(0, int64(verifytest.Start)).Add(time.Minute + time.Duration(written.Load()/8)*time.Second)
 	}
 	for kill := range kills {
 		p := h.start()
 		for len(m.events) < events*(kill+1)/kills {
 			for range 20 + r.IntN(100) {
 				m.block(r, b, 400)
+				written.Store(int64(len(m.events)))
 			}
 			if r.IntN(4) == 0 {
 				m.move(r, b)
+				written.Store(int64(len(m.events)))
 			}
 		}
 		if r.IntN(3) > 0 { // else it is killed while it reads
