@@ -26,14 +26,7 @@ func (s *site) cold() string { return filepath.Join(s.root, "cold") }
 // archiveHolds looks into every message and every state of the archive, decrypted.
 func (s *site) archiveHolds(secrets map[string]string) {
 	s.t.Helper()
-	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	opened, err := keys.Open([]byte(dataKey))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	keys, opened := s.secrets()
 	key, err := opened.Derived("archive")
 	if err != nil {
 		s.t.Fatal(err)

@@ -67,14 +67,7 @@ func forms(what, text string) map[string]string {
 // connections are those of an engine in both accounts.
 func (s *site) connections() map[keyring.Account]*nats.Conn {
 	s.t.Helper()
-	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	secrets, err := keys.Open([]byte(dataKey))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	_, secrets := s.secrets()
 	out := map[keyring.Account]*nats.Conn{}
 	for _, account := range []keyring.Account{keyring.LOG, keyring.APP} {
 		text, seed, err := secrets.EngineUser(account, "test")

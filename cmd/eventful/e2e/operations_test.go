@@ -142,14 +142,7 @@ func (s *site) changed(name, from, to string, run func()) {
 func (s *site) admin(log string, do func(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream)) {
 	s.t.Helper()
 	s.start("--no-engines")
-	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	secrets, err := keys.Open([]byte(dataKey))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	keys, secrets := s.secrets()
 	text, seed, err := secrets.EngineUser(keyring.LOG, "test")
 	if err != nil {
 		s.t.Fatal(err)

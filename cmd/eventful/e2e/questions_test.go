@@ -17,20 +17,6 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// secrets opens the site's key file.
-func (s *site) secrets() (*keyring.Keyring, *keyring.Secrets) {
-	s.t.Helper()
-	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	secrets, err := keys.Open([]byte(dataKey))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return keys, secrets
-}
-
 // olderNATS is what nats-servers were told of a site by an eventful whose engines asked in SYS: accounts that import nothing and export nothing.
 func (s *site) olderNATS() string {
 	s.t.Helper()

@@ -303,10 +303,7 @@ func matches(pattern, subject string) bool {
 
 func (s *site) installation() streams.Installation {
 	s.t.Helper()
-	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	keys, _ := s.secrets()
 	return streams.Installation{Site: keys.Site(), LOG: keys.AccountID(keyring.LOG), APP: keys.AccountID(keyring.APP)}
 }
 
@@ -511,14 +508,7 @@ func TestBreakGlass(t *testing.T) {
 // changesInbox: who holds the site's keys can make a user of account APP with all rights. What he does to the inbox is recorded.
 func (c *cluster) changesInbox(ctx context.Context) {
 	c.t.Helper()
-	keys, err := keyring.Load(filepath.Join(c.dir, "keys.json"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	secrets, err := keys.Open([]byte(dataKey))
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	_, secrets := c.secrets()
 	text, seed, err := secrets.EngineUser(keyring.APP, "somebody")
 	if err != nil {
 		c.t.Fatal(err)
@@ -550,14 +540,7 @@ func (c *cluster) changesInbox(ctx context.Context) {
 // strangers tries to have recorded what is no break-glass credential of the site.
 func (c *cluster) strangers() {
 	c.t.Helper()
-	keys, err := keyring.Load(filepath.Join(c.dir, "keys.json"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	secrets, err := keys.Open([]byte(dataKey))
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	keys, secrets := c.secrets()
 	local, _, err := secrets.LocalUser()
 	if err != nil {
 		c.t.Fatal(err)

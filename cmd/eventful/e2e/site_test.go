@@ -476,3 +476,17 @@ func untilWithin(t *testing.T, bound time.Duration, what string, done func() boo
 		}
 	}
 }
+
+// secrets opens the site's key file.
+func (s *site) secrets() (*keyring.Keyring, *keyring.Secrets) {
+	s.t.Helper()
+	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	secrets, err := keys.Open([]byte(dataKey))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return keys, secrets
+}

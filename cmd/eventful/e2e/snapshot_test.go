@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,15 +14,9 @@ import (
 // snapshots are those of a site, for somebody who holds its key file and the DEK.
 func (s *site) snapshots() *snapshot.Snapshots {
 	s.t.Helper()
-	keys, err := keyring.Load(filepath.Join(s.dir, "keys.json"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	secrets, err := keys.Open([]byte(dataKey))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	_, secrets := s.secrets()
 	cfg := snapshot.Config{Site: s.info().Site}
+	var err error
 	if cfg.Wrap, err = secrets.Derived("snapshots"); err != nil {
 		s.t.Fatal(err)
 	}
