@@ -51,6 +51,7 @@ func TestAimedAnswersRemoveNothing(t *testing.T) {
 
 // TestQuestionsLeaveNothing: engines ask twice a second for years. What the server keeps of a question that every server may answer goes with the asker's subscription.
 func TestQuestionsLeaveNothing(t *testing.T) {
+	t.Parallel()
 	a := newAimed(t, roleInLog(t, streams.RoleWriter))
 	for range 20 {
 		if servers, err := jetlog.Servers(t.Context(), a.sender, time.Now); err != nil || len(servers) != 1 {

@@ -96,6 +96,7 @@ func TestReadersLagBehindAPurge(t *testing.T) {
 
 // Projectors tell how far they are; the lowest counts, and one of them is foremost.
 func TestStandingOfProjectors(t *testing.T) {
+	t.Parallel()
 	s := jetlogtest.StartServer(t, jetlogtest.Options{})
 	asking := s.Store()
 	if _, err := asking.Standing(t.Context(), "patient"); err == nil {

@@ -48,6 +48,7 @@ func clusterStore(t *testing.T, c *natstest.Cluster, site string, o jetlog.Optio
 
 // TestStoreConformsOnThreeServers runs the whole suite on replicated logs, again and again, while one server after the other is killed; each leads some of the logs.
 func TestStoreConformsOnThreeServers(t *testing.T) {
+	t.Parallel()
 	wanted := int64(3)
 	if os.Getenv("EVENTFUL_TORTURE") != "" {
 		wanted = 30

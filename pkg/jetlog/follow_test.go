@@ -87,6 +87,7 @@ func TestStopWhileTheServerIsAway(t *testing.T) {
 }
 
 func TestFollowEnds(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		prepare func(t *testing.T, f fixture)
 		want    error

@@ -19,6 +19,7 @@ import (
 // TestLeasesOnThreeServers runs the suite on a replicated bucket, made anew for each of its tests; then keepers share logs while one server after the other is
 // killed: no log is held twice at one instant, and all are held again.
 func TestLeasesOnThreeServers(t *testing.T) {
+	t.Parallel()
 	c := natstest.Start(t, 3, clusterConfig)
 	table := func(t *testing.T) *jetlog.Leases {
 		return clusterStore(t, c, "test", jetlog.Options{}).Leases()

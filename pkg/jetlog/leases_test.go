@@ -81,6 +81,7 @@ func TestLeasesBehindARestart(t *testing.T) {
 
 // An administrator deletes the bucket while everybody is connected.
 func TestLeasesWhoseBucketIsDeleted(t *testing.T) {
+	t.Parallel()
 	server := jetlogtest.StartServer(t, jetlogtest.Options{})
 	table := server.Store().Leases()
 	put(t, table, "a", "1")

@@ -11,6 +11,7 @@ import (
 )
 
 func TestPeers(t *testing.T) {
+	t.Parallel()
 	server := jetlogtest.StartServer(t, jetlogtest.Options{})
 	one, two := server.Store().Peers(), server.Store().Peers()
 	soon, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -29,6 +29,7 @@ func (f fixture) stranger(t *testing.T) eventlog.Log {
 
 // Messages come once and in order from both sources, whoever writes.
 func TestFollowWhatIsHandedOn(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, jetlog.Options{Recent: jetlog.NewRecent()})
 	other := fixture{server: f.server, log: f.stranger(t), admin: f.admin}
 	f.fill(t, 1, 5)

@@ -72,6 +72,7 @@ func (c *cluster) segments(memory *eventlog.Memory, a *archive.Archive, log stri
 
 // Logs are purged under a standby, and under one that is away and comes back with its state or without: each takes over, and knows every head, command and lock.
 func TestStandbysTakeOverBehindTheCut(t *testing.T) {
+	t.Parallel()
 	c, memory, a := newArchivedCluster(t)
 	c.start("two")
 	c.boss.w = c.leader("eventful").w

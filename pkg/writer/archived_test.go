@@ -121,6 +121,7 @@ func (a *archived) mustRun(log string) archive.Outcome {
 
 // A log is archived, its state is lost, and the writer goes on from what the archive has of it: the same state as one that is built from every block.
 func TestAStateComesBackFromTheArchive(t *testing.T) {
+	t.Parallel()
 	a := newArchived(t)
 	a.write(120)
 	a.must(crp(a.jwt, "once", "A", "1"))
@@ -156,6 +157,7 @@ func open(t *testing.T, store eventlog.Store, name string) eventlog.Log {
 
 // What the record in the log does not name, what is another's, or what was changed, is not taken: the state is built from every block.
 func TestAStateThatIsDoubtedIsNotTaken(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(a *archived){
 		"another digest": func(a *archived) { a.manifest(`"digest":"`, `"digest":"00`) },
 		"another record": func(a *archived) { a.manifest(`"record":"patient/`, `"record":"patient/1`) },
@@ -245,6 +247,7 @@ func (a *archived) manifest(old, next string) {
 
 // Every side effect of archiving fails twice, not done and done with the answer lost; then the process ends. The next one goes on: nothing is lost, nothing stands twice.
 func TestArchivingFailsEachWay(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"segments/", "manifest", "states/", "index", "record", "act", "purge"} {
 		for _, done := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, done %v", step, done), func(t *testing.T) {
@@ -375,6 +378,7 @@ func (a *archived) wantOnce(log string, commands int) {
 
 // What differs from the stream, or cannot be read back, is named, and nothing is purged.
 func TestNothingIsPurgedThatIsNotInTheArchive(t *testing.T) {
+	t.Parallel()
 	a := newArchived(t)
 	a.write(40)
 	a.purges = func(string, uint64) error { return errors.New("not yet, says the test") }
@@ -397,6 +401,7 @@ func TestNothingIsPurgedThatIsNotInTheArchive(t *testing.T) {
 
 // An archived log that nothing was written to is left alone: the record of its cut is not archived by a segment of its own, for ever.
 func TestAnIdleLogIsNotArchivedAgain(t *testing.T) {
+	t.Parallel()
 	a := newArchived(t)
 	a.write(10)
 	a.mustRun("patient")

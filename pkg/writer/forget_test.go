@@ -98,6 +98,7 @@ func TestForgetting(t *testing.T) {
 
 // Each step of forgetting fails, not done and done with the answer lost, and the process ends there. The next one goes on: at the end each act stands once.
 func TestForgettingFailsEachWay(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"data-forgotten", "erase", "remove", "forget-done"} {
 		for _, persisted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, done %v", step, persisted), func(t *testing.T) {

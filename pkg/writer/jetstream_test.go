@@ -14,6 +14,7 @@ import (
 // The server goes away and comes back while 32 senders write: every acknowledged command is in the log exactly once, one that was refused as unavailable
 // is sent again with its id.
 func TestTheServerGoesAwayUnderLoad(t *testing.T) {
+	t.Parallel()
 	server := jetlogtest.StartServer(t, jetlogtest.Options{})
 	s := newSite(t, server.Store())
 	jwt := s.token(100_000)

@@ -153,6 +153,7 @@ func TestACondemnedLogTakesNoCommands(t *testing.T) {
 
 // A log that names a last message which it does not have is damaged, and does not keep the others from being served.
 func TestAMissingEndIsDamage(t *testing.T) {
+	t.Parallel()
 	m := eventlog.NewMemory()
 	s := newSite(t, m)
 	s.migrate(`{"aggregate":"ward","events":{"opened":{}}}`)

@@ -36,6 +36,7 @@ func seed(t testing.TB) uint64 {
 
 // Random commands, faults, restarts and lost states, against a plain map.
 func TestTheWriterIsAPlainMap(t *testing.T) {
+	t.Parallel()
 	checks, steps := "6", "40"
 	if torture() {
 		checks, steps = "150", "60"

@@ -242,6 +242,7 @@ func (c *cluster) of(log, tokenID string, upTo uint64) (until, all int, ids map[
 // A token is revoked in the middle of 16 senders to two logs on two writers, one of which is stopped and comes back: behind the answer no event of it is stored, and
 // what was acknowledged is there.
 func TestRevokedUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, test := range []string{"in peace", "while a writer is paused", "while a writer ends"} {
 		t.Run(test, func(t *testing.T) {
 			c := newCluster(t, eventlog.NewMemory(), "a", "b")
@@ -290,6 +291,7 @@ func TestRevokedUnderLoad(t *testing.T) {
 
 // Tokens are refreshed under load, over and over: of all of them together exactly the budgets are stored, once the senders have used them up.
 func TestRefreshedUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, eventlog.NewMemory(), "a", "b")
 	c.boss.migrate(wardSchema)
 	c.lead("a", "eventful")

@@ -243,6 +243,7 @@ func holds(all map[event.AggregateID]map[string]string, but event.AggregateID, e
 // Each append of a rollback fails, not stored and stored with the answer lost, and the process ends there. The next one goes on by itself: each record
 // stands once, each aggregate is brought back once.
 func TestRollbackFailsEachWay(t *testing.T) {
+	t.Parallel()
 	const people = 600
 	type step struct {
 		log string
@@ -330,6 +331,7 @@ func (s *sealing) rolledOnce(people int) {
 
 // While a rollback is under way commands about it are refused and stored nowhere, others go on; so are migrations and another rollback.
 func TestCommandsWaitForARollback(t *testing.T) {
+	t.Parallel()
 	m := eventlog.NewMemory()
 	s := newSealing(t, m, fmt.Sprintf(personSchema, false, false, false))
 	mark := s.people600(100)

@@ -116,6 +116,7 @@ func within(t *testing.T, held <-chan struct{}) {
 
 // What becomes of blocks whose outcome the writer cannot know, over a real connection. want says which of the two commands are stored.
 func TestUnknownOutcomesOverTheWire(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		run           func(t *testing.T, w *wire)
 		first, second bool
