@@ -22,10 +22,11 @@ const (
 	RoleDoctor     Role = "doctor"        // `eventful doctor` itself, with the keys of the site: nobody is given it
 	RoleBreakGlass Role = "break-glass"   // everything in LOG, for a day at most
 	RoleMender     Role = "mender"        // an engine that brings the accounts of an older site up to date, for a minute: nobody is given it
+	RoleMaker      Role = "maker"         // a writer that makes one stream, for a minute: nobody is given it
 )
 
 // Roles are all of them, in the order of the documentation.
-func Roles() []Role { return append(HandedOut(), RoleDoctor, RoleMender) }
+func Roles() []Role { return append(HandedOut(), RoleDoctor, RoleMender, RoleMaker) }
 
 // HandedOut are those that people get credentials of.
 func HandedOut() []Role {
@@ -52,8 +53,8 @@ type Permissions struct{ Publish, Deny, Subscribe []Permission }
 // Empty reports whether the role has no business in the account.
 func (p Permissions) Empty() bool { return len(p.Publish) == 0 && len(p.Subscribe) == 0 }
 
-// Installation is what permissions name: the site, and the public ids of its accounts.
-type Installation struct{ Site, LOG, APP string }
+// Installation is what permissions name: the site, the public ids of its accounts, and, for role maker alone, the stream that it makes.
+type Installation struct{ Site, LOG, APP, Stream string }
 
 // RolePermissions are those of several roles together, which one process may have. What one role may, the others do not take away.
 func RolePermissions(i Installation, account string, roles ...Role) (all Permissions, err error) {
@@ -64,6 +65,9 @@ func RolePermissions(i Installation, account string, roles ...Role) (all Permiss
 		p := i.of(role, account)
 		if !slices.Contains(Roles(), role) {
 			return all, fmt.Errorf("role %.40q is none of %v", role, Roles())
+		}
+		if role == RoleMaker && (i.Stream == "" || plainPart(i.Stream) < len(i.Stream)) {
+			return all, fmt.Errorf("role %s: %.80q is no name of a stream of EventfulDB", role, i.Stream)
 		}
 		deny := p.Deny
 		if n > 0 {
@@ -213,10 +217,22 @@ func (s Installation) inLog(role Role) Permissions {
 			{api + "STREAM.MSG.GET.*", "the newest block of a log: its time and format; whether there is among the wrapped keys what is none"},
 			askServers(),
 		}, Deny: append(s.notForReaders("STREAM.MSG.GET"), denied("KV_SNAP_"+s.Site, "snapshots are for who answers", "STREAM.MSG.GET")...)}
+	case RoleMaker:
+		return s.making(AccountLOG)
 	case RoleBreakGlass:
 		return Permissions{Publish: []Permission{{">", "repairs that nothing else can make"}}, Subscribe: []Permission{{">", "as publishing"}}}
 	}
 	return Permissions{}
+}
+
+// making is what making one stream takes. Who makes a stream says what the server publishes by itself, wherever and to the API that deletes streams too; permissions cannot look into that
+// (docs/adr/0015-makers.md).
+func (s Installation) making(account string) (p Permissions) {
+	p.Publish = []Permission{{api + "STREAM.CREATE." + s.Stream, "a stream that is missing; one that exists is not changed by it"}}
+	if account == AccountAPP && s.Stream == FeedStream {
+		p.Publish = append(p.Publish, Permission{api + "STREAM.UPDATE." + FeedStream, "the feed follows the configuration of its plugin"})
+	}
+	return p
 }
 
 // deciding is what writing logs takes.
@@ -226,7 +242,6 @@ func (s Installation) deciding() Permissions {
 		Publish: append(p.Publish, []Permission{
 			askServers(),
 			{"evt." + s.Site + ".*", "blocks: nobody else may"},
-			{api + "STREAM.CREATE.*", "a new log, and the streams beside the logs; a stream that exists is not changed by it"},
 			{"$KV.LEASES.>", "who writes which log"},
 			{"$KV.STAGED_" + s.Site + ".>", "staged commits"},
 			{"$KV.KEYS_" + s.Site + ".>", "wrapped keys of encrypted fields"},
@@ -289,7 +304,6 @@ func (s Installation) inApp(role Role) Permissions {
 				{LookUpAccount(s.APP), "the account APP as it is"},
 				{UpdateAccount, "a new auth key or a revocation: the operator's signature counts"},
 				{inbox, "settings of the inbox"},
-				{api + "STREAM.CREATE." + InboxStream, "the inbox is made by the first writer"},
 				{api + "STREAM.MSG.GET." + InboxStream, "one waiting command"},
 				{api + "CONSUMER.NAMES." + InboxStream, "each delivery ends the one before"},
 				{api + "CONSUMER.DELETE." + InboxStream + ".*", "as CONSUMER.NAMES"},
@@ -297,8 +311,6 @@ func (s Installation) inApp(role Role) Permissions {
 				{api + "CONSUMER.MSG.NEXT." + InboxStream + ".*", "a delivery"},
 				{"$JS.ACK." + InboxStream + ".>", "what was stored, or noted as refused, leaves the inbox"},
 				{api + "STREAM.INFO." + FeedStream, "whose the feed is"},
-				{api + "STREAM.CREATE." + FeedStream, "the feed is made when a plugin is configured that wants it"},
-				{api + "STREAM.UPDATE." + FeedStream, "and follows its configuration: who may do this could have the server publish anything in APP, so plugin-runners may not"},
 			},
 			Subscribe: []Permission{{"cmd.>", "commands"}, {"adm.>", "administrative acts"}, control, {AdvisoryAPI, "who changes or deletes the inbox is recorded"}},
 		}
@@ -324,6 +336,8 @@ func (s Installation) inApp(role Role) Permissions {
 			{"qry.>", "queries, with a token"},
 			{"adm.>", "administrative acts, with a token"},
 		}}
+	case RoleMaker:
+		return s.making(AccountAPP)
 	case RoleDoctor:
 		return Permissions{Publish: []Permission{{inbox, "settings of the inbox"}}}
 	}

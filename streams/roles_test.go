@@ -8,7 +8,7 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-var installation = streams.Installation{Site: "ward", LOG: "ALOG", APP: "AAPP"}
+var installation = streams.Installation{Site: "ward", LOG: "ALOG", APP: "AAPP", Stream: "the-stream"}
 
 func permissions(t *testing.T, account string, roles ...streams.Role) streams.Permissions {
 	t.Helper()
@@ -29,7 +29,7 @@ func TestRolesAreDocumented(t *testing.T) {
 		for _, account := range []string{streams.AccountLOG, streams.AccountAPP, streams.AccountSYS} {
 			p := permissions(t, account, role)
 			for _, one := range append(append(p.Publish, p.Subscribe...), p.Deny...) {
-				subject := strings.NewReplacer("ward", "<site>", "ALOG", "<LOG>", "AAPP", "<APP>").Replace(one.Subject)
+				subject := strings.NewReplacer("ward", "<site>", "ALOG", "<LOG>", "AAPP", "<APP>", "the-stream", "<stream>").Replace(one.Subject)
 				if one.Reason == "" {
 					t.Errorf("%s in %s: %s has no reason", role, account, one.Subject)
 				}
@@ -56,6 +56,34 @@ func TestNobodyRemovesLogs(t *testing.T) {
 			if strings.Contains(one.Subject, "PURGE") && role != streams.RoleArchiver || strings.HasPrefix(one.Subject, "evt.") && role != streams.RoleWriter || one.Subject == ">" || one.Subject == "$JS.API.>" {
 				t.Errorf("%s may use %s", role, one.Subject)
 			}
+		}
+	}
+}
+
+// TestOneStreamIsMadeAtATime: nobody may make or change streams but a maker, and that one of a name that is told. The feed alone may be changed.
+func TestOneStreamIsMadeAtATime(t *testing.T) {
+	for _, stream := range []string{"EVT_ward_patient", streams.FeedStream} {
+		for _, role := range streams.Roles() {
+			for _, account := range []string{streams.AccountLOG, streams.AccountAPP, streams.AccountSYS} {
+				p, err := streams.RolePermissions(streams.Installation{Site: "ward", LOG: "ALOG", APP: "AAPP", Stream: stream}, account, role)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, one := range p.Publish {
+					if !strings.Contains(one.Subject, "STREAM.CREATE") && !strings.Contains(one.Subject, "STREAM.UPDATE") {
+						continue
+					}
+					feed := account == streams.AccountAPP && stream == streams.FeedStream && one.Subject == "$JS.API.STREAM.UPDATE.FEED"
+					if role != streams.RoleMaker || one.Subject != "$JS.API.STREAM.CREATE."+stream && !feed {
+						t.Errorf("%s in %s may use %s", role, account, one.Subject)
+					}
+				}
+			}
+		}
+	}
+	for _, bad := range []string{"", "*", ">", "a.b", "EVT_ward_*"} {
+		if p, err := streams.RolePermissions(streams.Installation{Site: "ward", Stream: bad}, streams.AccountLOG, streams.RoleMaker); err == nil {
+			t.Errorf("maker of %q: got %v, want an error", bad, p)
 		}
 	}
 }

@@ -49,6 +49,38 @@ func TestAimedAnswersRemoveNothing(t *testing.T) {
 	}
 }
 
+// TestNobodyMakesAStreamThatRemovesAnother: a stream may republish what it stores, without content, to any subject, and an empty message to the API of JetStream deletes a stream. So no role
+// of every day may make a stream, or change one, in either account; what the writer had before would do.
+func TestNobodyMakesAStreamThatRemovesAnother(t *testing.T) {
+	older := streams.Permissions{Publish: []streams.Permission{{Subject: "$JS.API.STREAM.CREATE.*"}, {Subject: "evt.test.*"}}}
+	feed := streams.Permissions{Publish: []streams.Permission{{Subject: "$JS.API.STREAM.UPDATE.FEED"}, {Subject: "cmd.>"}}}
+	type sender struct {
+		may   streams.Permissions
+		falls bool
+	}
+	senders := map[string]sender{"older writer in LOG": {older, true}, "older writer in APP": {feed, true}}
+	for _, role := range append(streams.HandedOut(), streams.RoleDoctor, streams.RoleMender) {
+		for _, account := range []string{streams.AccountLOG, streams.AccountAPP} {
+			if may := roleIn(t, account, role); role != streams.RoleBreakGlass && !may.Empty() {
+				senders[string(role)+" in "+account] = sender{may, false}
+			}
+		}
+	}
+	for name, c := range senders {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAimed(t, c.may)
+			for _, verb := range []string{"STREAM.DELETE.", "STREAM.PURGE."} {
+				a.fill()
+				a.republish("$JS.API." + verb + a.stream)
+				if fell := a.removed(c.falls); fell != c.falls {
+					t.Errorf("%s: got removed %v, want %v", verb, fell, c.falls)
+				}
+			}
+		})
+	}
+}
+
 // TestQuestionsLeaveNothing: engines ask twice a second for years. What the server keeps of a question that every server may answer goes with the asker's subscription.
 func TestQuestionsLeaveNothing(t *testing.T) {
 	t.Parallel()
@@ -63,7 +95,12 @@ func TestQuestionsLeaveNothing(t *testing.T) {
 
 func roleInLog(t *testing.T, role streams.Role) streams.Permissions {
 	t.Helper()
-	p, err := streams.RolePermissions(streams.Installation{Site: jetlogtest.Site, LOG: "ALOG", APP: "AAPP"}, streams.AccountLOG, role)
+	return roleIn(t, streams.AccountLOG, role)
+}
+
+func roleIn(t *testing.T, account string, role streams.Role) streams.Permissions {
+	t.Helper()
+	p, err := streams.RolePermissions(streams.Installation{Site: jetlogtest.Site, LOG: "ALOG", APP: "AAPP"}, account, role)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +189,57 @@ func (a *aimed) fill() {
 	}
 }
 
+// republish wants streams that republish what the sender sends, without content, to the target: on each subject that it may publish to, under a new name, and under those that writers made
+// streams by.
+func (a *aimed) republish(target string) {
+	a.t.Helper()
+	if _, err := a.admin.CreateOrUpdateStream(a.t.Context(), jetstream.StreamConfig{Name: streams.FeedStream, Subjects: []string{"feed.>"}}); err != nil {
+		a.t.Fatal(err)
+	}
+	for n, one := range subjectsOf(a.may.Publish) {
+		from := strings.NewReplacer("*", "x", ">", "x").Replace(one)
+		if strings.HasPrefix(from, "$") && !strings.HasPrefix(from, "$KV.") {
+			continue
+		}
+		for _, call := range []string{fmt.Sprintf("CREATE.EVIL%d%d", n, len(target)), "CREATE." + streams.InboxStream, "UPDATE." + streams.FeedStream, "UPDATE." + a.stream} {
+			_, name, _ := strings.Cut(call, ".")
+			a.ask("$JS.API.STREAM."+call, fmt.Sprintf(`{"name":%q,"subjects":[%q],"storage":"file","retention":"limits","discard":"old","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"num_replicas":1,`+
+				`"republish":{"src":%q,"dest":%q,"headers_only":true}}`, name, from, from, target))
+		}
+		if err := a.sender.Publish(from, []byte("x")); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	if err := a.sender.Flush(); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// ask sends a request, and waits for its answer if the sender may ask.
+func (a *aimed) ask(subject, body string) {
+	a.t.Helper()
+	err := a.sender.PublishRequest(subject, a.sender.NewInbox(), []byte(body))
+	if slices.ContainsFunc(subjectsOf(a.may.Publish), func(one string) bool {
+		return one == subject || strings.HasSuffix(one, ".*") && strings.HasPrefix(subject, strings.TrimSuffix(one, "*"))
+	}) {
+		_, err = a.sender.Request(subject, []byte(body), 10*time.Second)
+	}
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
+
 // aim makes every call that the connection may make, with every body, and wants the answers at the target.
 func (a *aimed) aim(target string) {
 	a.t.Helper()
-	for n, deliver := range []string{"", target, a.sender.NewInbox()} { // consumers that are pulled, and that push
+	for n, deliver := range []string{"", target, a.sender.NewInbox(), target} { // consumers that are pulled, and that push; the last one without content
 		if !slices.Contains(subjectsOf(a.may.Publish), "$JS.API.CONSUMER.CREATE.>") {
 			break
 		}
 		config := fmt.Sprintf(`{"stream_name":%q,"config":{"name":"c%d","ack_policy":"none","deliver_policy":"new","idle_heartbeat":100000000,"deliver_subject":%q}}`, a.stream, n, deliver)
+		if n == 3 {
+			config = fmt.Sprintf(`{"stream_name":%q,"config":{"name":"c3","ack_policy":"none","deliver_policy":"all","headers_only":true,"deliver_subject":%q}}`, a.stream, deliver)
+		}
 		if deliver == "" {
 			config = fmt.Sprintf(`{"stream_name":%q,"config":{"name":"c0","ack_policy":"none","deliver_policy":"new"}}`, a.stream)
 		}

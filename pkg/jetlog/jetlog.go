@@ -33,6 +33,9 @@ type Options struct {
 	// RequestTimeout is how long one request to the JetStream API waits; requests are repeated, as the server drops them without a word
 	// while a stream has no leader. Default 1 s.
 	RequestTimeout time.Duration
+	// Maker connects with the right to make the stream of that name, and to do nothing else; the Store closes the connection when it is made. Default: the Store's own
+	// connection makes streams.
+	Maker func(stream string) (*nats.Conn, error)
 	// Recent hands messages from this Store's appends on to the cursors of all Stores that have it, in this process; nil hands nothing on.
 	Recent *Recent
 	// Gather is how long a cursor of this Store waits for more behind what was handed on, so that a client that sends one command after the other does not wake the
@@ -102,17 +105,17 @@ func New(nc *nats.Conn, site string, o Options) (*Store, error) {
 	s := &Store{nc: nc, site: site, options: o.withDefaults()}
 	s.acks = &acks{nc: nc, timeout: s.options.AckTimeout}
 	var err error
-	if s.read, err = s.jetStream(); err != nil {
+	if s.read, err = s.jetStream(nc); err != nil {
 		return nil, fmt.Errorf("make log store: %w", err)
 	}
 	return s, nil
 }
 
-func (s *Store) jetStream() (jetstream.JetStream, error) {
+func (s *Store) jetStream(nc *nats.Conn) (jetstream.JetStream, error) {
 	if s.options.Domain == "" {
-		return jetstream.New(s.nc)
+		return jetstream.New(nc)
 	}
-	return jetstream.NewWithDomain(s.nc, s.options.Domain)
+	return jetstream.NewWithDomain(nc, s.options.Domain)
 }
 
 // Open implements eventlog.Store. A stream with other settings than the topology's is ErrSettings, one of a newer topology ErrNewer.
@@ -167,16 +170,13 @@ func (s *Store) Create(ctx context.Context, name string) (eventlog.Log, error) {
 	return l, nil
 }
 
-// openCreated opens a stream that exists. In a cluster a server may say that it does not until it has heard of it, above all if another process made it this instant.
-func (s *Store) openCreated(ctx context.Context, name string) (*log, error) {
-	over := time.Now().Add(s.options.GiveUp)
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		l, err := s.open(ctx, name)
-		if !errors.Is(err, eventlog.ErrNotFound) || ctx.Err() != nil || time.Now().Add(pause).After(over) {
-			return l, err
-		}
-		wait(ctx, pause)
-	}
+// openCreated opens a stream that exists.
+func (s *Store) openCreated(ctx context.Context, name string) (l *log, err error) {
+	err = s.created(ctx, func() error {
+		l, err = s.open(ctx, name)
+		return err
+	})
+	return l, err
 }
 
 func (s *Store) create(ctx context.Context, name string) error {
@@ -185,20 +185,6 @@ func (s *Store) create(ctx context.Context, name string) error {
 		return err
 	}
 	return s.createStream(ctx, settings)
-}
-
-func (s *Store) createStream(ctx context.Context, settings []streams.Setting) error {
-	config, err := configOf(settings)
-	if err != nil {
-		return err
-	}
-	return s.try(ctx, func(ctx context.Context) error {
-		_, err := s.read.CreateStream(ctx, config)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return nil // somebody else made it in between; what it is like is checked behind
-		}
-		return err
-	})
 }
 
 // Check compares a stream with all settings that name it: ErrSettings, ErrNewer, or ErrNotFound of eventlog.
@@ -218,7 +204,10 @@ func (s *Store) ensureStream(ctx context.Context, settings []streams.Setting) (j
 	stream, err := s.openStream(ctx, settings)
 	if errors.Is(err, eventlog.ErrNotFound) {
 		if err = s.createStream(ctx, settings); err == nil {
-			stream, err = s.openStream(ctx, settings)
+			err = s.created(ctx, func() error {
+				stream, err = s.openStream(ctx, settings)
+				return err
+			})
 		}
 	}
 	return stream, err

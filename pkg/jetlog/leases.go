@@ -151,15 +151,10 @@ func leaseOutcome(err error) error {
 // bucket makes the bucket if it is missing, refuses one with other settings, and gives its birth.
 func (l *Leases) bucket(ctx context.Context) (birth uint64, err error) {
 	settings := streams.LeaseSettings(l.store.options.Replicas, uint64(time.Now().UnixMicro()))
-	stream, err := l.store.read.Stream(ctx, streams.LeaseStream)
+	stream, err := l.stream(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) && !l.made {
-		var config jetstream.StreamConfig
-		if config, err = configOf(settings); err != nil {
-			return 0, err
-		}
-		stream, err = l.store.read.CreateStream(ctx, config)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else made it in between
-			stream, err = l.store.read.Stream(ctx, streams.LeaseStream)
+		if err = l.store.createStream(ctx, settings); err == nil {
+			stream, err = l.stream(ctx)
 		}
 	}
 	if err != nil {
@@ -174,6 +169,14 @@ func (l *Leases) bucket(ctx context.Context) (birth uint64, err error) {
 		return 0, fmt.Errorf("stream %s has the subjects %q and begins with %d: %w", streams.LeaseStream, config.Subjects, config.FirstSeq, ErrSettings)
 	}
 	return birth, nil
+}
+
+func (l *Leases) stream(ctx context.Context) (stream jetstream.Stream, err error) {
+	err = l.store.once(ctx, func(ctx context.Context) (err error) {
+		stream, err = l.store.read.Stream(ctx, streams.LeaseStream)
+		return err
+	})
+	return stream, err
 }
 
 // Watch implements lease.Table. An error is one that a person must settle: a bucket with other settings, JetStream not enabled, a closed connection.
@@ -203,11 +206,7 @@ func (l *Leases) watch(ctx context.Context, each func(lease.Change)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer l.store.whileConnected(ctx, cancel)()
-	var birth uint64
-	err := l.store.once(ctx, func(ctx context.Context) (err error) {
-		birth, err = l.bucket(ctx)
-		return err
-	})
+	birth, err := l.bucket(ctx)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ type Site struct {
 	Intake string
 	// Connect connects with the rights of a plugin-runner in that account. nil: this process runs no plugins.
 	Connect func(options ...nats.Option) (*nats.Conn, error)
+	// Maker connects with the right to make the stream and to change its settings, and to do nothing else. nil: this process makes no feed.
+	Maker func() (*nats.Conn, error)
 	// Replicas is how many servers keep the stream if the configuration does not say; 0: one.
 	Replicas int
 }
@@ -31,27 +33,44 @@ var errNoFeed = errors.New("stream " + streams.FeedStream + " is not there: `eve
 // Own reports whether a configuration is of the site's own feed.
 func Own(v plugin.Values) bool { return v[optionURL] == "" }
 
-// Make makes the stream of the site's own feed, or brings its settings to what the configuration says. It is for a writer, which alone may. gone reports whether there is no plugin
-// of a name any more, whose stream is taken over then.
+// Make makes the stream of the site's own feed, or brings its settings to what the configuration says. It is for a writer, which alone may; c is its connection in that account. gone
+// reports whether there is no plugin of a name any more, whose stream is taken over then.
 func (site Site) Make(ctx context.Context, c *nats.Conn, s plugin.Settings, gone func(name string) bool) error {
-	jet, err := jetstream.New(c)
+	jet, err := newJetStream(c)
 	if err != nil {
-		return fmt.Errorf("JetStream: %w", err)
+		return err
 	}
 	config := site.config(s)
 	before, err := jet.Stream(ctx, config.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		_, err = jet.CreateStream(ctx, config)
+		err = site.make(func(jet jetstream.JetStream) error { _, err := jet.CreateStream(ctx, config); return err })
 	case err == nil && !ownedBy(before, config) && !gone(ownerOf(before, s.Site)):
 		return owned(before, config)
 	case err == nil:
-		_, err = jet.UpdateStream(ctx, config)
+		err = site.make(func(jet jetstream.JetStream) error { _, err := jet.UpdateStream(ctx, config); return err })
 	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", config.Name, err)
 	}
 	return nil
+}
+
+// make does what only a maker may.
+func (site Site) make(do func(jetstream.JetStream) error) error {
+	if site.Maker == nil {
+		return errors.New("this process makes no feed")
+	}
+	c, err := site.Maker()
+	if err != nil {
+		return fmt.Errorf("connect to make it: %w", err)
+	}
+	defer c.Close()
+	jet, err := newJetStream(c)
+	if err != nil {
+		return err
+	}
+	return do(jet)
 }
 
 // config are the settings of the site's own feed.

@@ -30,8 +30,8 @@ func newApp(t *testing.T) *app {
 	t.Helper()
 	account, system := server.NewAccount("APP"), server.NewAccount("SYS")
 	users := []*server.User{{Username: "admin", Password: "x", Account: account}}
-	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleRunner, streams.RoleFeedReader, streams.RoleClient} {
-		p, err := streams.RolePermissions(streams.Installation{Site: "here", LOG: "ALOG", APP: "AAPP"}, streams.AccountAPP, role)
+	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleRunner, streams.RoleFeedReader, streams.RoleClient, streams.RoleMaker} {
+		p, err := streams.RolePermissions(streams.Installation{Site: "here", LOG: "ALOG", APP: "AAPP", Stream: streams.FeedStream}, streams.AccountAPP, role)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,8 @@ func newApp(t *testing.T) *app {
 		t.Fatal(err)
 	}
 	a := &app{t: t, s: s}
-	a.site = nats.Site{Intake: intake, Connect: func(options ...natsgo.Option) (*natsgo.Conn, error) { return a.dial(streams.RoleRunner, options...) }}
+	a.site = nats.Site{Intake: intake, Connect: func(options ...natsgo.Option) (*natsgo.Conn, error) { return a.dial(streams.RoleRunner, options...) },
+		Maker: func() (*natsgo.Conn, error) { return a.dial(streams.RoleMaker) }}
 	return a
 }
 

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,7 +45,7 @@ func (s *site) olderNATS() string {
 	return text
 }
 
-// olderCreds writes a credentials file as an older eventful did, without questions in LOG and APP; in SYS with one.
+// olderCreds writes a writer's credentials file as an older eventful did, without questions in LOG and APP; in SYS with one. It may make streams.
 func (s *site) olderCreds(account keyring.Account) string {
 	s.t.Helper()
 	_, secrets := s.secrets()
@@ -52,7 +53,7 @@ func (s *site) olderCreds(account keyring.Account) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	rights := keyring.Rights{}
+	rights := keyring.Rights{Publish: map[keyring.Account][]string{keyring.LOG: {"$JS.API.STREAM.CREATE.*"}, keyring.APP: {"$JS.API.STREAM.CREATE.CMD_INBOX", "$JS.API.STREAM.CREATE.FEED", "$JS.API.STREAM.UPDATE.FEED"}}[account]}
 	for _, one := range p.Publish {
 		if !strings.HasPrefix(one.Subject, "$SYS.") {
 			rights.Publish = append(rights.Publish, one.Subject)
@@ -80,8 +81,8 @@ func (s *site) olderCreds(account keyring.Account) string {
 }
 
 // TestNoCredentialRemovesStreams runs on three servers of a site that an older eventful made, with older credentials: the first engine brings the accounts up to date, and everything works.
-// Then every credential that `eventful creds` writes asks everything that it may, and wants the answers where they would remove streams. What an older credential in SYS could do shows that
-// they would.
+// Then every credential that `eventful creds` writes asks everything that it may, and wants the answers where they would remove streams, and tries to make streams that remove others. What older
+// credentials can do shows that they would.
 func TestNoCredentialRemovesStreams(t *testing.T) {
 	t.Parallel()
 	s := configuredSite(t)
@@ -93,7 +94,7 @@ func TestNoCredentialRemovesStreams(t *testing.T) {
 	c.introduce("schema.yaml")
 	c.must("event:add", "patient/seen", "--id=A")
 	c.must("event:add", "patient/seen", "--id=A", "--inbox")
-	for _, want := range []string{"account of an older eventful was brought up to date", "credentials file of an older eventful", "--sys-creds is not used any more", "account APP was brought"} {
+	for _, want := range []string{"account of an older eventful was brought up to date", "credentials file of an older eventful does not let", "credentials file of an older eventful may make streams", "--sys-creds is not used any more", "account APP was brought"} {
 		if text, err := os.ReadFile(filepath.Join(w.dir, "output")); err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("the writer's output: got %s (%v), want it to say %q", text, err, want)
 		}
@@ -114,6 +115,8 @@ func TestNoCredentialRemovesStreams(t *testing.T) {
 	c.verify()
 	w.stop()
 	p.stop()
+	c.republishes(c.dialWith(c.olderCreds(keyring.LOG)), log)
+	until(t, "an older writer's credential removes the log", func() bool { _, there := c.streamsThere()[log]; return !there })
 	nc, err := nats.Connect(c.server, nats.UserCredentials(older))
 	if err != nil {
 		t.Fatal(err)
@@ -154,11 +157,53 @@ func (c *cluster) aims(role streams.Role) {
 				}
 			}
 		}
+		c.republishes(nc, log)
 		if err := nc.Flush(); err != nil {
 			c.t.Fatal(err)
 		}
 		nc.Close()
 	}
+}
+
+// republishes tries to make a stream, and to change those that writers made, so that they delete another one: they send what comes, without content, to the API.
+func (c *cluster) republishes(nc *nats.Conn, victim string) {
+	c.t.Helper()
+	site := c.installation().Site
+	for call, from := range map[string]string{"CREATE.EVIL": "eng." + site + ".evil", "CREATE.CMD_INBOX": "cmd.evil", "CREATE.FEED": "cmd.evil", "UPDATE.FEED": "cmd.evil", "UPDATE." + victim: "evt." + site + ".patient"} {
+		_, name, _ := strings.Cut(call, ".")
+		config := `{"name":"` + name + `","subjects":["` + from + `"],"storage":"file","retention":"limits","discard":"old","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"num_replicas":1,` +
+			`"republish":{"src":"` + from + `","dest":"$JS.API.STREAM.DELETE.` + victim + `","headers_only":true}}`
+		answer, err := nc.Request("$JS.API.STREAM."+call, []byte(config), 50*time.Millisecond) // what is refused has no answer
+		if err == nil && !strings.Contains(string(answer.Data), `"error"`) {
+			_, err = nc.Request(from, []byte("x"), patience)
+		}
+		if err != nil && !errors.Is(err, nats.ErrTimeout) {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// dialWith connects a stock client with a credentials file.
+func (c *cluster) dialWith(path string) *nats.Conn {
+	c.t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	userJWT, err := jwt.ParseDecoratedJWT(text)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	claims, err := jwt.DecodeUserClaims(userJWT)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	nc, err := nats.Connect(c.server, nats.UserCredentials(path), nats.CustomInboxPrefix(streams.InboxPrefix(claims.Subject)), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(nc.Close)
+	return nc
 }
 
 // streamsThere are the streams of LOG with the number of their messages.

@@ -147,6 +147,7 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 			t.Errorf("refused: %s", line)
 		}
 	}
+	c.makersUsed(string(text))
 	in := c.installation()
 	for _, role := range []streams.Role{streams.RoleWriter, streams.RoleProjector, streams.RoleRunner, streams.RoleArchiver, streams.RoleKeyReader, streams.RoleDoctor} {
 		for account, id := range map[string]string{streams.AccountLOG: in.LOG, streams.AccountAPP: in.APP, streams.AccountSYS: ""} {
@@ -162,6 +163,36 @@ func TestEnginesNeedTheirPermissions(t *testing.T) {
 						t.Errorf("%s in %s: %s %s is granted, and nobody used it", role, account, verb, one.Subject)
 					}
 				}
+			}
+		}
+	}
+}
+
+// makersUsed: each stream was made by a user that may make that stream, and did nothing else.
+func (c *cluster) makersUsed(log string) {
+	c.t.Helper()
+	in := c.installation()
+	made := map[string][]string{
+		streams.AccountLOG: {"EVT_" + in.Site + "_eventful", "EVT_" + in.Site + "_patient", "EVT_" + in.Site + "_person", "KV_LEASES", "KV_STAGED_" + in.Site, "KV_KEYS_" + in.Site, "KV_SNAP_" + in.Site,
+			"KV_CHECKPOINTS_" + in.Site, "REFUSED_" + in.Site, "KV_POSITIONS_" + in.Site, "DEAD_" + in.Site},
+		streams.AccountAPP: {streams.InboxStream, streams.FeedStream},
+	}
+	for account, id := range map[string]string{streams.AccountLOG: in.LOG, streams.AccountAPP: in.APP} {
+		used, granted := subjectsUsed(log, streams.RoleMaker, id), map[string]bool{}
+		for _, in.Stream = range made[account] {
+			p, err := streams.RolePermissions(in, account, streams.RoleMaker)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			for _, one := range p.Publish {
+				if granted[one.Subject] = true; !used["PUB"][one.Subject] {
+					c.t.Errorf("maker in %s: %s is granted, and nobody used it", account, one.Subject)
+				}
+			}
+		}
+		for subject := range used["PUB"] {
+			if !granted[subject] && !strings.HasPrefix(subject, "$JS.API.STREAM.CREATE.EVT_") {
+				c.t.Errorf("maker in %s: %s was used", account, subject)
 			}
 		}
 	}
@@ -337,7 +368,8 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"LOG", "PUB", "$JS.API.STREAM.PURGE.REFUSED_" + site, ""},
 		{"LOG", "PUB", "$JS.API.STREAM.PURGE.KV_LEASES", ""},
 		{"LOG", "PUB", "$JS.API.STREAM.MSG.DELETE.REFUSED_" + site, "writer"},
-		{"LOG", "PUB", "$JS.API.STREAM.CREATE.EVT_" + site + "_new", "writer"},
+		{"LOG", "PUB", "$JS.API.STREAM.CREATE.EVT_" + site + "_new", ""}, // who makes a stream may have the server publish anything anywhere
+		{"LOG", "PUB", "$JS.API.STREAM.CREATE.KV_LEASES", ""},
 		{"LOG", "PUB", "$JS.API.STREAM.INFO." + stream, readers},
 		{"LOG", "PUB", "$JS.API.STREAM.MSG.GET." + stream, readers},
 		{"LOG", "PUB", "$JS.API.DIRECT.GET." + stream, ""}, // an empty answer, aimed at the API, deletes a stream
@@ -391,8 +423,9 @@ func TestRolesReachTheirSubjectsOnly(t *testing.T) {
 		{"APP", "PUB", "feed.x.patient.A.crp", "plugin-runner"},
 		{"APP", "SUB", "event.>", ""},
 		{"APP", "SUB", "feed.>", ""},
-		{"APP", "PUB", "$JS.API.STREAM.CREATE.FEED", "writer"}, // who may have a stream republish anything anywhere
-		{"APP", "PUB", "$JS.API.STREAM.UPDATE.FEED", "writer"},
+		{"APP", "PUB", "$JS.API.STREAM.CREATE.FEED", ""},
+		{"APP", "PUB", "$JS.API.STREAM.UPDATE.FEED", ""},
+		{"APP", "PUB", "$JS.API.STREAM.CREATE.CMD_INBOX", ""},
 		{"APP", "PUB", "$JS.API.STREAM.CREATE.x", ""},
 		{"APP", "PUB", "$JS.API.STREAM.INFO.FEED", "writer plugin-runner"}, // it tells the subjects that only engines know
 		{"APP", "PUB", "$JS.API.STREAM.PURGE.FEED", "plugin-runner"},

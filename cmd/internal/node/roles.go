@@ -13,12 +13,33 @@ import (
 
 // RoleUser makes a user of a site's account with the rights of some roles together, and no others. Expires: when it ends; the zero time: never.
 func RoleUser(site string, secrets *keyring.Secrets, account keyring.Account, name string, expires time.Time, roles ...streams.Role) (userJWT string, seed []byte, err error) {
-	in := streams.Installation{Site: site, LOG: secrets.Accounts[keyring.LOG].ID, APP: secrets.Accounts[keyring.APP].ID}
-	p, err := streams.RolePermissions(in, string(account), roles...)
+	p, err := streams.RolePermissions(installation(site, secrets), string(account), roles...)
 	if err != nil {
 		return "", nil, fmt.Errorf("make user %s: %w", name, err)
 	}
-	return secrets.RightsUser(account, name, keyring.Rights{Publish: subjects(p.Publish), Deny: subjects(p.Deny), Subscribe: subjects(p.Subscribe)}, expires)
+	return secrets.RightsUser(account, name, rights(p), expires)
+}
+
+// makerTime is how long a user lives that makes a stream.
+const makerTime = time.Minute
+
+// MakerUser makes a user that may make one stream of an account, within a minute, and do nothing else.
+func MakerUser(site string, secrets *keyring.Secrets, account keyring.Account, stream string) (userJWT string, seed []byte, err error) {
+	in := installation(site, secrets)
+	in.Stream = stream
+	p, err := streams.RolePermissions(in, string(account), streams.RoleMaker)
+	if err != nil {
+		return "", nil, fmt.Errorf("make a user that makes stream %.80q: %w", stream, err)
+	}
+	return secrets.RightsUser(account, string(streams.RoleMaker), rights(p), time.Now().Add(makerTime))
+}
+
+func installation(site string, secrets *keyring.Secrets) streams.Installation {
+	return streams.Installation{Site: site, LOG: secrets.Accounts[keyring.LOG].ID, APP: secrets.Accounts[keyring.APP].ID}
+}
+
+func rights(p streams.Permissions) keyring.Rights {
+	return keyring.Rights{Publish: subjects(p.Publish), Deny: subjects(p.Deny), Subscribe: subjects(p.Subscribe)}
 }
 
 func subjects(of []streams.Permission) (all []string) {
@@ -55,11 +76,24 @@ func (n *Node) ConnAs(account keyring.Account, roles []streams.Role, extra ...na
 	if err != nil {
 		return nil, err
 	}
+	return n.connect(account, "engine", userJWT, seed, extra)
+}
+
+// ConnMaker connects to an account with the right to make one stream, and no other, for a minute.
+func (n *Node) ConnMaker(account keyring.Account, stream string, extra ...nats.Option) (*nats.Conn, error) {
+	userJWT, seed, err := MakerUser(n.config.Keyring.Site(), n.config.Secrets, account, stream)
+	if err != nil {
+		return nil, err
+	}
+	return n.connect(account, string(streams.RoleMaker), userJWT, seed, extra)
+}
+
+func (n *Node) connect(account keyring.Account, name, userJWT string, seed []byte, extra []nats.Option) (*nats.Conn, error) {
 	options, err := Credentials(userJWT, seed)
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(n.ClientURL(), append(append(options, nats.Name("engine"), nats.InProcessServer(n)), extra...)...)
+	nc, err := nats.Connect(n.ClientURL(), append(append(options, nats.Name(name), nats.InProcessServer(n)), extra...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to account %s: %w", account, err)
 	}

@@ -285,7 +285,9 @@ func (e Engines) projector(c *connections, guard *space.Watcher) (*projector.Pro
 }
 
 func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Watcher, m *membership) (*writer.Writer, error) {
-	store, err := jetlog.New(c.writing, e.Site, jetlog.Options{Replicas: e.Replicas, Recent: c.recent})
+	options := e.making(keyring.LOG, c.writing)
+	options.Recent = c.recent
+	store, err := jetlog.New(c.writing, e.Site, options)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +300,7 @@ func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Wat
 	if p != nil {
 		cfg.Opened = p.Notify
 	}
-	shared, err := jetlog.New(c.sharing, e.Site, jetlog.Options{Replicas: e.Replicas})
+	shared, err := jetlog.New(c.sharing, e.Site, e.making(keyring.LOG, c.sharing))
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/checkpoint"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/logtree"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/streams"
@@ -25,7 +26,7 @@ func (e Engines) checkpoints(ctx context.Context, c *connections, api *natsapi.C
 		}
 		return err
 	}
-	store, err := jetlog.New(c.keeping, e.Site, jetlog.Options{Replicas: e.Replicas})
+	store, err := jetlog.New(c.keeping, e.Site, e.making(keyring.LOG, c.keeping))
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type Engines struct {
 	Dir             string               // folder that holds the folders of writer states and index; both can be rebuilt
 	Secrets         *keyring.Secrets     // encrypt them
 	Connect         Connect              // connects each engine with its own rights
+	Make            Make                 // connects to make one stream
 	Operators       []string             // public keys that may sign the account APP
 	Confirmed       func() error         // makes an updated account durable before anybody is told
 	Writer          bool                 // run the writer

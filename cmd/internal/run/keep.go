@@ -8,6 +8,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/inbox"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/snapshot"
 	"github.com/eventfuldb/eventful/pkg/staging"
@@ -40,7 +41,7 @@ func (e Engines) fieldKeys(ctx context.Context, c *connections) (*fieldkey.Keys,
 		}
 	}
 	if e.Writer {
-		store, err := jetlog.New(c.keeping, e.Site, jetlog.Options{Replicas: e.Replicas})
+		store, err := jetlog.New(c.keeping, e.Site, e.making(keyring.LOG, c.keeping))
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +66,7 @@ func (e Engines) fieldKeys(ctx context.Context, c *connections) (*fieldkey.Keys,
 
 // keeps opens what this process keeps for people besides the logs: staged commits, the inbox, and what was refused of it.
 func (e Engines) keeps(ctx context.Context, c *connections, api *natsapi.Config) error {
-	store, err := jetlog.New(c.keeping, e.Site, jetlog.Options{Replicas: e.Replicas})
+	store, err := jetlog.New(c.keeping, e.Site, e.making(keyring.LOG, c.keeping))
 	if err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func (e Engines) staging(ctx context.Context, store *jetlog.Store, relay natsapi
 
 // inbox is emptied by the process that writes the system log.
 func (e Engines) inbox(ctx context.Context, store *jetlog.Store, c *connections, w *writer.Writer) (*inbox.Inbox, error) {
-	senders, err := jetlog.New(c.inbox, e.Site, jetlog.Options{Replicas: e.Replicas})
+	senders, err := jetlog.New(c.inbox, e.Site, e.making(keyring.APP, c.inbox))
 	if err != nil {
 		return nil, err
 	}

@@ -74,6 +74,7 @@ func (e Engines) prepareFeed(c *connections) func(context.Context, *registry.Plu
 		if err != nil {
 			return err
 		}
+		site.Maker = func() (*natsgo.Conn, error) { return e.Make(keyring.APP, streams.FeedStream, besides(c.inbox)...) }
 		return site.Make(ctx, c.inbox, plugin.Settings{Name: p.Name, Site: e.Site, Options: p.Options}, func(name string) bool {
 			return name != "" && !slices.ContainsFunc(all, func(one *registry.Plugin) bool {
 				return one.Name == name && one.Kind == nats.Name && nats.Own(one.Options)

@@ -147,7 +147,7 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 		return nil
 	}
 	e := Engines{
-		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.ConnAs, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
+		Site: keys.Site(), Dir: s.DataDir, Secrets: secrets, Connect: n.ConnAs, Make: n.ConnMaker, Operators: keys.OperatorKeys(), Confirmed: n.SaveAccounts,
 		Writer: true, Projector: true, Runner: true, Programs: s.Programs, MemoryThreshold: s.MemoryThreshold, UnsafeNoSync: s.UnsafeNoSync,
 		Limits: s.Space, LogDir: filepath.Join(s.DataDir, storeDir), Fault: n.Fault, Guarded: health.guard.Store, Written: health.writer.Store, Kept: health.inbox.Store, Log: s.Log, Metrics: registry,
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -127,7 +128,7 @@ func (s Standalone) serve(cmd *cobra.Command) error {
 	}
 	link := outside{config, keys, secrets, s.Name, logger}
 	engines := Engines{
-		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Operators: keys.OperatorKeys(),
+		Site: keys.Site(), Dir: config.DataDir, Secrets: secrets, Connect: link.connect, Make: link.maker, Operators: keys.OperatorKeys(),
 		Writer: s.Writer, Projector: s.Projector, Runner: s.Runner, Programs: config.Programs, PluginPII: config.Text("plugin-pii") == "true", Replicas: replicas, MemoryThreshold: config.MemoryThreshold, Limits: config.Space, Log: logger,
 	}
 	if err := ArchiveOf(config).give(&engines); err != nil {
@@ -212,23 +213,46 @@ func (o outside) connect(account keyring.Account, roles []streams.Role, options 
 	if err != nil {
 		return nil, err
 	}
+	name := o.name
+	if own, _ := ownFile(roles); own != "" {
+		name = string(own)
+	}
+	nc, err := o.dial(name, append(credentials, options...))
+	if err != nil {
+		return nil, problem.New(problem.Unavailable, "connect to %s in account %s: %v", o.config.Text("nats-url"), account, err).
+			WithHint("--nats-url names the servers; they must trust the site's operator and hold its accounts")
+	}
+	return nc, nil
+}
+
+// maker connects with the right to make one stream. Its user is made from keys.json, whatever credentials files there are: none of them may make streams.
+func (o outside) maker(account keyring.Account, stream string, options ...nats.Option) (*nats.Conn, error) {
+	userJWT, seed, err := node.MakerUser(o.keys.Site(), o.secrets, account, stream)
+	if err != nil {
+		return nil, err
+	}
+	credentials, err := node.Credentials(userJWT, seed)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := o.dial(string(streams.RoleMaker), append(credentials, options...))
+	if err != nil {
+		return nil, fmt.Errorf("connect in account %s as a user of keys.json that may make stream %s: %w", account, stream, err)
+	}
+	return nc, nil
+}
+
+// dial connects to the servers of the settings, unless the options name others.
+func (o outside) dial(name string, options []nats.Option) (*nats.Conn, error) {
+	all := []nats.Option{nats.Name(name)}
 	if o.config.TLSCA != "" {
 		trust, err := Trusting(o.config.TLSCA)
 		if err != nil {
 			return nil, err
 		}
-		options = append(options, nats.Secure(trust))
+		all = append(all, nats.Secure(trust))
 	}
-	url, name := o.config.Text("nats-url"), o.name
-	if own, _ := ownFile(roles); own != "" {
-		name = string(own)
-	}
-	nc, err := nats.Connect(url, append(append(credentials, nats.Name(name)), options...)...)
-	if err != nil {
-		return nil, problem.New(problem.Unavailable, "connect to %s in account %s: %v", url, account, err).
-			WithHint("--nats-url names the servers; they must trust the site's operator and hold its accounts")
-	}
-	return nc, nil
+	return nats.Connect(o.config.Text("nats-url"), append(all, options...)...)
 }
 
 // ownFile says which roles have a connection, and a file, beside the one of the engine; empty: none of them.
@@ -260,6 +284,10 @@ func (o outside) credentials(account keyring.Account, roles []streams.Role) ([]n
 		return nil, problem.New(problem.Invalid, "--%s: %s is of account %s, and the site's account %s is %s", flag, path, owner, account, o.keys.AccountID(account)).
 			WithHint("every account has a file of its own; keys.json says which account is which")
 	}
+	if makesStreams(claims) {
+		o.log.Warn().Str("file", path).
+			Msg("credentials file of an older eventful may make streams, and so remove any of its account. Make the file anew with `eventful creds`, and destroy this one")
+	}
 	if missing := o.unasked(account, roles, claims); missing != "" {
 		o.log.Warn().Str("file", path).Str("subject", missing).
 			Msg("credentials file of an older eventful does not let the engine ask the servers: a user made from keys.json is used in its place. Make the file anew with `eventful creds`")
@@ -267,6 +295,13 @@ func (o outside) credentials(account keyring.Account, roles []streams.Role) ([]n
 	}
 	inboxes, err := node.OwnInboxes(userJWT)
 	return []nats.Option{nats.UserCredentials(path), inboxes}, err
+}
+
+// makesStreams reports whether a user may make or change streams, which nobody but a maker is to.
+func makesStreams(claims *jwt.UserClaims) bool {
+	return slices.ContainsFunc(claims.Pub.Allow, func(subject string) bool {
+		return strings.Contains(subject, ".STREAM.CREATE.") || strings.Contains(subject, ".STREAM.UPDATE.")
+	})
 }
 
 // menderTime is how long a user in account SYS lives.
