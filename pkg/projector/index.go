@@ -156,7 +156,7 @@ func (x *index) flush() error {
 		}
 		x.flushed = true
 	}
-	if len(x.tail.tiers) > 0 {
+	if x.tail.moves() {
 		if err := x.settle(x.store); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package projector
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -18,6 +19,7 @@ const (
 	dueArchive = 1 // since when and why follows
 	dueRestore = 2
 	dueWarm    = 3 // its first commits are to be brought back from the log
+	dueCool    = 4 // its commits leave the hot tier; their newest version (uvarint) follows, and a 1 where it is restored before that
 )
 
 // dues writes what is to be done, in the order of keys.
@@ -32,6 +34,17 @@ func (f *flusher) dues() error {
 		if todo[a] = []byte{dueRestore}; info.archived() {
 			todo[a] = info.append([]byte{dueArchive})
 		}
+	}
+	for a, upTo := range f.tail.cools {
+		info, tiered := f.tail.tiers[a]
+		if info.archived() {
+			continue
+		}
+		value := binary.AppendUvarint([]byte{dueCool}, uint64(upTo))
+		if tiered {
+			value = append(value, 1)
+		}
+		todo[a] = value
 	}
 	var entries []entry
 	for a, value := range todo {
@@ -156,9 +169,18 @@ func (m *mover) due(a event.AggregateID, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if value[0] == dueRestore {
-		m.restore(a, hot, cold)
-		return nil
+	switch value[0] {
+	case dueRestore:
+		return m.restore(a, hot, cold, 0)
+	case dueCool:
+		upTo, n := binary.Uvarint(value[1:])
+		if n <= 0 {
+			return fmt.Errorf("what is to be done about an aggregate is cut: %w", errContent)
+		}
+		if len(value) > 1+n {
+			return m.restore(a, hot, cold, event.Version(upTo))
+		}
+		return m.coolOne(a, hot, event.Version(upTo))
 	}
 	info, _, err := cutTier(value[1:])
 	if err != nil {
@@ -199,22 +221,44 @@ func (m *mover) archive(a event.AggregateID, hot, cold *state, info tierInfo) er
 	return nil
 }
 
-// restore moves an aggregate into the hot tier; its commits follow.
-func (m *mover) restore(a event.AggregateID, hot, cold *state) {
+// restore moves an aggregate into the hot tier; its commits follow, unless upTo says that they stay in the log.
+func (m *mover) restore(a event.AggregateID, hot, cold *state, upTo event.Version) error {
 	base := hot
 	if hot == nil {
 		base = cold
 	}
-	if cold == nil || base == nil {
-		m.set(named(keyDue, a), nil) // it was archived and restored at once
-		return
+	if cold == nil || base == nil { // it was archived and restored at once
+		return m.coolOne(a, hot, upTo)
+	}
+	if upTo >= base.version {
+		if err := m.leave(a, base); err != nil {
+			return err
+		}
 	}
 	base.tier = tierInfo{}
 	_ = m.fields(a, base, []byte{1}) // what was read before
 	m.set(coldKey(a), nil)
 	m.set(newestKey(a), append(base.appendHead(nil), base.fields...))
+	m.stillDue(a, base, upTo)
+	return nil
+}
+
+// coolOne lets the commits of an aggregate leave the hot tier, unless it was written behind a version.
+func (m *mover) coolOne(a event.AggregateID, hot *state, upTo event.Version) error {
+	if hot != nil && !hot.gone() && hot.version <= upTo {
+		if err := m.leave(a, hot); err != nil {
+			return err
+		}
+		m.set(newestKey(a), append(hot.appendHead(nil), hot.fields...))
+	}
+	m.stillDue(a, hot, upTo)
+	return nil
+}
+
+// stillDue says that commits are to be brought back, or that nothing is to be done.
+func (m *mover) stillDue(a event.AggregateID, s *state, upTo event.Version) {
 	var todo []byte
-	if base.cold != nil {
+	if s != nil && s.cold != nil && s.version > upTo {
 		todo = []byte{dueWarm}
 	}
 	m.set(named(keyDue, a), todo)

@@ -17,8 +17,9 @@ type tail struct {
 	commits    []tailPlace // in the order of the log
 	blocks     []tailBlock
 	runs       []tailRun
-	posts      [len(postingKinds)][]hashed    // by kind, in the order of the log; at is the place in commits
-	tiers      map[event.AggregateID]tierInfo // what the tail says of them
+	posts      [len(postingKinds)][]hashed         // by kind, in the order of the log; at is the place in commits
+	tiers      map[event.AggregateID]tierInfo      // what the tail says of them
+	cools      map[event.AggregateID]event.Version // whose events leave the hot tier, up to which version
 	bytes      int
 
 	fresh  []tailed      // room for aggregates
@@ -82,9 +83,9 @@ func tailShare(logs int) int { return max(tailBytes, min(mostTailBytes, allTailB
 // newTail makes one with room for as much as another one held, nil for none.
 func newTail(like *tail) *tail {
 	if like == nil {
-		return &tail{aggregates: map[event.AggregateID]*tailed{}, tiers: map[event.AggregateID]tierInfo{}}
+		return &tail{aggregates: map[event.AggregateID]*tailed{}, tiers: map[event.AggregateID]tierInfo{}, cools: map[event.AggregateID]event.Version{}}
 	}
-	t := &tail{tiers: map[event.AggregateID]tierInfo{}, aggregates: make(map[event.AggregateID]*tailed, len(like.aggregates)), hashes: make([]tailHash, 0, len(like.hashes)),
+	t := &tail{tiers: map[event.AggregateID]tierInfo{}, cools: map[event.AggregateID]event.Version{}, aggregates: make(map[event.AggregateID]*tailed, len(like.aggregates)), hashes: make([]tailHash, 0, len(like.hashes)),
 		commits: make([]tailPlace, 0, len(like.commits)), blocks: make([]tailBlock, 0, len(like.blocks))}
 	for i := range t.posts {
 		t.posts[i] = make([]hashed, 0, len(like.posts[i]))
@@ -140,12 +141,28 @@ func (t *tail) add(sequence uint64, b *event.Block, commits []*event.Commit, lea
 		}
 		at := event.Link{Sequence: sequence, Index: uint32(i), Block: b.ID}
 		of.commits = append(of.commits, tailCommit{at, c.First, leaves[start:len(leaves):len(leaves)], raw})
-		if a, info, found := tierOf(c); found {
-			t.tiers[a] = info
-		}
+		t.move(c)
 		t.fields = of.delta.take(c, learning.deletes, t.fields)
 		t.bytes += len(raw) + commitBytes
 	}
+}
+
+// move notes what a commit says of tiers; the caller holds mu. What comes later counts.
+func (t *tail) move(c *event.Commit) {
+	if a, info, found := tierOf(c); found {
+		t.tiers[a] = info
+		delete(t.cools, a)
+	}
+	if a, upTo, found := coolOf(c); found {
+		t.cools[a] = upTo
+	}
+}
+
+// moves reports whether the tail says something of tiers.
+func (t *tail) moves() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.tiers)+len(t.cools) > 0
 }
 
 // delta gives what the tail changes of an aggregate, and the first version that it holds.

@@ -50,7 +50,10 @@ func (p *Projector) tendOnce(ctx context.Context, sweep func(log string) bool) {
 		if x.name == event.Reserved {
 			continue
 		}
-		err := p.warmUp(ctx, x)
+		err := x.flushMoves(ctx)
+		if err == nil {
+			err = p.warmUp(ctx, x)
+		}
 		if err == nil && sweep(x.name) {
 			err = p.cool(ctx, x)
 		}
@@ -95,6 +98,17 @@ func (x *index) pause(ctx context.Context, fn func(m *mover) error) error {
 	case <-ctx.Done():
 		return problem.New(problem.Unavailable, "the follower of log %s is busy: %v", x.name, ctx.Err())
 	}
+}
+
+// flushMoves writes what is in memory if it says something of tiers: what leaves the hot tier does so then, and need not wait until there is more.
+func (x *index) flushMoves(ctx context.Context) error {
+	x.mu.RLock()
+	due := x.tail != nil && x.tail.moves()
+	x.mu.RUnlock()
+	if !due {
+		return nil
+	}
+	return x.pause(ctx, func(*mover) error { return x.flush() })
 }
 
 // cool lets idle aggregates leave the hot tier.

@@ -3,6 +3,7 @@ package projector
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/schema"
@@ -12,6 +13,7 @@ import (
 const (
 	eventCold = "aggregate-archived"
 	eventWarm = "aggregate-restored"
+	eventCool = "events-cooled"
 )
 
 // coldPart is that an aggregate's commits up to a version lie in the log alone: they left the hot tier (docs/adr/0014-hot-tier.md).
@@ -108,6 +110,27 @@ func tierOf(c *event.Commit) (a event.AggregateID, t tierInfo, found bool) {
 		t.since = c.Time
 	}
 	return a, t, a.Check() == nil
+}
+
+// coolOf gives what a commit says of events that leave the hot tier: those of an aggregate up to a version; false: nothing.
+func coolOf(c *event.Commit) (a event.AggregateID, upTo event.Version, found bool) {
+	newest := &c.Events[len(c.Events)-1]
+	if c.Aggregate.Type != schema.SystemTier || newest.Type != eventCool {
+		return a, 0, false
+	}
+	fields, err := event.DecodePayload(newest.Payload)
+	for _, f := range fields {
+		switch f.Name {
+		case "type":
+			a.Type = f.Value
+		case "id":
+			a.ID = f.Value
+		case "version":
+			n, _ := strconv.ParseUint(f.Value, 10, 64) // 0: nothing leaves
+			upTo = event.Version(n)
+		}
+	}
+	return a, upTo, err == nil && upTo > 0 && a.Check() == nil
 }
 
 // tier gives what a tail says of an aggregate's tier; false: nothing.

@@ -24,10 +24,19 @@ func tier(id, eventType, comment string) verifytest.Commit {
 	return verifytest.Commit{Aggregate: verifytest.Aggregate(schema.SystemTier, schema.ForgottenID(of(id))), Events: []verifytest.Event{{Type: eventType, Fields: fields}}}
 }
 
-// move archives some aggregates and restores others, often in the block of other commits.
+// cooled is the record by which events of an aggregate leave the hot tier.
+func cooled(id string, upTo int) verifytest.Commit {
+	fields := []event.Field{text("id", id), text("type", patient), text("version", fmt.Sprint(upTo))}
+	return verifytest.Commit{Aggregate: verifytest.Aggregate(schema.SystemTier, schema.ForgottenID(of(id))), Events: []verifytest.Event{{Type: "events-cooled", Fields: fields}}}
+}
+
+// move archives some aggregates, restores others, and has events leave the hot tier, often in the block of other commits.
 func (m *model) move(r *rand.Rand, b *verifytest.Builder) {
 	for _, id := range slices.Sorted(maps.Keys(m.states)) {
 		_, archived := m.archived[id]
+		if !archived && r.IntN(6) == 0 {
+			b.Block(cooled(id, len(m.states[id])-r.IntN(2)))
+		}
 		switch r.IntN(6) {
 		case 0, 1:
 			if !archived {
@@ -38,6 +47,9 @@ func (m *model) move(r *rand.Rand, b *verifytest.Builder) {
 			if archived {
 				delete(m.archived, id)
 				b.Block(tier(id, "aggregate-restored", ""))
+				if r.IntN(2) == 0 {
+					b.Block(cooled(id, len(m.states[id])))
+				}
 			}
 		}
 	}
@@ -321,5 +333,70 @@ func TestIdleLeavesTheHotTier(t *testing.T) {
 	h.idle = 0
 	if grown, fresh := h.digest(patient), h.fresh(patient); grown != fresh {
 		t.Errorf("digest: got %x, want %x, that of a rebuilt one", grown, fresh)
+	}
+}
+
+// TestEventsLeaveTheHotTier: the events of an aggregate that the log says leave the hot tier do, however the index comes to be; they are read as before, the aggregate is listed and takes events, and comes back with one.
+func TestEventsLeaveTheHotTier(t *testing.T) {
+	const aggregates = 100
+	h := newHarness(t)
+	h.verifyAtEnd()
+	h.limit = 0
+	b := h.log(patient)
+	fill(b, 3*aggregates, aggregates)
+	p := h.start()
+	ctx := h.current()
+	if err := projector.Flush(ctx, p, patient); err != nil {
+		t.Fatal(err)
+	}
+	want, list := everything(t, ctx, p, "P000007"), listed(t, ctx, p, projector.Wanted{})
+	same := func(when string, stand projector.Residence) {
+		t.Helper()
+		if diff := gocmp.Diff(want, everything(t, ctx, p, "P000007")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+		if got := listed(t, ctx, p, projector.Wanted{}); !slices.Equal(got, list) {
+			t.Errorf("%s: got %d listed, want %d", when, len(got), len(list))
+		}
+		got := residence(t, p)
+		got.Bytes = 0
+		if got != stand {
+			t.Errorf("%s: got %+v, want %+v", when, got, stand)
+		}
+	}
+	b.Block(cooled("P000007", 3))
+	b.Block(cooled("P000009", 2)) // it was written before: it stays
+	b.Block(cooled("nobody", 1))
+	ctx = h.current()
+	same("in memory", projector.Residence{Hot: aggregates})
+	if err := projector.FlushOnly(ctx, p, patient); err != nil {
+		t.Fatal(err)
+	}
+	killed := copyIndex(t, filepath.Join(h.dir, patient))
+	p.Tend(ctx)
+	same("tended", projector.Residence{Hot: aggregates - 1, Cold: 1})
+	h.stop()
+	if grown, fresh := h.digest(patient), h.fresh(patient); grown != fresh {
+		t.Errorf("digest: got %x, want %x, that of a rebuilt one", grown, fresh)
+	}
+	h.dir = killed
+	p = h.start()
+	ctx = h.current()
+	same("killed behind the flush", projector.Residence{Hot: aggregates - 1, Cold: 1})
+	h.stop()
+	h.dir = t.TempDir()
+	p = h.start()
+	ctx = h.current()
+	p.Tend(ctx)
+	same("built anew", projector.Residence{Hot: aggregates - 1, Cold: 1})
+	b.Block(one("P000007", "crp", text("crp", "22")))
+	ctx = h.current()
+	if err := projector.Flush(ctx, p, patient); err != nil {
+		t.Fatal(err)
+	}
+	p.Tend(ctx)
+	want.Now = everything(t, ctx, p, "P000007").Now
+	if got := residence(t, p); want.Now.Fields["crp"] != "22" || got.Hot != aggregates || got.Due != 0 {
+		t.Errorf("got %+v and %+v, want a fourth event and all in the hot tier", want.Now, got)
 	}
 }
