@@ -17,7 +17,8 @@ func newEventArchiveCommand(a *app) *cobra.Command {
 		Short: "Move the oldest events of logs to the archive",
 		Long: "Copy events into compressed, encrypted segments in the archive (setting archive: a folder or a bucket), hold each against the log byte by byte, and remove them\n" +
 			"from the log's stream. Everything stays readable and provable, from the archive slower. A log goes as a whole up to now; with TYPE/ID up to the newest event of\n" +
-			"that aggregate. Cut short, or on an error, nothing is lost: run it again. It takes an auth key that may administer every type.",
+			"that aggregate, whose events leave the hot tier too: indexes give them up and read them from the log, until it is written again. It is not locked\n" +
+			"(aggregate:archive does that). Cut short, or on an error, nothing is lost: run it again. It takes an auth key that may administer every type.",
 		Args: cobra.MaximumNArgs(1),
 	}
 	all := cmd.Flags().Bool("all", false, "every log")
@@ -65,7 +66,7 @@ func toArchive(cmd *cobra.Command, c *client.Client, log string, args []string) 
 }
 
 func (a *app) archive(cmd *cobra.Command, c *client.Client, what []client.ToArchive) error {
-	p := a.printer("LOG", "BLOCKS", "ARCHIVED", "PURGED", "WAITING")
+	p := a.printer("LOG", "BLOCKS", "ARCHIVED", "PURGED", "LEFT THE HOT TIER", "WAITING")
 	for _, one := range what {
 		out, err := c.Archive(cmd.Context(), one, func(now client.Archived) {
 			fmt.Fprintf(a.errOut, "log %s: %d of %d blocks archived, %d purged\n", now.Log, min(now.Archived, now.UpTo), now.UpTo, now.First-1)
@@ -73,7 +74,11 @@ func (a *app) archive(cmd *cobra.Command, c *client.Client, what []client.ToArch
 		if err != nil {
 			return errors.Join(err, p.close())
 		}
-		if err := p.add(out, out.Log, fmt.Sprint(out.Last), fmt.Sprint(out.Archived), fmt.Sprint(out.First-1), orDash(out.Waiting)); err != nil {
+		left := ""
+		if out.Cooled != nil {
+			left = fmt.Sprintf("%s up to %d", out.Cooled.Aggregate, out.Cooled.Version)
+		}
+		if err := p.add(out, out.Log, fmt.Sprint(out.Last), fmt.Sprint(out.Archived), fmt.Sprint(out.First-1), orDash(left), orDash(out.Waiting)); err != nil {
 			return err
 		}
 	}

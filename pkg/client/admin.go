@@ -136,6 +136,9 @@ func (c *Client) actAs(ctx context.Context, id, noun, verb string, body, into an
 	default:
 		req.stores = noun + " " + verb
 	}
+	if noun == "audit" {
+		req.header.Set(streams.HeaderWaitFor, "latest") // a projector answers it
+	}
 	m, err := c.roundTrip(ctx, req)
 	if into == nil {
 		return err

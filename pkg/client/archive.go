@@ -1,19 +1,34 @@
 package client
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Archived is how far a log is archived.
 type Archived struct {
-	Log      string `json:"log"`
-	UpTo     uint64 `json:"up-to"`    // was asked for
-	Archived uint64 `json:"archived"` // the archive holds all up to here
-	First    uint64 `json:"first"`    // of the stream: what is before it was purged
-	Last     uint64 `json:"last"`     // of the log
-	Done     bool   `json:"done"`
-	Waiting  string `json:"waiting,omitempty"` // why not all of it was purged
+	Log      string  `json:"log"`
+	UpTo     uint64  `json:"up-to"`    // was asked for
+	Archived uint64  `json:"archived"` // the archive holds all up to here
+	First    uint64  `json:"first"`    // of the stream: what is before it was purged
+	Last     uint64  `json:"last"`     // of the log
+	Done     bool    `json:"done"`
+	Waiting  string  `json:"waiting,omitempty"` // why not all of it was purged
+	Cooled   *Cooled `json:"cooled,omitempty"`  // of an aggregate that was named; nil: its events left the hot tier before, as it is archived itself
 }
 
-// ToArchive says what is to be archived: a log, or an aggregate's log up to its newest event.
+// Cooled says whose events leave the hot tier: indexes give them up within a minute or so, and read them from the log.
+type Cooled struct {
+	Version   uint64    `json:"version"` // up to here
+	Aggregate string    `json:"aggregate"`
+	Position  string    `json:"position"` // of the record
+	Hash      string    `json:"hash"`
+	Time      time.Time `json:"time"`
+	Actor     string    `json:"actor"`
+	Repeated  bool      `json:"repeated"` // it was so before
+}
+
+// ToArchive says what is to be archived: a log; or an aggregate, whose log is archived up to its newest event, and whose events leave the hot tier.
 type ToArchive struct {
 	Log  string `json:"log,omitempty"`
 	Type string `json:"type,omitempty"`
@@ -32,7 +47,9 @@ func (c *Client) Archive(ctx context.Context, what ToArchive, progress func(Arch
 		if progress != nil {
 			progress(out)
 		}
-		what = ToArchive{Log: out.Log, UpTo: out.UpTo}
+		if what.Type == "" {
+			what = ToArchive{Log: out.Log, UpTo: out.UpTo}
+		}
 	}
 }
 

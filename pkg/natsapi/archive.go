@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/streams"
 )
 
@@ -22,17 +23,26 @@ const archivePatience = 2 * time.Minute
 type Archiver interface {
 	// Archive works for some seconds, and says how far it is. asker is the token of who asks, which was checked. upTo 0: up to the end of the log.
 	Archive(ctx context.Context, asker, log string, upTo uint64) (Archived, *problem.Problem)
+	// Cool records that the events of an aggregate, up to its newest version, leave the hot tier.
+	Cool(ctx context.Context, asker, log string, a event.AggregateID, upTo event.Version) (*writer.TierRecord, *problem.Problem)
 }
 
 // Archived is how far a log is archived.
 type Archived struct {
-	Log      string `json:"log"`
-	UpTo     uint64 `json:"up-to"`    // was asked for
-	Archived uint64 `json:"archived"` // the archive holds all up to here
-	First    uint64 `json:"first"`    // of the stream: what is before it was purged
-	Last     uint64 `json:"last"`     // of the log
-	Done     bool   `json:"done"`     // false: ask again with the same up-to
-	Waiting  string `json:"waiting,omitempty"`
+	Log      string  `json:"log"`
+	UpTo     uint64  `json:"up-to"`    // was asked for
+	Archived uint64  `json:"archived"` // the archive holds all up to here
+	First    uint64  `json:"first"`    // of the stream: what is before it was purged
+	Last     uint64  `json:"last"`     // of the log
+	Done     bool    `json:"done"`     // false: ask again with the same up-to
+	Waiting  string  `json:"waiting,omitempty"`
+	Cooled   *Cooled `json:"cooled,omitempty"` // once it is done, if an aggregate was named
+}
+
+// Cooled says whose events leave the hot tier.
+type Cooled struct {
+	Version uint64 `json:"version"` // up to here
+	*writer.TierRecord
 }
 
 func (a *API) archive(ctx context.Context, k asked) (any, *problem.Problem) {
@@ -58,26 +68,31 @@ func (a *API) archive(ctx context.Context, k asked) (any, *problem.Problem) {
 		}
 		return map[string]any{"logs": logs}, nil
 	}
+	asker := k.headers.get(streams.HeaderToken)
 	if body.Type != "" {
-		newest, p := a.newestOf(ctx, event.AggregateID{Type: body.Type, ID: body.ID})
-		if p != nil {
-			return nil, p
-		}
-		body.Log, body.UpTo = newest.Log, newest.Sequence
+		return answerOrProblem(a.archiveOne(ctx, asker, event.AggregateID{Type: body.Type, ID: body.ID}))
 	}
-	return answerOrProblem(a.cfg.Archiver.Archive(ctx, k.headers.get(streams.HeaderToken), body.Log, body.UpTo))
+	return answerOrProblem(a.cfg.Archiver.Archive(ctx, asker, body.Log, body.UpTo))
 }
 
-func (a *API) newestOf(ctx context.Context, about event.AggregateID) (event.Position, *problem.Problem) {
+// archiveOne archives the log of an aggregate up to its newest event, and lets its events leave the hot tier. Asked again, it goes on; what was written meanwhile is archived too.
+func (a *API) archiveOne(ctx context.Context, asker string, about event.AggregateID) (out Archived, p *problem.Problem) {
 	if err := about.Check(); err != nil {
-		return event.Position{}, problem.New(problem.Malformed, "the body: %v", err)
+		return out, problem.New(problem.Malformed, "the body: %v", err)
 	}
 	if err := a.cfg.Projector.WaitForLatest(ctx, ""); err != nil {
-		return event.Position{}, problem.From(err)
+		return out, problem.From(err)
 	}
-	newest, _, _, err := a.cfg.Projector.Newest(ctx, about)
+	newest, version, _, err := a.cfg.Projector.Newest(ctx, about)
 	if err != nil {
-		return newest, problem.From(err)
+		return out, problem.From(err)
 	}
-	return newest, nil
+	if out, p = a.cfg.Archiver.Archive(ctx, asker, newest.Log, newest.Sequence); p != nil || !out.Done || event.IsReserved(about.Type) {
+		return out, p // what EventfulDB itself records stays in the hot tier
+	}
+	r, p := a.cfg.Archiver.Cool(ctx, asker, newest.Log, about, version)
+	if p == nil && !r.Archived {
+		out.Cooled = &Cooled{uint64(version), r}
+	}
+	return out, p
 }

@@ -61,7 +61,7 @@ func (r *reading) loadBlock(sequence uint64) error {
 
 // unlogged is what a query says of a block that the index names and the log does not hold.
 func unlogged(log string, sequence uint64, err error) *problem.Problem {
-	return problem.New(problem.Damaged, "message %d of log %s, which left the hot tier, cannot be read: %v", sequence, log, err).WithHint("`eventful aggregate:verify --all` names the damage")
+	return problem.New(problem.Damaged, "message %d of log %s, which left the hot tier, cannot be read: %v", sequence, log, err).WithHint("`eventful doctor` says whether the archive is there, and `eventful aggregate:verify --all` names damage")
 }
 
 // coldBytes is how much of an aggregate is kept in memory while its commits are read backwards; what is more is read twice.

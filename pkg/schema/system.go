@@ -137,9 +137,10 @@ func tierDefinitions() []Definition {
 		{Aggregate: SystemArchiveAct, Fields: map[string]Field{"cut": whole}, Events: map[string]Event{
 			"events-archived": required("log", "cut", "segment", "position", "hash"),
 		}},
-		{Aggregate: SystemTier, Events: map[string]Event{
+		{Aggregate: SystemTier, Fields: map[string]Field{"version": whole}, Events: map[string]Event{
 			"aggregate-archived": required("type", "id").with("comment"),
 			"aggregate-restored": required("type", "id").with("comment"),
+			"events-cooled":      required("type", "id", "version"),
 		}},
 		{Aggregate: SystemTierAct, Events: map[string]Event{
 			"tier-changed": required("type", "id", "tier", "position", "hash").with("comment"),

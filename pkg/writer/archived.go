@@ -38,16 +38,27 @@ type archiving struct {
 // AskArchive has whoever writes a log keep its state, as of the cut or later, in the archive, and record both in the log. It asks again until that is done or ctx ends. asker is the token
 // of who wants it, which the writer checks; empty: a policy does. Repeated with the same cut, it may keep a second state.
 func AskArchive(ctx context.Context, peers Peers, log, asker string, cut Cut) (eventlog.KeptSnapshot, error) {
-	body, err := json.Marshal(call{Format: callFormat, Asker: asker, Archive: &cut})
+	r, err := askArchive(ctx, peers, log, call{Format: callFormat, Asker: asker, Archive: &cut})
+	switch {
+	case err != nil:
+		return eventlog.KeptSnapshot{}, err
+	case r.Kept == nil:
+		return eventlog.KeptSnapshot{}, fmt.Errorf("log %s: whoever writes it kept no state", log)
+	}
+	return *r.Kept, nil
+}
+
+// askArchive has the call of an archiver answered by whoever writes a log.
+func askArchive(ctx context.Context, peers Peers, log string, c call) (r result, err error) {
+	body, err := json.Marshal(c)
 	if err != nil {
-		return eventlog.KeptSnapshot{}, fmt.Errorf("encode a call: %w", err)
+		return r, fmt.Errorf("encode a call: %w", err)
 	}
 	why := "nobody serves it"
 	for {
 		one, cancel := context.WithTimeout(ctx, attemptPatience)
 		answer, err := peers.Call(one, log, verbArchive, body)
 		cancel()
-		var r result
 		if err == nil {
 			r, err = decodeResult(answer)
 		}
@@ -57,14 +68,12 @@ func AskArchive(ctx context.Context, peers Peers, log, asker string, cut Cut) (e
 		case r.Again:
 			why = "who serves it is not done"
 		case r.Problem != nil:
-			return eventlog.KeptSnapshot{}, r.Problem
-		case r.Kept == nil:
-			return eventlog.KeptSnapshot{}, fmt.Errorf("log %s: whoever writes it kept no state", log)
+			return r, r.Problem
 		default:
-			return *r.Kept, nil
+			return r, nil
 		}
 		if pause(ctx, retryAtLeast) != nil {
-			return eventlog.KeptSnapshot{}, fmt.Errorf("log %s did not keep its state in time: %s: %w", log, why, eventlog.ErrUnavailable)
+			return result{}, fmt.Errorf("whoever writes log %s did not answer in time: %s: %w", log, why, eventlog.ErrUnavailable)
 		}
 	}
 }

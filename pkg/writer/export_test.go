@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
@@ -103,6 +104,12 @@ func (w *Writer) KeepState(ctx context.Context, log, asker string, cut Cut) (eve
 		return eventlog.KeptSnapshot{}, p
 	}
 	return *r.Kept, nil
+}
+
+// Cool is the archiver's other call, likewise.
+func (w *Writer) Cool(ctx context.Context, log, asker string, t Tier) (*TierRecord, *problem.Problem) {
+	r, p := w.ask(ctx, log, verbArchive, call{Asker: asker, Tier: &t})
+	return r.Tier, p
 }
 
 // FillHeads makes a cache of heads hold as many as it does at most, of aggregates with so many events, and returns it.

@@ -68,6 +68,7 @@ type call struct {
 	Asker    string              `json:"asker,omitempty"` // token, as text, of who asked the archiver
 	Tier     *Tier               `json:"tier,omitempty"`
 	Archived *archivedAct        `json:"archived,omitempty"`
+	Moved    *TierRecord         `json:"moved,omitempty"` // what Tier led to
 }
 
 // result is the answer to a call.
@@ -215,9 +216,13 @@ func (w *Writer) answer(ctx context.Context, e *engine, verb string, c call) (r 
 		return w.rollStep(ctx, e, c)
 	case verb == verbArchive && c.Archive != nil:
 		r = w.archive(ctx, e, c)
+	case verb == verbArchive && c.Tier != nil && c.Tier.Version > 0 && !e.isSystem():
+		r = w.cool(ctx, e, c)
 	case verb == verbArchived && c.Token != nil && c.Archived != nil && e.isSystem():
 		r.Problem = w.enterArchived(ctx, c.Token, *c.Archived)
-	case verb == verbTier && c.Token != nil && c.Tier != nil && !e.isSystem():
+	case verb == verbArchived && c.Token != nil && c.Tier != nil && c.Moved != nil && e.isSystem():
+		r.Problem = w.recordTier(ctx, c.Token, *c.Tier, c.Moved)
+	case verb == verbTier && c.Token != nil && c.Tier != nil && c.Tier.Version == 0 && !e.isSystem():
 		if err := w.sys.await(ctx, c.Sequence); err != nil {
 			return result{Again: true}
 		}

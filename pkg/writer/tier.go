@@ -17,6 +17,7 @@ const (
 	typeTierAct   = schema.SystemTierAct // in the system log
 	eventCold     = "aggregate-archived"
 	eventWarm     = "aggregate-restored"
+	eventCool     = "events-cooled"
 	eventTierDone = "tier-changed"
 )
 
@@ -26,6 +27,18 @@ type Tier struct {
 	ID      string `json:"id"`
 	Archive bool   `json:"archive"`
 	Comment string `json:"comment"`
+	Version uint64 `json:"version,omitempty"` // its events up to here, which is its newest version, leave the hot tier, and it is neither archived nor restored; 0: it is
+}
+
+// change names what becomes of the aggregate, as the system log does.
+func (t *Tier) change() string {
+	switch {
+	case t.Version > 0:
+		return "cooled"
+	case t.Archive:
+		return "archived"
+	}
+	return "restored"
 }
 
 // TierRecord is where the move stands, and whose it is.
@@ -45,6 +58,9 @@ type moving struct {
 // move works out what a commit that moves an aggregate leads to.
 func (i *item) move(headOf func(event.AggregateID) (head, error)) error {
 	newest := &i.commit.Events[len(i.commit.Events)-1]
+	if newest.Type == eventCool {
+		return nil // that is about indexes
+	}
 	fields, err := fieldsOf(newest)
 	if err != nil {
 		return fmt.Errorf("record of a tier: %w: %w", err, ErrDamaged)
@@ -120,9 +136,9 @@ func (w *Writer) moveHere(ctx context.Context, e *engine, c *token.Claims, t Tie
 	if p != nil || at.Sequence == 0 {
 		return &TierRecord{Aggregate: a.String()}, p // it was never archived
 	}
-	r, p := e.recordOf(ctx, at, func(*Record) bool { return true })
+	r, p := e.recordOf(ctx, at, func(k *Record) bool { return k.fields["version"] == "" })
 	if p != nil || r == nil {
-		return nil, p
+		return &TierRecord{Aggregate: a.String()}, p
 	}
 	return &TierRecord{Aggregate: a.String(), Archived: t.Archive, Record: *r, Repeated: answer == nil}, nil
 }
@@ -138,13 +154,9 @@ func (w *Writer) recordTier(ctx context.Context, c *token.Claims, t Tier, r *Tie
 		if known, p := w.system.recordOf(ctx, h.link, func(k *Record) bool { return k.fields["hash"] == r.Hash }); p != nil || known != nil {
 			return p
 		}
-		tier := "restored"
-		if t.Archive {
-			tier = "archived"
-		}
 		_, p = w.act(ctx, w.system, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 			changes := oneEvent(typeTierAct, about.ID, eventTierDone, map[string]string{
-				"type": t.Type, "id": t.ID, "tier": tier, "comment": t.Comment, "position": r.Position, "hash": r.Hash,
+				"type": t.Type, "id": t.ID, "tier": t.change(), "comment": t.Comment, "position": r.Position, "hash": r.Hash,
 			})
 			changes[0].Expected = aggregate.Exactly(h.version)
 			return changes, nil

@@ -108,12 +108,17 @@ func (s *site) killWhileArchiving(rounds int) {
 		s.put("rows.ndjson", lines.String())
 		s.put("mapping.yaml", "id: id\nevent: {column: what}\nfields: {text: text}\n")
 		s.must("data:import", "rows.ndjson", "--aggregate=patient", "--mapping=mapping.yaml")
-		running := s.background("event:archive", "--all")
+		what := "--all"
+		if events%80 == 0 { // every other time
+			what = "patient/P1"
+		}
+		running := s.background("event:archive", what)
 		<-time.NewTimer(time.Duration(random.IntN(700)) * time.Millisecond).C // the moment of the kill is the test's chance
 		was := s.kill()
 		running.kill()
 		s.again(was)
 	}
+	s.must("event:archive", "patient/P1")
 	s.must("event:archive", "--all")
 	s.everyNoteOnce(events)
 }

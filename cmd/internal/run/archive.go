@@ -141,7 +141,16 @@ func (a archiver) Archive(ctx context.Context, asker, log string, upTo uint64) (
 	if err != nil {
 		return natsapi.Archived{}, archiveProblem(err)
 	}
-	return natsapi.Archived(o), nil
+	return natsapi.Archived{Log: o.Log, UpTo: o.UpTo, Archived: o.Archived, First: o.First, Last: o.Last, Done: o.Done, Waiting: o.Waiting}, nil
+}
+
+// Cool implements natsapi.Archiver.
+func (a archiver) Cool(ctx context.Context, asker, log string, of event.AggregateID, upTo event.Version) (*writer.TierRecord, *problem.Problem) {
+	r, err := writer.AskCool(ctx, a.peers, log, asker, of, upTo)
+	if err != nil {
+		return nil, archiveProblem(err)
+	}
+	return r, nil
 }
 
 // archiveProblem words why nothing was purged.
