@@ -155,6 +155,7 @@ type world struct {
 	written map[event.AggregateID]int
 	plugins map[string]*registry.Plugin
 	digest  event.Hash
+	follows eventlog.Store // what runners read, if not store
 }
 
 const patientSchema = `{"aggregate":"patient","log":"patient","fields":{"name":{"pii":true}},"events":{"came":{"fields":["crp","name"]},"left":{"deletes":true}}}`
@@ -250,8 +251,11 @@ func (w *world) commit(id, eventType string, fields ...event.Field) verifytest.C
 func (w *world) runner() (e *delivery.Engine, stop func()) {
 	w.t.Helper()
 	w.members++
+	if w.follows == nil {
+		w.follows = w.store
+	}
 	e, err := delivery.New(delivery.Config{
-		Site: "here", Store: w.store, Kinds: w.kinds, Secrets: w.secrets, Keys: w.keys,
+		Site: "here", Store: w.follows, Kinds: w.kinds, Secrets: w.secrets, Keys: w.keys,
 		Checkpoints: func(context.Context) (delivery.Bucket, error) { return w.bucket, nil },
 		Dead:        func(context.Context) (delivery.Dead, error) { return w.dead, nil },
 		Lease: lease.Config{Table: w.table, TTL: 600 * time.Millisecond, Grace: -1, Settle: 100 * time.Millisecond, Pace: 20 * time.Millisecond,

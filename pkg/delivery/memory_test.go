@@ -20,6 +20,13 @@ type bucket struct {
 
 func newBucket() *bucket { return &bucket{values: map[string][]byte{}, at: map[string]uint64{}} }
 
+// saves is how often something was put.
+func (b *bucket) saves() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.revision
+}
+
 func (b *bucket) Get(_ context.Context, key string) ([]byte, uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
