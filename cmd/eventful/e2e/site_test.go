@@ -147,7 +147,7 @@ func configuredIn(t *testing.T, root, dir string, settings ...string) *site {
 			s.env = append(s.env, e)
 		}
 	}
-	s.env = append(s.env, "HOME="+root, "XDG_CONFIG_HOME="+filepath.Join(root, "xdg"), "NO_COLOR=1", "EVENTFUL_DATA_DIR="+s.dir)
+	s.env = append(s.env, "HOME="+root, "XDG_CONFIG_HOME="+filepath.Join(root, "xdg"), "NO_COLOR=1", "EVENTFUL_DATA_DIR="+s.dir, "EVENTFUL_MIN_FREE_PERCENT=0")
 	s.env = append(s.env, settings...)
 	t.Cleanup(s.killLeftover)
 	s.must("config", "EVENTFUL_MASTER_KEY="+masterKey, "EVENTFUL_DEK="+dataKey)

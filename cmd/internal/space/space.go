@@ -193,7 +193,7 @@ func (w *Watcher) examine(f Folder) (Volume, *problem.Problem) {
 		return v, nil
 	}
 	p := problem.New(problem.NoSpace, "the disk of the %s has %s free of %s, and %s must stay free", f.Name, Format(v.Free), Format(v.Total), Format(v.Limit)).
-		WithHint("make room, or move the data folder to a larger disk: writing goes on by itself with %s free", Format(again(v.Limit)))
+		WithHint("make room, or move the data folder to a larger disk: writing goes on by itself with %s free; --min-free and --min-free-percent of `eventful start` set how much must stay free", Format(again(v.Limit)))
 	v.Refusing = p.Detail
 	return v, p
 }
