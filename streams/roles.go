@@ -132,13 +132,27 @@ func askServers() Permission {
 // unfollowed denies consumers of all that is no log. What a consumer brings is stored as it is, wherever its maker wants it: a role that may write to a stream and follow it could put
 // blocks of its own making into a log.
 func (s Installation) unfollowed() (all []Permission) {
-	for _, stream := range append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site, "KV_CHECKPOINTS_"+s.Site) {
+	for _, stream := range s.beside() {
 		all = append(all, denied(stream, "logs alone are followed: what a consumer brings is stored as it is wherever its maker wants it, in a log too", "CONSUMER.CREATE")...)
 	}
 	return all
 }
 
-// private are the streams of LOG that hold no log.
+// Keeps reports whether a stream of an account is one that EventfulDB keeps.
+func (s Installation) Keeps(account, stream string) bool {
+	if account == AccountAPP {
+		return stream == InboxStream || stream == FeedStream
+	}
+	_, isLog := LogOf(s.Site, stream)
+	return account == AccountLOG && (isLog || slices.Contains(s.beside(), stream))
+}
+
+// beside are the streams of LOG that hold no log.
+func (s Installation) beside() []string {
+	return append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site, "KV_CHECKPOINTS_"+s.Site)
+}
+
+// private are those of them that are not for readers.
 func (s Installation) private() []string {
 	return []string{LeaseStream, "KV_STAGED_" + s.Site, "REFUSED_" + s.Site, "KV_POSITIONS_" + s.Site, "DEAD_" + s.Site}
 }
@@ -201,7 +215,7 @@ func (s Installation) inLog(role Role) Permissions {
 			Permission{api + "STREAM.PURGE.*", "a prefix of a log that lies in verified segments: nobody else may"},
 			Permission{StandingSubject(s.Site), "how far every projector is: no further is purged"},
 			Permission{"eng." + s.Site + ".*.archive", "whoever writes the log keeps its state in the archive, and records it"})
-		for _, stream := range append(s.private(), "KV_KEYS_"+s.Site, "KV_SNAP_"+s.Site, "KV_CHECKPOINTS_"+s.Site) {
+		for _, stream := range s.beside() {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
 		}
 		return p

@@ -2,11 +2,14 @@ package writer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"strconv"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
@@ -52,8 +55,8 @@ func (w *Writer) RecordRefused(ctx context.Context, by *token.Claims, id, eventT
 // StreamChange is that somebody changed a stream of the site by the JetStream API, beside EventfulDB.
 type StreamChange struct {
 	Stream  string
-	Action  string // last part of the call: update, purge, delete, restore, message-delete
-	User    string // public key of the NATS user
+	Action  string // create, update, purge, delete, restore, message-delete
+	User    string // public key of the NATS user; or jetstream: a server that somebody had send something to its API
 	Role    string // as the user's JWT calls itself
 	Host    string
 	Client  string // as the program calls itself
@@ -64,11 +67,20 @@ type StreamChange struct {
 func (w *Writer) RecordStreamChange(ctx context.Context, c StreamChange) *problem.Problem {
 	by := &token.Claims{ID: "keys", Issuer: c.User, IdentifierType: "nats-user", IdentifierID: c.User}
 	_, p := w.act(ctx, w.system, by, func(*submission) ([]aggregate.Change, *problem.Problem) {
-		return oneEvent(schema.SystemStream, c.Stream, "stream-changed", map[string]string{
+		return oneEvent(schema.SystemStream, streamID(c.Stream), "stream-changed", map[string]string{
 			"action": c.Action, "user": c.User, "role": c.Role, "host": c.Host, "client": c.Client, "request": c.Request,
 		}), nil
 	})
 	return p
+}
+
+// streamID is the aggregate id of a stream: its name, or a digest of a name that is none: JetStream takes longer ones than EventfulDB, and other characters.
+func streamID(name string) string {
+	if event.CheckID(name) == nil {
+		return name
+	}
+	digest := sha256.Sum256([]byte(name))
+	return "sha256-" + hex.EncodeToString(digest[:])
 }
 
 // RecordMissedChanges records that calls of the JetStream API in an account were not heard, or their changes not recorded, as many as count. It is for the process that writes the
@@ -84,7 +96,7 @@ func (w *Writer) RecordMissedChanges(ctx context.Context, account string, count 
 // process that writes the system log (LeadsSystem).
 func (w *Writer) RecordFoundChange(ctx context.Context, c StreamChange) *problem.Problem {
 	_, p := w.act(ctx, w.system, streamWatch(), func(*submission) ([]aggregate.Change, *problem.Problem) {
-		return oneEvent(schema.SystemStream, c.Stream, "change-found", map[string]string{"action": c.Action, "settings": c.Request}), nil
+		return oneEvent(schema.SystemStream, streamID(c.Stream), "change-found", map[string]string{"action": c.Action, "settings": c.Request}), nil
 	})
 	return p
 }

@@ -112,6 +112,7 @@ func TestNoCredentialRemovesStreams(t *testing.T) {
 			t.Fatalf("got streams %v, want %v", after, before)
 		}
 	}
+	c.seenToRepublish()
 	c.verify()
 	w.stop()
 	p.stop()
@@ -169,7 +170,7 @@ func (c *cluster) aims(role streams.Role) {
 func (c *cluster) republishes(nc *nats.Conn, victim string) {
 	c.t.Helper()
 	site := c.installation().Site
-	for call, from := range map[string]string{"CREATE.EVIL": "eng." + site + ".evil", "CREATE.CMD_INBOX": "cmd.evil", "CREATE.FEED": "cmd.evil", "UPDATE.FEED": "cmd.evil", "UPDATE." + victim: "evt." + site + ".patient"} {
+	for call, from := range map[string]string{"CREATE.EVIL": "eng." + site + ".evil", "CREATE.EVIL_" + victim: "eng." + site + "." + victim, "CREATE.CMD_INBOX": "cmd.evil", "CREATE.FEED": "cmd.evil", "UPDATE.FEED": "cmd.evil", "UPDATE." + victim: "evt." + site + ".patient"} {
 		_, name, _ := strings.Cut(call, ".")
 		config := `{"name":"` + name + `","subjects":["` + from + `"],"storage":"file","retention":"limits","discard":"old","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"num_replicas":1,` +
 			`"republish":{"src":"` + from + `","dest":"$JS.API.STREAM.DELETE.` + victim + `","headers_only":true}}`
@@ -180,6 +181,21 @@ func (c *cluster) republishes(nc *nats.Conn, victim string) {
 		if err != nil && !errors.Is(err, nats.ErrTimeout) {
 			c.t.Fatal(err)
 		}
+	}
+}
+
+// seenToRepublish: while a writer runs, what an older writer's credential makes is recorded, and what it has the server delete.
+func (c *cluster) seenToRepublish() {
+	c.t.Helper()
+	nc, site := c.dialWith(c.olderCreds(keyring.LOG)), c.installation().Site
+	if m, err := nc.Request("$JS.API.STREAM.CREATE.VICTIM", []byte(`{"name":"VICTIM","subjects":["eng.`+site+`.victim"],"storage":"file","retention":"limits","discard":"old","num_replicas":3}`), patience); err != nil || strings.Contains(string(m.Data), `"error"`) {
+		c.t.Fatalf("make a stream: %v, %s", err, m.Data)
+	}
+	c.republishes(nc, "VICTIM")
+	for _, want := range [][2]string{{"EVIL", "action=create"}, {"VICTIM", "action=create"}, {"VICTIM", "role=JetStream"}} {
+		until(c.t, want[0]+" with "+want[1]+" is in the audit", func() bool {
+			return strings.Contains(c.must("audit:list", "--aggregate=eventful-stream/"+want[0], "--account="+c.account, "EVENTFUL_TOKEN="), want[1])
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,6 +54,16 @@ func WatchStreams(ctx context.Context, nc *nats.Conn, w *writer.Writer, messages
 		s.messages, s.every = messages, time.Second
 	}
 	return Engines{Site: "here", Log: zerolog.Nop()}.watchStreams(ctx, w, s)
+}
+
+// Recorded tells whether what a server tells of a call is recorded, and as what.
+func Recorded(account string, told any) (writer.StreamChange, bool) {
+	data, err := json.Marshal(told)
+	if err != nil {
+		return writer.StreamChange{}, false
+	}
+	c, ok := changeOf(data, changes())
+	return c, ok && !Engines{Site: "here"}.usual(account, c)
 }
 
 // WatchStreamsClosely is WatchStreams with looks at the streams every few milliseconds.

@@ -55,7 +55,7 @@ func (s streamWatch) seeStream(ctx context.Context, site, name string) (seen see
 // streamNames are the streams that are watched.
 func (s streamWatch) streamNames(ctx context.Context) (all []string, err error) {
 	if s.account == string(keyring.APP) {
-		return []string{streams.InboxStream}, nil // in APP the writer may not list streams
+		return []string{streams.InboxStream, streams.FeedStream}, nil // in APP the writer may not list streams
 	}
 	js, err := jetstream.New(s.nc)
 	if err != nil {

@@ -16,16 +16,24 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// changes are the calls of the JetStream API that change a stream which is there, by what stands between "STREAM." and the stream's name.
+// changes are the calls of the JetStream API that make a stream, or change one which is there, by what stands between "STREAM." and the stream's name.
 func changes() map[string]string {
-	return map[string]string{"UPDATE": "update", "PURGE": "purge", "DELETE": "delete", "RESTORE": "restore", "MSG.DELETE": "message-delete"}
+	return map[string]string{"CREATE": actionCreate, "UPDATE": actionUpdate, "PURGE": actionPurge, "DELETE": "delete", "RESTORE": "restore", "MSG.DELETE": actionMessage}
 }
+
+// Actions that are asked for.
+const (
+	actionCreate  = "create"
+	actionUpdate  = "update"
+	actionPurge   = "purge"
+	actionMessage = "message-delete"
+)
+
+// kindJetStream is what a server calls itself as the client of a call: somebody had it send something to the API.
+const kindJetStream = "JetStream"
 
 // maxChangeRequest is how much of a call's body is recorded, in bytes.
 const maxChangeRequest = 2 << 10
-
-// engineName is how the users of engines in the server's own process call themselves (node.ConnAs).
-const engineName = "engine"
 
 // apiCall is the part that is read of what nats-server tells of a call.
 type apiCall struct {
@@ -37,6 +45,7 @@ type apiCall struct {
 		NameTag string `json:"name_tag"`
 		Host    string `json:"host"`
 		Name    string `json:"name"`
+		Kind    string `json:"kind"`
 	} `json:"client"`
 }
 
@@ -62,7 +71,7 @@ const maxRecording = 4096
 func (e Engines) watchStreams(ctx context.Context, w *writer.Writer, s streamWatch) error {
 	heard, known := make(chan writer.StreamChange), changes()
 	sub, err := s.nc.Subscribe(streams.AdvisoryAPI, func(m *nats.Msg) {
-		if change, ok := changeOf(m.Data, known); ok && !e.usual(change) {
+		if change, ok := changeOf(m.Data, known); ok && !(change.Action == actionMessage && e.usual(s.account, change)) {
 			select {
 			case heard <- change:
 			case <-ctx.Done():
@@ -93,7 +102,9 @@ func (e Engines) recordChanges(ctx context.Context, w *writer.Writer, s streamWa
 	for {
 		select {
 		case change := <-heard:
-			known.changed[change.Stream] = true
+			if known.changed[change.Stream] = true; e.usual(s.account, change) {
+				continue
+			}
 			select {
 			case busy <- struct{}{}:
 				recording.Go(func() { e.recordChange(ctx, w, change); <-busy })
@@ -150,20 +161,18 @@ func changeOf(data []byte, known map[string]string) (c writer.StreamChange, ok b
 	}
 	c = writer.StreamChange{Stream: verb[at+1:], Action: known[verb[:at]], User: call.Client.User, Role: call.Client.NameTag, Host: call.Client.Host, Client: call.Client.Name,
 		Request: call.Request[:min(len(call.Request), maxChangeRequest)]}
+	if call.Client.User == "" && call.Client.Kind == kindJetStream {
+		c.User, c.Role = strings.ToLower(kindJetStream), kindJetStream
+	}
 	var outcome struct {
 		Error json.RawMessage `json:"error"`
+		Made  bool            `json:"did_create"`
 	}
-	if c.Action == "" || c.User == "" || json.Unmarshal([]byte(call.Response), &outcome) != nil || outcome.Error != nil {
+	if c.Action == "" || c.User == "" || json.Unmarshal([]byte(call.Response), &outcome) != nil || outcome.Error != nil || c.Action == actionCreate && !outcome.Made {
 		return c, false
 	}
 	c.Request = strings.ToValidUTF8(c.Request, "")
 	return c, true
-}
-
-// usual reports whether a change is what writers do by themselves: they remove single messages of the streams beside the logs.
-func (e Engines) usual(c writer.StreamChange) bool {
-	_, isLog := streams.LogOf(e.Site, c.Stream)
-	return c.Action == "message-delete" && !isLog && (c.Role == engineName || c.Role == string(streams.RoleWriter))
 }
 
 func (e Engines) recordChange(ctx context.Context, w *writer.Writer, c writer.StreamChange) {

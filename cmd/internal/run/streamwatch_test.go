@@ -2,10 +2,13 @@ package run_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -101,8 +104,13 @@ func (w *watched) open() eventlog.Log {
 // call publishes what a nats-server tells of a call.
 func (w *watched) call(verb, stream string) {
 	w.t.Helper()
-	told := map[string]any{"type": "io.nats.jetstream.advisory.v1.api_audit", "client": map[string]string{"user": "UABC", "host": "127.0.0.1", "name": `a","subject":"$JS.API.STREAM.PURGE.X`},
-		"subject": "$JS.API.STREAM." + verb + "." + stream, "request": "", "response": `{"success":true,"pad":"` + strings.Repeat(".STREAM.PURGE.", 100) + `"}`}
+	w.callAs(map[string]string{"user": "UABC", "host": "127.0.0.1", "name": `a","subject":"$JS.API.STREAM.PURGE.X`}, verb, stream, "")
+}
+
+func (w *watched) callAs(client map[string]string, verb, stream, request string) {
+	w.t.Helper()
+	told := map[string]any{"type": "io.nats.jetstream.advisory.v1.api_audit", "client": client, "subject": "$JS.API.STREAM." + verb + "." + stream, "request": request,
+		"response": `{"success":true,"did_create":` + strconv.FormatBool(!strings.Contains(request, "there")) + `,"pad":"` + strings.Repeat(".STREAM.PURGE.", 100) + `"}`}
 	data, err := json.Marshal(told)
 	if err != nil {
 		w.t.Fatal(err)
@@ -166,6 +174,70 @@ func TestChangesInAFlood(t *testing.T) {
 	w.until("every change is recorded", func() {}, func() bool { return len(w.recorded("stream-changed")) == changes+1 })
 	if missed := w.recorded("changes-missed"); len(missed) > 0 {
 		t.Errorf("got %v, want nothing missed", missed)
+	}
+}
+
+// TestForeignStreams: who makes a stream is recorded, whatever its name, unless it is a maker of EventfulDB's; and so is what somebody has a server send to its own API. What engines do by themselves
+// is not.
+func TestForeignStreams(t *testing.T) {
+	for _, c := range []struct {
+		account, role, verb, stream, request string
+		want                                 bool
+	}{
+		{"LOG", "maker", "CREATE", "EVT_here_patient", "", false},
+		{"LOG", "maker", "CREATE", "KV_LEASES", "", false},
+		{"APP", "maker", "CREATE", "FEED", "", false},
+		{"APP", "maker", "UPDATE", "FEED", "", false},
+		{"LOG", "maker", "CREATE", "FEED", "", true},
+		{"LOG", "maker", "CREATE", "EVT_there_patient", "", true},
+		{"LOG", "maker", "UPDATE", "EVT_here_patient", "", true},
+		{"LOG", "writer", "CREATE", "EVT_here_patient", "", true},
+		{"LOG", "writer", "CREATE", "KV_LEASES", `"is there"`, false}, // nothing was made
+		{"LOG", "engine", "CREATE", "EVIL", "", true},
+		{"LOG", "break-glass", "CREATE", strings.Repeat("long", 60), "", true},
+		{"LOG", "break-glass", "CREATE", "A\u030a", "", true}, // not in NFC
+		{"LOG", "", "DELETE", "EVT_here_patient", "", true},
+		{"LOG", "", "MSG.DELETE", "KV_KEYS_here", "", true},
+		{"LOG", "writer", "MSG.DELETE", "KV_KEYS_here", "", false},
+		{"LOG", "projector", "MSG.DELETE", "KV_SNAP_here", "", false},
+		{"LOG", "projector", "MSG.DELETE", "KV_KEYS_here", "", true},
+		{"LOG", "plugin-runner", "MSG.DELETE", "DEAD_here", "", false},
+		{"LOG", "engine", "MSG.DELETE", "DEAD_here", "", false},
+		{"LOG", "engine", "MSG.DELETE", "EVT_here_patient", "", true},
+		{"APP", "plugin-runner", "MSG.DELETE", "FEED", "", false},
+		{"APP", "plugin-runner", "PURGE", "FEED", `{"filter":"event.patient.A.*"}`, false},
+		{"APP", "plugin-runner", "PURGE", "FEED", `{"filter":"event.patient.*.*"}`, true},
+		{"APP", "plugin-runner", "PURGE", "FEED", `{"filter":"event.>"}`, true},
+		{"APP", "engine", "PURGE", "FEED", "", true},
+		{"APP", "engine", "PURGE", "CMD_INBOX", `{"filter":"event.patient.A.*"}`, true},
+	} {
+		client := map[string]string{"user": "UABC", "name_tag": c.role, "host": "127.0.0.1", "kind": "Client"}
+		if c.role == "" {
+			client = map[string]string{"kind": "JetStream"}
+		}
+		got, ok := run.Recorded(c.account, map[string]any{"client": client, "subject": "$JS.API.STREAM." + c.verb + "." + c.stream, "request": c.request,
+			"response": `{"did_create":` + strconv.FormatBool(!strings.Contains(c.request, "there")) + `}`})
+		if ok != c.want {
+			t.Errorf("%s: %s of %s by %q: got recorded %v, want %v", c.account, c.verb, c.stream, c.role, ok, c.want)
+		}
+		if ok && c.role == "" && (got.User != "jetstream" || got.Role != "JetStream") {
+			t.Errorf("what a server sent itself: got %+v", got)
+		}
+	}
+}
+
+// TestMakersAreNotRecorded: of a stream that was made and one that was removed by a server's own hand the second alone is in the log; names that are no ids are.
+func TestMakersAreNotRecorded(t *testing.T) {
+	w := watchStreams(t, 0)
+	w.begin()
+	maker := map[string]string{"user": "UABC", "name_tag": "maker"}
+	w.callAs(maker, "CREATE", "EVT_here_patient", "")
+	w.callAs(maker, "CREATE", strings.Repeat("long", 60), "")
+	w.callAs(map[string]string{"kind": "JetStream"}, "DELETE", "EVT_here_ward", "")
+	w.until("both are recorded", func() {}, func() bool { return len(w.recorded("stream-changed")) == 3 })
+	digest := sha256.Sum256([]byte(strings.Repeat("long", 60)))
+	if got := w.recorded("stream-changed"); got["eventful-stream/EVT_here_ward"] != 1 || got["eventful-stream/sha256-"+hex.EncodeToString(digest[:])] != 1 {
+		t.Errorf("got %v", got)
 	}
 }
 
