@@ -90,6 +90,31 @@ const feedIntakes = "feed."
 // FeedIntake is `feed.<secret>.`: what stands in the place of `event.` in the subjects under which FeedStream takes events.
 func FeedIntake(secret string) string { return feedIntakes + secret + "." }
 
+// FeedSettings are the settings of the site's own feed, but for what its plugin's configuration says: how many events it keeps, where, and how long the server knows one again. The intake is
+// of FeedIntake.
+func FeedSettings(intake string) []Setting {
+	return []Setting{
+		{Name: "name", Value: FeedStream, Reason: "docs/spec/plugins.md"},
+		{Name: "subjects", Value: []string{intake + ">"}, Reason: "subjects that only engines know: whoever may send into the inbox can have an answer of the server stored under any that he can name"},
+		{Name: "subject_transform", Value: map[string]any{"src": intake + ">", "dest": FeedSubjects}, Reason: "events are stored under their own subjects"},
+		{Name: "storage", Value: "file", Reason: "the feed survives the server"},
+		{Name: "retention", Value: "limits", Reason: "reading removes nothing"},
+		{Name: "discard", Value: "old", Reason: "the oldest events give way: the logs have them"},
+		{Name: "allow_direct", Value: false, Reason: "direct gets are answered emptily, wherever the answer is asked to"},
+		{Name: "no_ack", Value: false, Reason: "an event is delivered when it is on disk"},
+		{Name: "sealed", Value: false, Reason: "a sealed stream takes no events"},
+		{Name: "deny_delete", Value: false, Reason: "the dummy of a trial is taken out again"},
+		{Name: "deny_purge", Value: false, Reason: "what is forgotten leaves the feed"},
+		{Name: "allow_rollup_hdrs", Value: false, Reason: "a rollup message would remove others"},
+		{Name: "allow_msg_ttl", Value: false, Reason: "a message with a lifetime would vanish"},
+		{Name: "mirror", Value: nil, Reason: "it is written here"},
+		{Name: "sources", Value: nil, Reason: "as mirror"},
+		{Name: "republish", Value: nil, Reason: "who has a stream republish can have the server send anything in APP"},
+		{Name: "allow_msg_counter", Value: false, Reason: "a counter stream changes what is stored"},
+		{Name: "allow_msg_schedules", Value: false, Reason: "the server itself must not send anything"},
+	}
+}
+
 // FeedSubject is `event.<type>.<id>.<event>`: where the public feed has an event. Event types of EventfulDB itself, and of what is not stored, are allowed.
 func FeedSubject(a event.AggregateID, eventType string) (string, error) {
 	if err := checkFed(a); err != nil {

@@ -353,7 +353,7 @@ func (s Installation) inApp(role Role) Permissions {
 	case RoleMaker:
 		return s.making(AccountAPP)
 	case RoleDoctor:
-		return Permissions{Publish: []Permission{{inbox, "settings of the inbox"}}}
+		return Permissions{Publish: []Permission{{inbox, "settings of the inbox"}, {api + "STREAM.INFO." + FeedStream, "settings of the feed"}}}
 	}
 	return Permissions{}
 }

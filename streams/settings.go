@@ -9,7 +9,7 @@ const TopologyKey = "eventful.topology"
 // Setting is one setting of a stream: its name in the JetStream API, its value, and why it is so. A nil value means: not set.
 type Setting struct {
 	Name   string
-	Value  any // string, bool, int64, []string or nil
+	Value  any // string, bool, int64, []string, a map of strings as JSON has it, or nil
 	Reason string
 	// Free marks what an operator may change later; it counts only when the stream is made.
 	Free bool

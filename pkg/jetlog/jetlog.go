@@ -199,6 +199,23 @@ func (s *Store) Check(ctx context.Context, settings []streams.Setting) error {
 	return nil
 }
 
+// Compare is Check of a stream that carries no version of the topology: the feed, which is its plugin's.
+func (s *Store) Compare(ctx context.Context, settings []streams.Setting) error {
+	name := nameIn(settings)
+	var stream jetstream.Stream
+	err := s.try(ctx, func(ctx context.Context) (err error) {
+		stream, err = s.read.Stream(ctx, name)
+		return err
+	})
+	if err == nil {
+		err = compare(stream.CachedInfo().Config, settings, true)
+	}
+	if err != nil {
+		return fmt.Errorf("check %s: %w", name, err)
+	}
+	return nil
+}
+
 // ensureStream opens the stream that the settings name, and makes it first if it does not exist. Several processes may do so at once.
 func (s *Store) ensureStream(ctx context.Context, settings []streams.Setting) (jetstream.Stream, error) {
 	stream, err := s.openStream(ctx, settings)

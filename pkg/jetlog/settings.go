@@ -46,6 +46,11 @@ func checkSettings(config jetstream.StreamConfig, settings []streams.Setting, al
 	if err := checkTopology(config.Metadata[streams.TopologyKey]); err != nil {
 		return err
 	}
+	return compare(config, settings, all)
+}
+
+// compare is checkSettings of a stream of any topology, or none.
+func compare(config jetstream.StreamConfig, settings []streams.Setting, all bool) error {
 	raw, err := json.Marshal(config)
 	if err != nil {
 		return fmt.Errorf("encode stream settings: %w", err)

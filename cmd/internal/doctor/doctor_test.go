@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/cmd/internal/doctor"
@@ -22,6 +23,8 @@ import (
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	feednats "github.com/eventfuldb/eventful/plugins/nats"
 )
 
 // logState is a log in the writer's answer (adm.server.status).
@@ -236,6 +239,55 @@ func TestStrangersAmongKeys(t *testing.T) {
 	}
 	if got := findings(t, c); len(got) != 1 || !strings.HasPrefix(got[0], "streams: message 2 of the keys of encrypted fields is none of EventfulDB's") {
 		t.Errorf("with junk: got %q, want it named", got)
+	}
+}
+
+// TestFeed: the feed that a writer makes is as it must be, however it is configured; one that somebody changed is named, without the secret in its subjects.
+func TestFeed(t *testing.T) {
+	c := installation(t)
+	text, seed, err := c.Secrets.EngineUser(keyring.APP, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := func() (*nats.Conn, error) { return nats.Connect(c.URL, nats.UserJWTAndSeed(text, string(seed))) }
+	nc, err := connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	intake, err := run.Intake(c.Secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed := plugin.Settings{Name: "feed", Site: "ward", Options: plugin.Values{"max-age": "24h", "max-bytes": "1000000", "replicas": "1", "duplicate-window": "1m", "stream": "FEED"}}
+	if err := (feednats.Site{Intake: intake, Maker: connect}).Make(t.Context(), nc, feed, func(string) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	if got := findings(t, c); len(got) > 0 {
+		t.Errorf("with the feed: got %q, want nothing", got)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "FEED")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.RePublish = &jetstream.RePublish{Source: ">", Destination: "cmd.>"}
+	config.Subjects, config.SubjectTransform.Source = append(config.Subjects, "event.>"), ">"
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	got := findings(t, c)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "streams: check FEED: ") {
+		t.Fatalf("changed: got %q, want one finding of the streams", got)
+	}
+	for _, want := range []string{"republish is ", "subjects is [feed.<secret>.> event.>]", "subject_transform is "} {
+		if !strings.Contains(got[0], want) || strings.Contains(got[0], intake) {
+			t.Errorf("changed: got %q, want %q in it, and no secret", got[0], want)
+		}
 	}
 }
 

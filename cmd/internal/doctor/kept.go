@@ -3,10 +3,12 @@ package doctor
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/fieldkey"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
@@ -14,7 +16,7 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-// kept compares the streams besides the logs with the topology: staged commits, field keys, checkpoints, refused commands and what plugins keep in the account LOG, the inbox in APP. One
+// kept compares the streams besides the logs with the topology: staged commits, field keys, checkpoints, refused commands and what plugins keep in the account LOG, the inbox and the feed in APP. One
 // that is not there was not made yet: the first writer, or the first plugin, makes it.
 func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*nats.Conn, error)) {
 	var inLog [][]streams.Setting
@@ -38,6 +40,8 @@ func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*
 		x.settings(ctx, nc, all)
 		if account == keyring.LOG {
 			x.strangers(ctx, nc)
+		} else {
+			x.feed(ctx, nc)
 		}
 		nc.Close()
 	}
@@ -97,14 +101,48 @@ func (x *examination) settings(ctx context.Context, nc *nats.Conn, all [][]strea
 		return
 	}
 	for _, settings := range all {
-		switch err := store.Check(ctx, settings); {
-		case errors.Is(err, eventlog.ErrNotFound):
-		case errors.Is(err, jetlog.ErrNewer):
-			x.found(checkStreams, "use the eventful that made it, or a newer one", "%v", err)
-		case errors.Is(err, jetlog.ErrSettings):
-			x.found(checkStreams, "set back what differs (a break-glass credential, `nats stream edit`); where nobody changed it, the stream was made by an older eventful", "%v", err)
-		case err != nil:
-			x.found(checkStreams, "the log of the nats-servers says what ails the stream", "%v", err)
-		}
+		x.compared(store.Check(ctx, settings), "set back what differs (a break-glass credential, `nats stream edit`); where nobody changed it, the stream was made by an older eventful")
 	}
 }
+
+// compared tells what came of the comparison of a stream with its settings; remedy is for one with others.
+func (x *examination) compared(err error, remedy string) {
+	switch {
+	case err == nil, errors.Is(err, eventlog.ErrNotFound):
+	case errors.Is(err, jetlog.ErrNewer):
+		x.found(checkStreams, "use the eventful that made it, or a newer one", "%v", err)
+	case errors.Is(err, jetlog.ErrSettings):
+		x.found(checkStreams, remedy, "%v", err)
+	default:
+		x.found(checkStreams, "the log of the nats-servers says what ails the stream", "%v", err)
+	}
+}
+
+// feed compares the site's own feed with what it must be like. Its subjects hold a secret, which is left out of what is told.
+func (x *examination) feed(ctx context.Context, nc *nats.Conn) {
+	intake, err := run.Intake(x.Secrets)
+	if err != nil {
+		x.found(checkStreams, "", "%v", err)
+		return
+	}
+	store, err := jetlog.New(nc, x.Keys.Site(), jetlog.Options{GiveUp: streamPatience})
+	if err != nil {
+		x.found(checkStreams, "", "%v", err)
+		return
+	}
+	err = store.Compare(ctx, streams.FeedSettings(streams.FeedIntake(intake)))
+	if err != nil {
+		err = told{err, strings.ReplaceAll(err.Error(), intake, "<secret>")}
+	}
+	x.compared(err, "find out who changed it (`eventful audit:list --aggregate=eventful-stream/FEED`); `eventful plugin:config` of its plugin, as it is, sets it back")
+}
+
+// told is an error in other words.
+type told struct {
+	error
+	words string
+}
+
+func (t told) Error() string { return t.words }
+
+func (t told) Unwrap() error { return t.error }

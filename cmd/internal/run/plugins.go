@@ -52,10 +52,16 @@ func (e Engines) kinds() ([]*plugin.Kind, error) {
 	return Kinds(process.Host{Programs: e.Programs, Elsewhere: !e.Runner}, feed), err
 }
 
+// Intake is the part of the feed's subjects that only engines of the site know. It is a secret.
+func Intake(secrets *keyring.Secrets) (string, error) {
+	secret, err := secrets.Derived(feedIntake)
+	return hex.EncodeToString(secret[:16]), err
+}
+
 // feed is the site's own feed, as this process knows it.
 func (e Engines) feed() (nats.Site, error) {
-	secret, err := e.Secrets.Derived(feedIntake)
-	site := nats.Site{Intake: hex.EncodeToString(secret[:16]), Replicas: e.Replicas}
+	intake, err := Intake(e.Secrets)
+	site := nats.Site{Intake: intake, Replicas: e.Replicas}
 	if e.Runner {
 		site.Connect = func(options ...natsgo.Option) (*natsgo.Conn, error) {
 			return e.Connect(keyring.APP, []streams.Role{streams.RoleRunner}, options...)
