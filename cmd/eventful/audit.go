@@ -23,7 +23,7 @@ key is the session's: it sees the types that it names with the
 action read, for example --aggregates=eventful-schema,eventful-key,eventful-token; an auth key that names these types makes it (docs/using.md).
 
   eventful audit:list --since=24h
-  eventful audit:list --actor=auth-key:ABC… --since=2026-01-01
+  eventful audit:list --actor=auth-key:NAME --since=2026-01-01
   eventful audit:list --aggregate=patient             acts on the schema of patient
   eventful audit:list --aggregate=eventful-token/ID   what became of one token`
 
@@ -31,7 +31,7 @@ func newAuditListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "audit:list", Short: "List administrative acts: who did what, and when", Long: auditHelp, Args: cobra.NoArgs}
 	var want client.ActsWanted
 	flags := cmd.Flags()
-	flags.StringVar(&want.Actor, "actor", "", "only acts of this `actor`, with its whole id, as -o json names it")
+	flags.StringVar(&want.Actor, "actor", "", "only acts of this `actor`, as the list shows it: by the name of an auth key, an id, or the beginning of one and …")
 	flags.StringVar(&want.About, "aggregate", "", "only acts about this `aggregate` (TYPE or TYPE/ID)")
 	since := flags.String("since", "", "not before: an RFC 3339 `time`, a date, or how long ago, for example 24h")
 	until := flags.String("until", "", "before: a `time` as with --since")
@@ -92,6 +92,9 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 	if administers {
 		names = a.keyNames(cmd, c)
 	}
+	if want.Actor, err = a.shownActor(cmd, c, names, want.Actor); err != nil {
+		return err
+	}
 	p := a.page("acts", "TIME", "ACTOR", "ACT", "ON", "WHAT", "HASH")
 	for shown := 0; ; {
 		page, err := c.Audit(cmd.Context(), administers, want, cursor)
@@ -109,6 +112,14 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 		}
 	}
 	return a.endPages(p, cursor)
+}
+
+// shownActor is the actor that is meant by one as the list shows it.
+func (a *app) shownActor(cmd *cobra.Command, c *client.Client, names keyNames, shown string) (string, error) {
+	if len(names) == 0 && strings.HasPrefix(shown, keyActor) {
+		names = allKeyNames(cmd, c)
+	}
+	return names.actor(shown)
 }
 
 // auditsAsKey reports whether the auth key asks, not the access token: what is given goes before the session.

@@ -7,7 +7,7 @@ import (
 
 // ActsWanted says which administrative acts are asked for; the zero value: all, from the first one on.
 type ActsWanted struct {
-	Actor string    // who did them; empty: anybody
+	Actor string    // who did them: all of it, or its beginning and `…`; empty: anybody
 	About string    // what they are about: type, or type/id; empty: anything
 	Since time.Time // not before; zero: from the first one
 	Until time.Time // before; zero: to the last one

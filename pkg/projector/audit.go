@@ -3,6 +3,7 @@ package projector
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -12,7 +13,7 @@ import (
 
 // ActsWanted says which administrative acts are asked for; the zero value: all, from the first one on.
 type ActsWanted struct {
-	Actor  string                       // who did them; empty: anybody
+	Actor  string                       // who did them: all of it, or its beginning and `…`; empty: anybody
 	About  event.AggregateID            // what they are about, itself or by its name as an id; without an id everything of the type, without a type anything
 	Since  time.Time                    // not before; zero: from the first one
 	Until  time.Time                    // before; zero: to the last one
@@ -125,7 +126,7 @@ func unitsOnly(eventType string) bool {
 }
 
 func (w *ActsWanted) wants(c located) bool {
-	if w.Actor != "" && c.Actor != w.Actor || w.May != nil && !w.May(c.Aggregate) {
+	if !actsAs(c.Actor, w.Actor) || w.May != nil && !w.May(c.Aggregate) {
 		return false
 	}
 	of := w.About
@@ -138,6 +139,12 @@ func (w *ActsWanted) wants(c located) bool {
 		return c.Aggregate.Type == of.Type || c.Aggregate.ID == of.Type
 	}
 	return c.Aggregate == of || c.Aggregate.ID == of.String() || c.Aggregate.Type == schema.SystemCertificate && c.Aggregate.ID == schema.ForgottenID(of)
+}
+
+// actsAs reports whether an actor is the wanted one, or begins as it does where that ends with an ellipsis.
+func actsAs(actor, wanted string) bool {
+	beginning, cut := strings.CutSuffix(wanted, "…")
+	return wanted == "" || actor == wanted || cut && strings.HasPrefix(actor, beginning)
 }
 
 // rollsBack reports whether a record of a rollback is about a type, or an aggregate.

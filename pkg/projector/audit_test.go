@@ -60,14 +60,16 @@ func TestActs(t *testing.T) {
 		want projector.ActsWanted
 		got  []string
 	}{
-		"all":                 {projector.ActsWanted{Take: 3}, all},
-		"one actor":           {projector.ActsWanted{Actor: "auth-key:one", Take: 1}, every(all, 0)},
-		"about a type":        {projector.ActsWanted{About: event.AggregateID{Type: "patient"}}, every(all, 1)},
-		"of a type":           {projector.ActsWanted{About: event.AggregateID{Type: "eventful-token"}}, every(all, 0)},
-		"about one":           {projector.ActsWanted{About: verifytest.Aggregate("eventful-token", "T7"), Units: true}, []string{all[14], "user:anna budget-granted eventful-token/T7"}},
-		"that may be seen":    {projector.ActsWanted{May: func(a event.AggregateID) bool { return a.Type == "eventful-schema" }}, every(all, 1)},
-		"since the future":    {projector.ActsWanted{Since: time.Now().Add(100 * 365 * 24 * time.Hour)}, nil},
-		"until the beginning": {projector.ActsWanted{Until: time.Unix(1, 0)}, nil},
+		"all":                  {projector.ActsWanted{Take: 3}, all},
+		"one actor":            {projector.ActsWanted{Actor: "auth-key:one", Take: 1}, every(all, 0)},
+		"an actor's beginning": {projector.ActsWanted{Actor: "auth-key:o…", Take: 1}, every(all, 0)},
+		"no beginning":         {projector.ActsWanted{Actor: "auth-key:o"}, nil},
+		"about a type":         {projector.ActsWanted{About: event.AggregateID{Type: "patient"}}, every(all, 1)},
+		"of a type":            {projector.ActsWanted{About: event.AggregateID{Type: "eventful-token"}}, every(all, 0)},
+		"about one":            {projector.ActsWanted{About: verifytest.Aggregate("eventful-token", "T7"), Units: true}, []string{all[14], "user:anna budget-granted eventful-token/T7"}},
+		"that may be seen":     {projector.ActsWanted{May: func(a event.AggregateID) bool { return a.Type == "eventful-schema" }}, every(all, 1)},
+		"since the future":     {projector.ActsWanted{Since: time.Now().Add(100 * 365 * 24 * time.Hour)}, nil},
+		"until the beginning":  {projector.ActsWanted{Until: time.Unix(1, 0)}, nil},
 	} {
 		if diff := cmp.Diff(test.got, acts(t, p, test.want)); diff != "" {
 			t.Errorf("%s: diff (-want +got):\n%s", name, diff)
