@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"time"
@@ -101,20 +102,21 @@ func isJWT(text string) bool { return strings.Count(text, ".") == 2 }
 
 // revoke sends it, with an auth key's token or the operator's order.
 func (a *app) revoke(cmd *cobra.Command, f revokeFlags, r client.Revocation) error {
-	c, order, err := a.prove(cmd, func() (token.Order, error) { return orderOf(f, r) })
+	asker, err := a.prove(cmd, func() (token.Order, error) { return orderOf(f, r) })
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	r.Order = order
-	what, send := "token", c.TokenRevoke
+	defer asker.Close()
+	r.Order = asker.order
+	what, send := "token", asker.TokenRevoke
 	if f.authKey != "" {
-		what, send = "auth key", c.KeyRevoke
+		what, send = "auth key", asker.KeyRevoke
 	}
 	answer, err := send(cmd.Context(), r)
 	if err != nil {
 		return err
 	}
+	a.untilRefused(cmd, asker, answer.ID)
 	state := "revoked"
 	if answer.Repeated {
 		state = "revoked before"
@@ -138,28 +140,76 @@ func orderOf(f revokeFlags, r client.Revocation) (token.Order, error) {
 	return o, nil
 }
 
+// refusalPatience bounds the wait until the servers refuse an auth key that ended itself.
+const refusalPatience = 5 * time.Second
+
+// untilRefused waits where an auth key has ended itself: it has its answer before the servers cut its connections, as one of them brings it.
+func (a *app) untilRefused(cmd *cobra.Command, asker *asker, id string) {
+	if asker.tokens == nil {
+		return
+	}
+	text, err := asker.tokens(cmd.Context())
+	if err != nil {
+		return
+	}
+	if claims, err := jwt.DecodeUserClaims(text); err != nil || claims.Issuer != id {
+		return
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), refusalPatience)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		c, err := a.dial(cmd, asker.tokens)
+		if errors.Is(err, client.ErrUnauthenticated) {
+			return
+		}
+		if err == nil {
+			c.Close()
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			a.warn("the auth key has ended, and servers still let it connect after %s; they refuse what it asks", refusalPatience)
+			return
+		}
+	}
+}
+
+// asker is a connection of whoever may do what is asked.
+type asker struct {
+	*client.Client
+	order  string             // of the operator; empty: an auth key asks
+	tokens client.TokenSource // of the auth key; nil: the operator asks
+}
+
 // prove connects as whoever may do what is asked: with the master key, where it is given, the order is signed by the operator; else with the auth key.
-func (a *app) prove(cmd *cobra.Command, what func() (token.Order, error)) (c *client.Client, order string, err error) {
+func (a *app) prove(cmd *cobra.Command, what func() (token.Order, error)) (*asker, error) {
 	if !cmd.Flags().Changed(settings.MasterKey) && !cmd.Flags().Changed(settings.MasterKey+"-file") {
-		c, err = a.connectAdmin(cmd)
-		return c, "", err
+		tokens, err := a.adminTokens(cmd)
+		if err != nil {
+			return nil, err
+		}
+		c, err := a.dial(cmd, tokens)
+		return &asker{Client: c, tokens: tokens}, err
 	}
 	o, err := what()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	operator, err := a.operatorSeed()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer clear(operator)
 	credential, account, err := a.keyHolder()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if order, err = o.Sign(operator, account, time.Now()); err != nil {
-		return nil, "", errors.New("the operator's order could not be signed")
+	order, err := o.Sign(operator, account, time.Now())
+	if err != nil {
+		return nil, errors.New("the operator's order could not be signed")
 	}
-	c, err = a.dial(cmd, client.Static(credential))
-	return c, order, err
+	c, err := a.dial(cmd, client.Static(credential))
+	return &asker{Client: c, order: order}, err
 }
