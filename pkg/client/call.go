@@ -26,6 +26,9 @@ const (
 // commandPatience is how long the first attempt of a command waits at most; the second twice as long. Who wrote its log may have just gone, and a repeat is harmless.
 const commandPatience = 2 * time.Second
 
+// slowPatience is how long an attempt of a slow request waits: the server gives it up after ten seconds, and a repeat has it begin again.
+const slowPatience = 12 * time.Second
+
 // briefly is how long a brief request is repeated that is answered, so that who answers may have just started.
 const briefly = 3 * time.Second
 
@@ -38,6 +41,7 @@ type request struct {
 	stores  string          // what is not known when no answer comes, for example "command X"; empty: nothing is stored
 	part    func(*nats.Msg) // for each message that more follow
 	long    bool            // no default timeout once it is on its way; silence and a lost connection end it, as repeating would begin all over
+	slow    bool            // answering may take until the server gives it up
 	brief   bool            // an answer that it is not possible now is what the caller wants to know: it is repeated for a few seconds only
 }
 
@@ -193,6 +197,8 @@ func (k *call) patience(n int) time.Duration {
 	switch {
 	case strings.HasPrefix(k.req.subject, "cmd."):
 		return min(k.client.opts.Patience, commandPatience<<min(n-1, 8))
+	case k.req.slow:
+		return max(k.client.opts.Patience, slowPatience)
 	case !k.req.long:
 		return k.client.opts.Patience
 	case k.req.part != nil:
@@ -255,7 +261,9 @@ func (k *call) expire() {
 	k.expired = true
 	p, l, key := k.last, k.link, k.key
 	if k.open != 0 {
-		p = problem.New(problem.Unavailable, "no answer on %s", k.req.subject)
+		if p == nil { // else what the attempt before was told says more
+			p = problem.New(problem.Unavailable, "no answer on %s", k.req.subject)
+		}
 		k.unknown = k.unknown || k.req.stores != "" && l != nil
 	}
 	if p == nil {

@@ -135,6 +135,33 @@ func TestSilenceIsUnknownForCommandsOnly(t *testing.T) {
 	}
 }
 
+// TestASlowQueryIsNotRepeated: while the server works on it, which it gives up by itself. Whoever is told why he has to wait hears that in the end, and not that there was no answer.
+func TestASlowQueryIsNotRepeated(t *testing.T) {
+	s := newSite(t)
+	var slow, waits atomic.Int32
+	s.answer("qry.patient.list", func(m *nats.Msg) {
+		slow.Add(1)
+		time.AfterFunc(150*time.Millisecond, func() { respond(t, m, client.Page{Cursor: "x"}) })
+	})
+	s.answer("qry.patient.*.get", func(m *nats.Msg) {
+		if waits.Add(1) == 1 {
+			refuse(t, m, problem.New(problem.Unavailable, "the index stands at 1"))
+		}
+	})
+	c := s.connect(func(o *client.Options) { o.Patience = 30 * time.Millisecond })
+	page, err := c.ListPage(within(t, 5*time.Second), "patient", client.Filter("age > 1"))
+	if err != nil || page.Cursor != "x" || slow.Load() != 1 {
+		t.Errorf("got %+v, %v after %d requests, want the answer to one", page, err, slow.Load())
+	}
+	c = s.connect(nil)
+	if _, err := c.Get(within(t, 300*time.Millisecond), patient); err == nil || !strings.Contains(err.Error(), "the index stands at 1") {
+		t.Errorf("got %v, want why it had to wait", err)
+	}
+	if _, err := c.ListPage(t.Context(), "patient", client.Filter("name = \"\xff\"")); !errors.Is(err, client.ErrMalformed) {
+		t.Errorf("got %v, want a filter that is no UTF-8 refused", err)
+	}
+}
+
 func TestLaterRefusalDoesNotHideAnUnknownOutcome(t *testing.T) {
 	s := newSite(t)
 	var n atomic.Int32

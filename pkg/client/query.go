@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -234,6 +236,9 @@ func (c *Client) List(ctx context.Context, aggregateType string, options ...Read
 // ListPage is one page of List.
 func (c *Client) ListPage(ctx context.Context, aggregateType string, options ...ReadOption) (*Page, error) {
 	r := readOf(options)
+	if !utf8.ValidString(r.filter) {
+		return nil, problem.New(problem.Malformed, "the filter is no valid UTF-8")
+	}
 	body := struct {
 		Take     int    `json:"take"`
 		Cursor   string `json:"cursor,omitempty"`
@@ -302,7 +307,7 @@ func (c *Client) query(ctx context.Context, subject string, r read, body, into a
 	if err != nil {
 		return problem.New(problem.Malformed, "write the query as JSON: %v", err)
 	}
-	req := request{subject: subject, header: nats.Header{}, data: data}
+	req := request{subject: subject, header: nats.Header{}, data: data, slow: r.filter != "" || r.sort != "" || strings.HasSuffix(subject, ".events") || strings.HasSuffix(subject, ".trace")}
 	if r.waitFor != "" {
 		req.header.Set(streams.HeaderWaitFor, r.waitFor)
 	}

@@ -14,6 +14,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
@@ -66,7 +67,10 @@ func (f *Filter) Equalities() []Equality { return f.must }
 // Parse reads a condition over the fields of an aggregate type. malformed: it cannot be read, or does not fit the schema; the problem marks the place.
 func Parse(text string, fields map[string]schema.Field) (*Filter, error) {
 	if len(text) > MaxLength {
-		return nil, problem.New(problem.TooLarge, "the filter has %d bytes, at most %d are allowed", len(text), MaxLength)
+		return nil, problem.New(problem.TooLarge, "the filter has %d bytes, at most %d are allowed", len(text), MaxLength).WithHint("`in [A, B]` is shorter than many comparisons; or ask in parts")
+	}
+	if !utf8.ValidString(text) {
+		return nil, problem.New(problem.Malformed, "the filter is no valid UTF-8")
 	}
 	s := read(text)
 	tree, err := parser.Parse(s.normal)
@@ -131,12 +135,37 @@ func (s *source) unreadable(err error) *problem.Problem {
 	if !ok {
 		return problem.New(problem.Malformed, "the filter cannot be read: %v", err)
 	}
+	if strings.Contains(e.Message, "token EOF") { // the parser gives the last character then
+		return s.marked(len(s.text), "the filter ends here, and something is missing")
+	}
+	if literal, number := s.number(e); number {
+		if at := strings.LastIndex(string(s.text), literal); at >= 0 {
+			return s.marked(utf8.RuneCountInString(string(s.text)[:at]), "%s is too long, or no number; a number of any length can stand in quotes", literal)
+		}
+	}
+	if kind, token, found := strings.Cut(strings.TrimPrefix(e.Message, "unexpected token "), "("); found && kind != e.Message {
+		return s.wrong(e.Location, "%s is not expected here", strings.TrimSuffix(token, ")"))
+	}
 	return s.wrong(e.Location, "%s", e.Message)
+}
+
+// number gives the literal that the parser could not take for a number.
+func (s *source) number(e *file.Error) (literal string, found bool) {
+	before, rest, found := strings.Cut(e.Message, `: parsing "`)
+	if !found || !strings.HasPrefix(before, "invalid ") {
+		return "", false
+	}
+	literal, _, found = strings.Cut(rest, `"`)
+	return literal, found
 }
 
 // wrong is a problem that marks a place.
 func (s *source) wrong(at file.Location, format string, args ...any) *problem.Problem {
-	n := s.place(at.From)
+	return s.marked(s.place(at.From), format, args...)
+}
+
+// marked is wrong at a character of the text as it was given.
+func (s *source) marked(n int, format string, args ...any) *problem.Problem {
 	return problem.New(problem.Malformed, "the filter, at character %d: %s: %s<HERE>%s", n+1, fmt.Sprintf(format, args...), string(s.text[:n]), string(s.text[n:])).
 		WithHint(`for example status = "deceased" and age >= 80; docs/queries.md says what filters can say`)
 }

@@ -41,7 +41,7 @@ func ParseOrder(text string, fields map[string]schema.Field) (*Order, error) {
 		case !ok:
 			return nil, problem.New(problem.Malformed, "there is no field %.70q to sort by", name).WithHint("there are %s, and $id, $version, $time, $deleted; - before one turns it round", names(fields))
 		case f.PII:
-			return nil, problem.New(problem.Malformed, "the field %s is encrypted: nothing can be sorted by it", name)
+			return nil, problem.New(problem.Malformed, "the field %s is encrypted: nothing can be sorted by it", name).WithHint("sort by another field")
 		}
 		o.by = append(o.by, sortKey{operand{name: name, field: name, kind: f.Type, get: func(r *Row) (string, bool) { return r.Field(name) }}, descending})
 	}

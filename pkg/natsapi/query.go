@@ -15,7 +15,8 @@ import (
 
 const (
 	queryTimeout  = 10 * time.Second
-	verifyTimeout = 6 * time.Hour // reading whole logs, to prove them or to build an index; whoever asked has gone long before
+	waitTimeout   = 4 * time.Second // a read waits for the index: less than its sender waits for an answer, so that he is told how far the index is, and asks again
+	verifyTimeout = 6 * time.Hour   // reading whole logs, to prove them or to build an index; whoever asked has gone long before
 )
 
 // asked is a query with the claims of who asks.
@@ -71,7 +72,7 @@ func (a *API) query(ctx context.Context, r request) *problem.Problem {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if p := a.waitFor(ctx, ask); p != nil {
+	if p := a.waitFor(ctx, ask, q.action == token.ActionRead); p != nil {
 		return p
 	}
 	answer, p := q.answer(a, ctx, ask)
@@ -150,7 +151,12 @@ func (k asked) allowed(q query) *problem.Problem {
 }
 
 // waitFor holds the query until the index includes what it asks for.
-func (a *API) waitFor(ctx context.Context, k asked) *problem.Problem {
+func (a *API) waitFor(ctx context.Context, k asked, reads bool) *problem.Problem {
+	if reads {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, waitTimeout)
+		defer cancel()
+	}
 	switch want := k.headers.get(streams.HeaderWaitFor); want {
 	case "":
 		return nil

@@ -66,8 +66,8 @@ func TestWaitRefuses(t *testing.T) {
 	if err := p.WaitFor(ctx, wrong); !errors.Is(err, &problem.Problem{Code: problem.NotFound}) {
 		t.Errorf("another block: got %v, want not_found", err)
 	}
-	if err := p.WaitFor(ctx, later); !unavailable(err) {
-		t.Errorf("not written yet: got %v, want unavailable", err)
+	if err := p.WaitFor(ctx, later); !unavailable(err) || !strings.Contains(problem.From(err).Detail, "behind the end of the log, which has 1 messages") {
+		t.Errorf("not written yet: got %v, want unavailable, and where the log ends", err)
 	}
 	if err := p.WaitFor(context.Background(), ghost); !errors.Is(err, &problem.Problem{Code: problem.NotFound}) {
 		t.Errorf("no such log: got %v, want not_found", err)

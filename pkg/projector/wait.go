@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
@@ -18,7 +19,7 @@ func (p *Projector) WaitFor(ctx context.Context, position event.Position) error 
 	}
 	x, err := p.waitIndex(ctx, position.Log, position.Sequence)
 	if err != nil {
-		return err
+		return errors.Join(p.behindEnd(ctx, position), err)
 	}
 	return x.view(ctx, func(r *reading) error {
 		id, found, err := r.block(position.Sequence)
@@ -31,6 +32,25 @@ func (p *Projector) WaitFor(ctx context.Context, position event.Position) error 
 		}
 		return nil
 	})
+}
+
+// endPatience is how long the end of a log is looked for to say why waiting was in vain.
+const endPatience = 200 * time.Millisecond
+
+// behindEnd says that a position was waited for in vain which the log itself does not have; nil: it has, or it cannot be told.
+func (p *Projector) behindEnd(ctx context.Context, position event.Position) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
+	defer cancel()
+	source, err := p.source(ctx, position.Log)
+	if err != nil {
+		return nil //nolint:nilerr // it cannot be told
+	}
+	_, last, err := source.Bounds(ctx)
+	if err != nil || last >= position.Sequence {
+		return nil //nolint:nilerr // likewise
+	}
+	return problem.New(problem.Unavailable, "position %s lies behind the end of the log, which has %d messages", position, last).
+		WithHint("check the position; if an answer to a command named it, the log lost its tail: read without it, and send what is missing again")
 }
 
 // WaitForLatest waits until the index of a log holds everything that the log holds when it is called; with an empty name, of every log.
