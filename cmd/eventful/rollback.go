@@ -20,11 +20,11 @@ func newDataRollbackCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "data:rollback --before=TIME|HASH [--type=TYPE [--id=ID]]",
 		Short: "Bring aggregates back to the state that they had before a time or an event",
-		Long: rollbackLong + "A TIME (RFC 3339) is that of the writer: every commit stored then or later is undone. With the HASH of an event, or a unique beginning of it, the commit or\n" +
+		Long: rollbackLong + "A TIME (RFC 3339, a date, or how long ago) is that of the writer: every commit stored then or later is undone. With the HASH of an event, or a unique beginning of it, the commit or\n" +
 			"transaction that holds the event is undone, and all behind it in that log; other logs are cut at its time. --dry-run says what would change.",
 		Args: cobra.NoArgs,
 	}
-	before := cmd.Flags().String("before", "", "`time` (RFC 3339), or hash of an event")
+	before := cmd.Flags().String("before", "", "`time` (RFC 3339, a date, or how long ago: 24h), or hash of an event")
 	aggregateType := cmd.Flags().String("type", "", "only aggregates of this `type`")
 	id := cmd.Flags().String("id", "", "only the aggregate with this `id`; with --type")
 	dry := cmd.Flags().Bool("dry-run", false, "only list what would change")
@@ -76,9 +76,11 @@ func newAggregateRollbackCommand(a *app) *cobra.Command {
 // findEvent finds the event that a hash, or the beginning of one, names. Without an access token the whole hash has to be given.
 func (a *app) findEvent(cmd *cobra.Command, want *client.RollbackWanted) error {
 	if strings.Trim(want.Before, "0123456789abcdef") != "" {
-		if _, err := time.Parse(time.RFC3339Nano, want.Before); err != nil {
-			return usageError("give an RFC 3339 time, for example 2026-01-31T08:00:00Z, or the hash of an event", "--before=%.80s is neither a time nor a hash", want.Before)
+		at, err := momentOf("before", want.Before, time.Now())
+		if err != nil {
+			return usageError("for example 2026-01-31T08:00:00Z, 2026-01-31 or 24h, or the hash of an event", "--before=%.80s is neither a time nor a hash", want.Before)
 		}
+		want.Before = at.UTC().Format(time.RFC3339Nano)
 		return nil
 	}
 	if len(want.Before) == 2*len(event.Hash{}) {

@@ -82,7 +82,11 @@ func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string, kept 
 	if err := a.show(v, pairs...); err != nil || client.Good(v.Verdict) {
 		return err
 	}
-	return refuted("%s/%s at version %d: %s: %s", v.Type, v.ID, v.Version, v.Verdict, v.Detail)
+	p := refuted("%s/%s at version %d: %s: %s", v.Type, v.ID, v.Version, v.Verdict, v.Detail)
+	if v.SnapshotsLie() {
+		p = p.WithHint("the log is as it was written, and reads take no snapshot that lies: `eventful aggregate:snapshot %s/%s VERSION --comment=…` takes it anew; find out who changed it", v.Type, v.ID)
+	}
+	return p
 }
 
 // verifyMany verifies a type, or everything if it is empty.
@@ -179,9 +183,9 @@ func failedText(f client.Failed) string {
 	return where + ": " + strings.TrimSuffix(f.Verdict+": "+f.Detail, ": ")
 }
 
-func refuted(format string, args ...any) error {
+func refuted(format string, args ...any) *problem.Problem {
 	return problem.New(problem.VerificationFailed, "a proof does not hold: %s", fmt.Sprintf(format, args...)).
-		WithHint("the log is not as it was written; keep a copy of the data as it is before anything else")
+		WithHint("the log is not as it was written, or a part of it is away; keep a copy of the data as it is before anything else. docs/proofs.md says what each word means, docs/archive.md how the archive is mended")
 }
 
 // progress shows how far something is: a bar on a terminal, nothing elsewhere. finish must be called.

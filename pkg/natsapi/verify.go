@@ -71,7 +71,7 @@ func (a *API) verifyOne(ctx context.Context, k asked) (any, *problem.Problem) {
 func (a *API) verifyWith(ctx context.Context, k asked, signed []verify.Signed) (none verify.Result, p *problem.Problem) {
 	newest, _, _, err := a.cfg.Projector.Newest(ctx, k.about)
 	if err != nil {
-		return none, problem.From(err)
+		return unread(k.about, problem.From(err))
 	}
 	log, err := a.cfg.Store.Open(ctx, newest.Log)
 	if gone := a.gone(newest.Log, err); gone != nil {
@@ -104,6 +104,14 @@ func (a *API) verifyWith(ctx context.Context, k asked, signed []verify.Signed) (
 		}
 	}
 	return worded(result, signed, gone), nil
+}
+
+// unread is the verdict about an aggregate that left the hot tier, and lies in what cannot be read; other problems stay what they are.
+func unread(about event.AggregateID, p *problem.Problem) (verify.Result, *problem.Problem) {
+	if p.Code != problem.Damaged {
+		return verify.Result{}, p
+	}
+	return verify.Result{Aggregate: about, Verdict: verify.Unreadable, Detail: p.Detail}, nil
 }
 
 // shredded says which keys of an aggregate's encrypted fields are gone; nothing if none is.

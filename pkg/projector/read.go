@@ -99,6 +99,10 @@ func (p *Projector) Newest(ctx context.Context, a event.AggregateID) (at event.P
 		return at, 0, root, err
 	}
 	err = x.view(ctx, func(r *reading) error {
+		if base, err := r.base(a); err == nil && base != nil && base.gone() && !base.partial() && len(r.tail.of(a)) == 0 {
+			at, v, root = r.position(base.cold.at), base.version, base.cold.root // the log need not be read, which may be damaged
+			return nil
+		}
 		c, err := r.newest(a)
 		if err == nil {
 			at, v, root = r.position(c.at), c.Last(), c.Root

@@ -151,6 +151,7 @@ func (m *model) check(t *testing.T, ctx context.Context, p *projector.Projector)
 
 // all is what queries say of an aggregate.
 type all struct {
+	Newest     string
 	Now, First projector.State
 	History    projector.History
 	Export     projector.Export
@@ -161,7 +162,7 @@ type all struct {
 
 func everything(t *testing.T, ctx context.Context, p *projector.Projector, id string) (out all) {
 	t.Helper()
-	errs := make([]error, 7)
+	errs := make([]error, 8)
 	out.Now, errs[0] = p.Get(ctx, of(id), projector.When{})
 	out.First, errs[1] = p.Get(ctx, of(id), projector.When{Version: 1})
 	out.History, errs[2] = p.History(ctx, of(id), 1, 0)
@@ -169,6 +170,8 @@ func everything(t *testing.T, ctx context.Context, p *projector.Projector, id st
 	out.Replay, errs[4] = p.Replay(ctx, of(id), 1, 0)
 	out.ByHash, errs[5] = p.EventByHash(ctx, out.First.Hash[:20], anybody)
 	out.Trace, errs[6] = p.Trace(ctx, out.First.Hash, nil)
+	at, version, root, err := p.Newest(ctx, of(id))
+	out.Newest, errs[7] = fmt.Sprint(at, version, root), err
 	for i, err := range errs {
 		if err != nil {
 			t.Fatalf("query %d of %s: %v", i, id, err)

@@ -200,7 +200,7 @@ func (p *Projector) waitIndex(ctx context.Context, log string, sequence uint64) 
 		case <-changed:
 		case <-ctx.Done():
 			return nil, problem.New(problem.Unavailable, "the index of log %s stands at %d, waiting for %d: %v", log, at.chain.Sequence, sequence, ctx.Err()).
-				WithHint("read without waiting, or wait longer")
+				WithHint("it is behind, or is being built anew, and `eventful status` says how far it is: ask again, or read without waiting")
 		}
 	}
 }

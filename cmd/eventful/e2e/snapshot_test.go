@@ -58,7 +58,7 @@ func TestSnapshotEditedInKV(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := s.run("aggregate:verify", "patient/A")
-	if o.status != 7 || !strings.Contains(o.stdout+o.stderr, `the snapshot at version 2 lies: its field "crp" differs`) {
+	if o.status != 7 || !strings.Contains(o.stdout+o.stderr, `the snapshot at version 2 lies: its field "crp" differs`) || !strings.Contains(o.stderr, "hint: the log is as it was written") {
 		t.Errorf("got exit status %d: %s%s", o.status, o.stdout, o.stderr)
 	}
 	if out := s.must("aggregate:get", "patient/A", "2"); !strings.Contains(out, "  crp          2") && !strings.Contains(out, "2\n") {
