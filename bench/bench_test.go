@@ -25,7 +25,7 @@ func TestSmoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary("bench"), "-json", "-dir="+data, "-eventful="+binary("eventful"), "-writer="+binary("writer"),
-		"-server="+binary("server"), "-only=throughput,import,history,snapshots,queries,start,memory,to-process,to-nats,one-event", "-round=100ms", "-rounds=1", "-aggregates=64", "-small=400",
+		"-server="+binary("server"), "-only=throughput,import,history,snapshots,queries,start,memory,to-process,to-nats,to-nobody,one-event", "-round=100ms", "-rounds=1", "-aggregates=64", "-small=400",
 		"-big=800", "-wide=200", "-rows=100", "-delivered=400")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -53,7 +53,7 @@ func TestSmoke(t *testing.T) {
 		"full path, 1 client", "full path, 16 clients", "full path, 64 clients, p99", "full path without projector, 64 clients",
 		"bulk import, pipelined", "history of 20 events, slower log", "disk: log", "full path with snapshots, 64 clients", "start of 800 events after kill -9",
 		"rebuild of the index, start of the process included", "raw ordered consumer of the same blocks", "verify --all, start of the command included", "rebuild of the writer's state, start of the process included", "writer's resident memory beyond its caches",
-		"process plugin", "nats plugin", "one event through the nats plugin, from its command on, p50", "one event through the process plugin, from its command on, p50",
+		"process plugin", "nats plugin", "full path with a plugin that is down, 64 clients", "one event through the nats plugin, from its command on, p50", "one event through the process plugin, from its command on, p50",
 	} {
 		if !found[name] {
 			t.Errorf("no row %q", name)
