@@ -83,7 +83,7 @@ func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string, kept 
 		return err
 	}
 	p := refuted("%s/%s at version %d: %s: %s", v.Type, v.ID, v.Version, v.Verdict, v.Detail)
-	if v.SnapshotsLie() {
+	if v.SnapshotsLie {
 		p = p.WithHint("the log is as it was written, and reads take no snapshot that lies: `eventful aggregate:snapshot %s/%s VERSION --comment=…` takes it anew; find out who changed it", v.Type, v.ID)
 	}
 	return p

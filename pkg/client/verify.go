@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -19,9 +18,6 @@ const (
 	VerdictUnwitnessed = "OK_UNWITNESSED" // and nobody besides the site vouches for it
 	VerdictShredded    = "SHREDDED"       // and a key of its encrypted fields was destroyed
 )
-
-// verdictTampered is that stored bytes contradict each other, or that a snapshot lies.
-const verdictTampered = "TAMPERED"
 
 // Good reports whether a verdict says that every proof holds.
 func Good(verdict string) bool {
@@ -39,11 +35,8 @@ type Verdict struct {
 
 	Covered   uint64 `json:"covered,omitempty"`   // events that lie under a signed checkpoint
 	Witnessed bool   `json:"witnessed,omitempty"` // all of them under one that was brought along
-}
 
-// SnapshotsLie reports whether the events are proven, and only snapshots say something else than they.
-func (v *Verdict) SnapshotsLie() bool {
-	return v.Verdict == verdictTampered && strings.HasSuffix(v.Detail, "; the events themselves are proven")
+	SnapshotsLie bool `json:"snapshots-lie,omitempty"` // the events are proven, and only snapshots say something else: Detail names them
 }
 
 // Failed is a proof that does not hold, with where in the log.

@@ -64,7 +64,7 @@ func (a *API) withSnapshots(ctx context.Context, about event.AggregateID, r *ver
 		}
 		named = append(named, what+" lies: "+l.Detail)
 	}
-	r.Verdict, r.Version = verify.Tampered, lies[0].Version
+	r.Verdict, r.Version, r.Snapshots = verify.Tampered, lies[0].Version, true
 	r.Detail = strings.Join(named, "; ") + "; the events themselves are proven"
 	return nil
 }

@@ -70,6 +70,8 @@ type Result struct {
 	// Covered is how many events lie under a checkpoint that the log was held against; Witnessed, whether all lie under a witnessed one.
 	Covered   uint64
 	Witnessed bool
+
+	Snapshots bool // the events are proven, and only snapshots say something else: Detail names them
 }
 
 type resultJSON struct {
@@ -84,11 +86,12 @@ type resultJSON struct {
 
 	Covered   uint64 `json:"covered,omitempty"`
 	Witnessed bool   `json:"witnessed,omitempty"`
+	Snapshots bool   `json:"snapshots-lie,omitempty"`
 }
 
 // MarshalJSON gives the form of docs/spec/commands.md, section 7.
 func (r Result) MarshalJSON() ([]byte, error) {
-	j := resultJSON{Log: r.Log, Type: r.Aggregate.Type, ID: r.Aggregate.ID, Verdict: r.Verdict, Version: r.Version, Sequence: r.Sequence, Detail: r.Detail, Covered: r.Covered, Witnessed: r.Witnessed}
+	j := resultJSON{Log: r.Log, Type: r.Aggregate.Type, ID: r.Aggregate.ID, Verdict: r.Verdict, Version: r.Version, Sequence: r.Sequence, Detail: r.Detail, Covered: r.Covered, Witnessed: r.Witnessed, Snapshots: r.Snapshots}
 	if r.Verdict.Good() {
 		j.Root = r.Root.String()
 	}
