@@ -54,6 +54,15 @@ func ParseEngineSubject(subject string) (site, log, verb string, err error) {
 	return site, log, verb, nil
 }
 
+// Who answers what is asked of projectors and of plugin-runners may publish to these subjects, whose last word only who asks knows, and to nobody's inbox: an answer in the place of another one,
+// of JetStream to a writer for example, would have a log acknowledge what it does not hold.
+
+// StandingAnswers are `prj.<site>.answer.*`: how far projectors are. The site was checked.
+func StandingAnswers(site string) string { return "prj." + site + ".answer.*" }
+
+// RunnerAnswers are `run.<site>.answer.*`: what plugin-runners answer. The site was checked.
+func RunnerAnswers(site string) string { return "run." + site + ".answer.*" }
+
 // StandingSubject is `prj.<site>.standing`: an archiver asks every projector how far it is. The site was checked.
 func StandingSubject(site string) string { return "prj." + site + ".standing" }
 

@@ -202,7 +202,7 @@ func (s Installation) inLog(role Role) Permissions {
 		p := s.reading()
 		p.Publish = append(p.Publish, askServers(), Permission{"$KV.SNAP_" + s.Site + ".>", "snapshots"},
 			Permission{api + "STREAM.MSG.DELETE.KV_SNAP_" + s.Site, "of the snapshots that somebody asked for the oldest gives way"})
-		p.Publish = append(p.Publish, Permission{"_INBOX.>", "how far it is, which an archiver asks"})
+		p.Publish = append(p.Publish, Permission{StandingAnswers(s.Site), "how far it is, which an archiver asks"})
 		p.Subscribe = append(p.Subscribe, Permission{StandingSubject(s.Site), "an archiver asks how far it is"})
 		p.Deny = append(p.Deny, s.withoutNames()...)
 		return p
@@ -218,6 +218,7 @@ func (s Installation) inLog(role Role) Permissions {
 		for _, stream := range s.beside() {
 			p.Deny = append(p.Deny, Permission{api + "STREAM.PURGE." + stream, "logs alone are archived"})
 		}
+		p.Subscribe = []Permission{{StandingAnswers(s.Site), "how far every projector is"}}
 		return p
 	case RoleKeyReader:
 		return Permissions{Publish: []Permission{
@@ -270,6 +271,7 @@ func (s Installation) deciding() Permissions {
 			{"_INBOX.>", "answers to them"},
 		}...),
 		Subscribe: []Permission{
+			{RunnerAnswers(s.Site), "whether a plugin that was tried reaches its target"},
 			{"eng." + s.Site + ".>", "calls of other writers"},
 			{AdvisoryAPI, "who changes, purges or deletes a stream is recorded"},
 			{Connects(s.LOG), "who connects with a break-glass credential is recorded"},
@@ -294,7 +296,7 @@ func (s Installation) running() Permissions {
 		{"$KV.POSITIONS_" + s.Site + ".>", "how far each partition is"},
 		{"dead." + s.Site + ".*", "what a target refuses for good is parked"},
 		{api + "STREAM.MSG.DELETE.DEAD_" + s.Site, "and removed when it was delivered after all"},
-		{"_INBOX.>", "answers to the writer, which has a plugin tried"},
+		{RunnerAnswers(s.Site), "answers to the writer, which has a plugin tried"},
 	}...)
 	p.Subscribe = []Permission{{"run." + s.Site + ".*", "a plugin is to be tried"}}
 	return p

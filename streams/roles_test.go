@@ -110,3 +110,16 @@ func TestRolesTogether(t *testing.T) {
 		t.Error("a site with a dot: got no error")
 	}
 }
+
+// TestNobodyAnswersForJetStream: who may publish to inboxes in LOG, and knows or guesses the one where a writer waits for an acknowledgement, has the writer acknowledge what no stream holds.
+// The writer alone may, who could append to the log himself.
+func TestNobodyAnswersForJetStream(t *testing.T) {
+	for _, role := range streams.Roles() {
+		for _, one := range permissions(t, streams.AccountLOG, role).Publish {
+			first, _, _ := strings.Cut(one.Subject, ".")
+			if (first == "_INBOX" || first == "*" || first == ">") && role != streams.RoleWriter && role != streams.RoleBreakGlass {
+				t.Errorf("%s may use %s", role, one.Subject)
+			}
+		}
+	}
+}

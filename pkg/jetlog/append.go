@@ -145,7 +145,7 @@ func (a *acks) expect(p *pending) (reply string, err error) {
 
 // listen opens the inbox. The caller holds mu.
 func (a *acks) listen() error {
-	inbox := a.nc.NewInbox() + "."
+	inbox := a.nc.NewInbox() + "." + unforeseen() + "." // an acknowledgement says that a block is stored: nobody may know where it is waited for
 	changes := a.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	if _, err := a.nc.Subscribe(inbox+"*", a.arrived); err != nil {
 		a.nc.RemoveStatusListener(changes)

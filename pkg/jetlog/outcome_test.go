@@ -346,3 +346,40 @@ func TestEachAppendGivesUpByItself(t *testing.T) {
 		}
 	}
 }
+
+// TestAcknowledgementsComeWhereNobodyForesees: inboxes of nats.go count on from each other, so who has seen one of a process knows the others. The words behind them are new each time.
+func TestAcknowledgementsComeWhereNobodyForesees(t *testing.T) {
+	f := newFixture(t, jetlog.Options{})
+	watching := f.server.Conn()
+	seen, err := watching.SubscribeSync("evt.>")
+	if err == nil {
+		err = watching.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := map[string]bool{}
+	for n := range uint64(2) {
+		store, err := jetlog.New(f.server.Conn(), jetlogtest.Site, jetlog.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := store.Open(t.Context(), "patient")
+		if err == nil {
+			err = l.Append(n, []byte("a block")).Err()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := seen.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(m.Reply, ".")
+		word := parts[len(parts)-2]
+		if len(word) < 26 || words[word] {
+			t.Errorf("acknowledgement on %s: got the word %q before the number, want 26 random characters", m.Reply, word)
+		}
+		words[word] = true
+	}
+}

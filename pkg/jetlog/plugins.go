@@ -144,7 +144,15 @@ func (s *Store) AskRunner(ctx context.Context, verb string, body []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.nc.RequestWithContext(ctx, subject, body)
+	sub, err := s.answersTo(streams.RunnerAnswers(s.site))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails where the connection is closed, which ends it too
+	var m *nats.Msg
+	if err = s.nc.PublishRequest(subject, sub.Subject, body); err == nil {
+		m, err = sub.NextMsgWithContext(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask a plugin-runner to %s: %w", verb, err)
 	}

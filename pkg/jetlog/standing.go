@@ -69,11 +69,10 @@ func (s *Store) Foremost(ctx context.Context, instance string) (bool, error) {
 
 // standings asks every projector, and gives what came in time: one answer at least.
 func (s *Store) standings(ctx context.Context) (all []standing, err error) {
-	inbox := s.nc.NewRespInbox()
-	sub, err := s.nc.SubscribeSync(inbox)
+	sub, err := s.answersTo(streams.StandingAnswers(s.site))
 	if err == nil {
 		defer func() { _ = sub.Unsubscribe() }() // as above
-		err = s.nc.PublishRequest(streams.StandingSubject(s.site), inbox, nil)
+		err = s.nc.PublishRequest(streams.StandingSubject(s.site), sub.Subject, nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask projectors how far they are: %w", err)

@@ -290,7 +290,7 @@ func (o outside) credentials(account keyring.Account, roles []streams.Role) ([]n
 	}
 	if missing := o.unasked(account, roles, claims); missing != "" {
 		o.log.Warn().Str("file", path).Str("subject", missing).
-			Msg("credentials file of an older eventful does not let the engine ask the servers: a user made from keys.json is used in its place. Make the file anew with `eventful creds`")
+			Msg("credentials file of an older eventful lacks a right that the engine needs now: a user made from keys.json is used in its place. Make the file anew with `eventful creds`")
 		return o.made(account, roles)
 	}
 	inboxes, err := node.OwnInboxes(userJWT)
@@ -320,14 +320,18 @@ func (o outside) made(account keyring.Account, roles []streams.Role) ([]nats.Opt
 	return node.Credentials(userJWT, seed)
 }
 
-// unasked is a question to the servers that the roles ask in an account and a user may not, empty if there is none.
+// unasked is a subject of questions or answers that the roles need in an account and a user may not use, empty if there is none.
 func (o outside) unasked(account keyring.Account, roles []streams.Role, claims *jwt.UserClaims) string {
 	in := streams.Installation{Site: o.keys.Site(), LOG: o.keys.AccountID(keyring.LOG), APP: o.keys.AccountID(keyring.APP)}
 	p, err := streams.RolePermissions(in, string(account), roles...)
 	if err != nil {
 		return ""
 	}
-	for _, q := range in.Questions() {
+	needed := in.Questions()
+	for _, answers := range []string{streams.RunnerAnswers(in.Site), streams.StandingAnswers(in.Site)} { // came later, too
+		needed = append(needed, streams.Question{Subject: answers}, streams.Question{Subject: answers, Told: true})
+	}
+	for _, q := range needed {
 		wanted, allowed := p.Publish, claims.Pub.Allow
 		if q.Told {
 			wanted, allowed = p.Subscribe, claims.Sub.Allow
