@@ -94,7 +94,7 @@ func TestNoCredentialRemovesStreams(t *testing.T) {
 	c.introduce("schema.yaml")
 	c.must("event:add", "patient/seen", "--id=A")
 	c.must("event:add", "patient/seen", "--id=A", "--inbox")
-	for _, want := range []string{"account of an older eventful was brought up to date", "credentials file of an older eventful does not let", "credentials file of an older eventful may make streams", "--sys-creds is not used any more", "account APP was brought"} {
+	for _, want := range []string{"account of an older eventful was brought up to date", "credentials file of an older eventful lacks a right", "credentials file of an older eventful may make streams", "--sys-creds is not used any more", "account APP was brought"} {
 		if text, err := os.ReadFile(filepath.Join(w.dir, "output")); err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("the writer's output: got %s (%v), want it to say %q", text, err, want)
 		}
