@@ -44,7 +44,7 @@ func (m *makers) store(t *testing.T) *jetlog.Store {
 	return store
 }
 
-// TestMaker: each stream that is missing is made by a connection of its own, which is closed then; for one that is there nobody connects.
+// TestMaker: each stream that is missing is made by a connection of its own, which is closed then, and leases that went with their server again; for one that is there nobody connects.
 func TestMaker(t *testing.T) {
 	m := &makers{s: jetlogtest.StartServer(t, jetlogtest.Options{}), fail: []error{errors.New("no server"), errors.New("no server")}}
 	store := m.store(t)
@@ -63,8 +63,19 @@ func TestMaker(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	m.s.Stop() // the leases lay in memory
+	m.s.Start()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := store.Leases().Watch(ctx, func(c lease.Change) {
+		if !c.Reset {
+			cancel()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
 	log := "EVT_" + jetlogtest.Site + "_patient"
-	want := []string{log, log, log, "KV_STAGED_" + jetlogtest.Site, "KV_POSITIONS_" + jetlogtest.Site, "DEAD_" + jetlogtest.Site, "KV_LEASES"}
+	want := []string{log, log, log, "KV_STAGED_" + jetlogtest.Site, "KV_POSITIONS_" + jetlogtest.Site, "DEAD_" + jetlogtest.Site, "KV_LEASES", "KV_LEASES"}
 	if diff := cmp.Diff(want, m.asked); diff != "" {
 		t.Errorf("connections to make streams (-want +got):\n%s", diff)
 	}
