@@ -137,7 +137,7 @@ func (e Engines) ofWriter(c *connections, api natsapi.Config, app *account, m *m
 		{"account", app.run, app.brought},
 		{"watch of credentials", func(ctx context.Context) error { return e.watchUses(ctx, c, w) }, closed()},
 		{"watch of streams", func(ctx context.Context) error { return e.watchStreams(ctx, w, watch(string(keyring.LOG), c.keeping)) }, closed()},
-		{"watch of the inbox", func(ctx context.Context) error { return e.watchStreams(ctx, w, watch(string(keyring.APP), c.inbox)) }, closed()},
+		{"watch of inbox and feed", func(ctx context.Context) error { return e.watchApp(ctx, c, w) }, closed()},
 		{"entry of acts", func(ctx context.Context) error { return e.enterActs(ctx, w) }, closed()},
 		{"membership", func(ctx context.Context) error { return e.settle(ctx, api, m) }, closed()},
 	}

@@ -45,7 +45,7 @@ func (s streamWatch) seeStream(ctx context.Context, site, name string) (seen see
 	config.Metadata = maps.Clone(config.Metadata)
 	maps.DeleteFunc(config.Metadata, func(key, _ string) bool { return strings.HasPrefix(key, "_nats.") }) // another version of the server has others
 	settings, err := json.Marshal(config)
-	seen = seenStream{settings: string(settings), created: info.Created}
+	seen = seenStream{settings: s.hidden(string(settings)), created: info.Created}
 	if _, isLog := streams.LogOf(site, name); isLog {
 		seen.first = info.State.FirstSeq
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/streams"
@@ -53,8 +54,9 @@ type apiCall struct {
 type streamWatch struct {
 	account  string
 	nc       *nats.Conn
-	messages int // that wait to be looked at, at most
-	bytes    int // … and their size
+	secret   string // stands in the settings of the feed, and is recorded nowhere
+	messages int    // that wait to be looked at, at most
+	bytes    int    // … and their size
 	every    time.Duration
 }
 
@@ -71,7 +73,7 @@ const maxRecording = 4096
 func (e Engines) watchStreams(ctx context.Context, w *writer.Writer, s streamWatch) error {
 	heard, known := make(chan writer.StreamChange), changes()
 	sub, err := s.nc.Subscribe(streams.AdvisoryAPI, func(m *nats.Msg) {
-		if change, ok := changeOf(m.Data, known); ok && !(change.Action == actionMessage && e.usual(s.account, change)) {
+		if change, ok := s.changeOf(m.Data, known); ok && !(change.Action == actionMessage && e.usual(s.account, change)) {
 			select {
 			case heard <- change:
 			case <-ctx.Done():
@@ -87,6 +89,15 @@ func (e Engines) watchStreams(ctx context.Context, w *writer.Writer, s streamWat
 	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is closed
 	e.recordChanges(ctx, w, s, heard, sub)
 	return nil
+}
+
+// watchApp watches the streams of APP: inbox and feed.
+func (e Engines) watchApp(ctx context.Context, c *connections, w *writer.Writer) (err error) {
+	s := watch(string(keyring.APP), c.inbox)
+	if s.secret, err = Intake(e.Secrets); err != nil {
+		return err
+	}
+	return e.watchStreams(ctx, w, s)
 }
 
 func (e Engines) recordChanges(ctx context.Context, w *writer.Writer, s streamWatch, heard <-chan writer.StreamChange, sub *nats.Subscription) {
@@ -145,8 +156,16 @@ func aboutChange(data []byte, known map[string]string) bool {
 	return ok && ended && api && at >= 0 && known[string(verb[:at])] != ""
 }
 
+// hidden is a text without the secret.
+func (s streamWatch) hidden(text string) string {
+	if s.secret == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, s.secret, "<secret>")
+}
+
 // changeOf reads a call that changed a stream.
-func changeOf(data []byte, known map[string]string) (c writer.StreamChange, ok bool) {
+func (s streamWatch) changeOf(data []byte, known map[string]string) (c writer.StreamChange, ok bool) {
 	if !aboutChange(data, known) {
 		return c, false
 	}
@@ -154,6 +173,7 @@ func changeOf(data []byte, known map[string]string) (c writer.StreamChange, ok b
 	if json.Unmarshal(data, &call) != nil {
 		return c, false
 	}
+	call.Request = s.hidden(call.Request)
 	_, verb, ok := strings.Cut(call.Subject, ".API.STREAM.")
 	at := strings.LastIndexByte(verb, '.')
 	if !ok || at < 0 {

@@ -209,6 +209,7 @@ func TestForeignStreams(t *testing.T) {
 		{"APP", "plugin-runner", "PURGE", "FEED", `{"filter":"event.patient.*.*"}`, true},
 		{"APP", "plugin-runner", "PURGE", "FEED", `{"filter":"event.>"}`, true},
 		{"APP", "engine", "PURGE", "FEED", "", true},
+		{"APP", "engine", "UPDATE", "FEED", `{"subjects":["feed.` + run.Secret + `.>"]}`, true},
 		{"APP", "engine", "PURGE", "CMD_INBOX", `{"filter":"event.patient.A.*"}`, true},
 	} {
 		client := map[string]string{"user": "UABC", "name_tag": c.role, "host": "127.0.0.1", "kind": "Client"}
@@ -219,6 +220,9 @@ func TestForeignStreams(t *testing.T) {
 			"response": `{"did_create":` + strconv.FormatBool(!strings.Contains(c.request, "there")) + `}`})
 		if ok != c.want {
 			t.Errorf("%s: %s of %s by %q: got recorded %v, want %v", c.account, c.verb, c.stream, c.role, ok, c.want)
+		}
+		if strings.Contains(got.Request, run.Secret) {
+			t.Errorf("%s of %s is recorded with the secret: %s", c.verb, c.stream, got.Request)
 		}
 		if ok && c.role == "" && (got.User != "jetstream" || got.Role != "JetStream") {
 			t.Errorf("what a server sent itself: got %+v", got)
