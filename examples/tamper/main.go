@@ -4,7 +4,7 @@
 //	eventful stop && cp -a .eventful copy
 //	eventful start --data-dir copy --no-engines --nats-port 7071
 //	EVENTFUL_DEK_FILE=dek go run ./examples/tamper --data-dir copy --type patient --id A --version 3 --i-know-this-destroys-the-copy
-//	eventful restart --data-dir copy
+//	eventful stop --data-dir copy && eventful start --data-dir copy --nats-port 7071
 //	eventful aggregate:verify --all --data-dir copy      # exit status 7, names patient/A and version 3
 //
 // It opens the keys of the folder with the DEK, connects as an engine of the account LOG, reads the whole stream, deletes it, and writes it again message by

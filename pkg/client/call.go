@@ -29,6 +29,9 @@ const commandPatience = 2 * time.Second
 // slowPatience is how long an attempt of a slow request waits: the server gives it up after ten seconds, and a repeat has it begin again.
 const slowPatience = 12 * time.Second
 
+// noAnswer is what to do about silence.
+const noAnswer = "wait longer, for example with --timeout=1m; `eventful status` says whether the engines run"
+
 // briefly is how long a brief request is repeated that is answered, so that who answers may have just started.
 const briefly = 3 * time.Second
 
@@ -215,7 +218,7 @@ func (k *call) silent(n int) {
 		return // the answer is being handled
 	}
 	l.unheard()
-	p := problem.New(problem.Unavailable, "no answer within %s", k.patience(n))
+	p := problem.New(problem.Unavailable, "no answer within %s", k.patience(n)).WithHint(noAnswer)
 	k.settle(n, outcome{err: p, lost: true})
 }
 
@@ -262,7 +265,7 @@ func (k *call) expire() {
 	p, l, key := k.last, k.link, k.key
 	if k.open != 0 {
 		if p == nil { // else what the attempt before was told says more
-			p = problem.New(problem.Unavailable, "no answer on %s", k.req.subject)
+			p = problem.New(problem.Unavailable, "no answer on %s", k.req.subject).WithHint(noAnswer)
 		}
 		k.unknown = k.unknown || k.req.stores != "" && l != nil
 	}

@@ -307,10 +307,16 @@ func (c *Client) query(ctx context.Context, subject string, r read, body, into a
 	if err != nil {
 		return problem.New(problem.Malformed, "write the query as JSON: %v", err)
 	}
-	req := request{subject: subject, header: nats.Header{}, data: data, slow: r.filter != "" || r.sort != "" || strings.HasSuffix(subject, ".events") || strings.HasSuffix(subject, ".trace")}
+	req := request{subject: subject, header: nats.Header{}, data: data, slow: r.filter != "" || r.sort != "" || slow(subject)}
 	if r.waitFor != "" {
 		req.header.Set(streams.HeaderWaitFor, r.waitFor)
 	}
 	m, err := c.roundTrip(ctx, req)
 	return decodeInto(into, m, err)
+}
+
+// slow reports whether a query may take as long as the server lets it: it searches, or reads the log.
+func slow(subject string) bool {
+	verb := subject[strings.LastIndexByte(subject, '.')+1:]
+	return verb == "events" || verb == "trace" || verb == "verify"
 }

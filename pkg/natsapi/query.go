@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -75,12 +76,30 @@ func (a *API) query(ctx context.Context, r request) *problem.Problem {
 	if p := a.waitFor(ctx, ask, q.action == token.ActionRead); p != nil {
 		return p
 	}
+	var told atomic.Bool // why it takes long
+	if ask.about.ID != "" && q.action == token.ActionRead {
+		defer ask.tellLate(&told).Stop()
+	}
 	answer, p := q.answer(a, ctx, ask)
-	if p != nil {
+	switch {
+	case !told.CompareAndSwap(false, true):
+		return nil
+	case p != nil:
 		return p
 	}
 	r.answer(answer)
 	return nil
+}
+
+// tellLate tells who asks about one aggregate why he waits, before he gives up: its events left the hot tier, and the archive is slow. That is his answer then; what is read meanwhile is kept in memory, and found by his
+// next try.
+func (k asked) tellLate(told *atomic.Bool) *time.Timer {
+	return time.AfterFunc(waitTimeout, func() {
+		if told.CompareAndSwap(false, true) {
+			k.refuse(problem.New(problem.Unavailable, "reading %s takes long: what left the hot tier is read from the log and its archive, which answers slowly", k.about).
+				WithHint("ask again, with more patience (--timeout); `eventful doctor` says whether the archive is there"))
+		}
+	})
 }
 
 // read finds the query and checks who asks. Whoever may not read a type is told so before it is said whether anything exists.

@@ -49,7 +49,7 @@ func (r *reading) loadBlock(sequence uint64) error {
 	case errors.Is(err, eventlog.ErrNotFound), errors.As(err, &u):
 		return unlogged(r.log, sequence, err)
 	case err != nil:
-		return problem.New(problem.Unavailable, "message %d of log %s, which left the hot tier, cannot be read: %v", sequence, r.log, err)
+		return problem.New(problem.Unavailable, "message %d of log %s, which left the hot tier, cannot be read: %v", sequence, r.log, err).WithHint("try again; `eventful doctor` says whether the archive is there")
 	}
 	b, err := event.DecodeHeader(m.Data)
 	if err != nil {
