@@ -68,6 +68,11 @@ func (a *app) listEvents(cmd *cobra.Command, want client.EventsWanted, pages pag
 			}
 		}
 		shown += len(page.Events)
+		if shown == 0 && page.Cursor == "" && want.Type != "" { // a list of nothing may be one of a type that is misspelt
+			if err := typeExists(cmd, c, want.Type); err != nil {
+				return err
+			}
+		}
 		if cursor = page.Cursor; cursor == "" || shown > 0 && !*pages.all {
 			break
 		}
@@ -123,6 +128,11 @@ func (a *app) tailEvents(cmd *cobra.Command, want client.EventsWanted, from stri
 		return err
 	}
 	defer c.Close()
+	if want.Type != "" {
+		if err := typeExists(cmd, c, want.Type); err != nil {
+			return err
+		}
+	}
 	cursor, now := from, from == "now"
 	if now || from == "start" {
 		cursor = ""
