@@ -56,6 +56,9 @@ type child struct {
 	dead    chan struct{}
 }
 
+// wanted says what a program has to print.
+const wanted = `each line of its standard output must be an acknowledgement, {"id": the change's id, "status": "done"}, and what is for people belongs on standard error (docs/plugins-process.md)`
+
 // ack is a line of the child.
 type ack struct {
 	ID     string `json:"id"`
@@ -180,13 +183,13 @@ func (p *process) start() (*child, error) {
 	}
 	c := &child{cmd: cmd, in: in, born: time.Now(), ended: make(chan struct{}), waiting: map[string]chan<- ack{}, dead: make(chan struct{})}
 	var reading sync.WaitGroup
-	reading.Go(func() { c.fail(c.readAcks(out)) })
+	reading.Go(func() { c.stopped(c.readAcks(out)) })
 	reading.Go(func() { relay(words, p.log) })
 	go func() {
 		defer close(c.ended)
 		reading.Wait() // before Wait, which closes the pipes
 		err := cmd.Wait()
-		c.fail(fmt.Errorf("the program ended: %s", exitText(err)))
+		c.fail(fmt.Errorf("the program ended: %s; what it said is shown by `eventful plugin:logs`", exitText(err)))
 	}()
 	p.log.Info().Int("pid", cmd.Process.Pid).Msg("program of the plugin started")
 	return c, nil
@@ -291,8 +294,23 @@ func (c *child) write(lines []byte) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if _, err := c.in.Write(lines); err != nil {
-		c.fail(fmt.Errorf("write to the program: %w", err))
+		c.stopped(fmt.Errorf("%w: %w", errDeaf, err))
 	}
+}
+
+// The program has ended, or closed a pipe and goes on.
+var (
+	errSilent = errors.New("the program closed its standard output and did not end; acknowledgements are expected there")
+	errDeaf   = errors.New("the program takes no more changes from its standard input and did not end")
+)
+
+// stopped makes the child of no use. Where it is ending how it did says more than a closed pipe, so that is waited for.
+func (c *child) stopped(why error) {
+	if !errors.Is(why, errSilent) && !errors.Is(why, errDeaf) {
+		c.fail(why)
+		return
+	}
+	time.AfterFunc(patience, func() { c.fail(why) })
 }
 
 // readAcks passes acknowledgements on until the child's output ends, or holds what is none.
@@ -301,17 +319,17 @@ func (c *child) readAcks(out io.Reader) error {
 	for {
 		line, err := lines.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			return fmt.Errorf("the program printed a line of more than %d bytes", MaxLine)
+			return fmt.Errorf("the program printed a line of more than %d bytes; %s", MaxLine, wanted)
 		}
 		if err != nil {
-			return errors.New("the program closed its output")
+			return errSilent
 		}
 		var a ack
 		if err := json.Unmarshal(line, &a); err != nil {
-			return errors.New("the program printed a line that is no JSON object; what is for people belongs on standard error")
+			return errors.New("the program printed a line that is no JSON object; " + wanted)
 		}
 		if a.Status != "done" && a.Status != "retry" && a.Status != "park" {
-			return fmt.Errorf("the program printed the status %.40q, which is neither done, retry nor park", a.Status)
+			return fmt.Errorf("the program printed a line with the status %.40q, which is neither done, retry nor park; %s", a.Status, wanted)
 		}
 		c.mu.Lock()
 		to := c.waiting[a.ID]

@@ -169,7 +169,7 @@ func TestTheExample(t *testing.T) {
 // A child that misbehaves loses nothing, and holds no call for longer than it may take.
 func TestChildrenThatMisbehave(t *testing.T) {
 	for how, want := range map[string]string{
-		"exit": "", "hang": "did not acknowledge", "garbage": "no JSON", "long": "more than 65536 bytes", "deaf": "",
+		"exit": "the program ended: exit status 0", "hang": "did not acknowledge", "garbage": "no JSON object; each line of its standard output must be an acknowledgement", "long": "more than 65536 bytes", "deaf": "",
 	} {
 		t.Run(how, func(t *testing.T) {
 			p := open(t, how)

@@ -204,3 +204,36 @@ func silence(notes []witnessed) (longest time.Duration) {
 	}
 	return longest
 }
+
+// TestPausedRunners stops two plugin-runners in turn, each as if its machine slept, and lets it go on while the other has its partitions and clients write: what it still had under way may come again, but first
+// deliveries stay in the order of each aggregate, as the target itself notes, and nothing is lost.
+func TestPausedRunners(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("python3 is missing: the program of the plugin is written in it")
+	}
+	s := shared{newCluster(t, 1), ""}
+	s.path = filepath.Join(s.root, "noted")
+	program := s.program("witnessing.py", witnessing)
+	s.engine("writer", "writer")
+	s.engine("projector", "projector")
+	s.put("schema.yaml", schemaText)
+	s.introduce(filepath.Join(s.root, "schema.yaml"))
+	first, second := s.engine("plugin-runner", "runner-0"), s.engine("plugin-runner", "runner-1")
+	s.must("plugin:config", "noting", "--type=process", "--command="+program+" "+s.path, fmt.Sprint("--partitions=", sharedPartitions), "--types=patient", "--account="+s.account)
+	s.must("plugin:enable", "noting", "--account="+s.account)
+	load := s.load(4, 30)
+	s.divided("both share the partitions", first, second)
+	for _, turn := range []struct{ sleeps, stays *engine }{{first, second}, {second, first}} {
+		turn.sleeps.pause()
+		t.Cleanup(turn.sleeps.resume) // whatever happens: who is stopped cannot be ended in order
+		s.divided("the other one has all partitions", turn.stays)
+		turn.sleeps.resume()
+		s.divided("both share the partitions again", first, second)
+	}
+	wrote := load()
+	var notes []witnessed
+	until(t, "everything arrives", func() bool { notes = s.notes(); return s.inOrder(notes) == wrote })
+	t.Logf("%d changes, %d of them came again", wrote, len(notes)-wrote)
+	s.verify()
+}
