@@ -84,7 +84,8 @@ func (p *partition) form(size int) batch {
 func (p *partition) deliver(ctx context.Context, b batch) *result {
 	r := &result{batch: b, outcomes: make([]plugin.Outcome, len(b.items)), parked: make([]error, len(b.behind))}
 	began := time.Now()
-	changes, places := make([]plugin.Change, 0, len(b.items)), make([]int, 0, len(b.items))
+	changes, places := p.buffer(len(b.items)), make([]int, 0, len(b.items))
+	defer func() { p.giveBack(changes) }()
 	for n, i := range b.items {
 		c, err := p.w.prepare(ctx, i)
 		if err != nil {
@@ -107,6 +108,27 @@ func (p *partition) deliver(ctx context.Context, b batch) *result {
 		r.parked[n] = p.park(ctx, i, errors.New("an earlier change of the aggregate is parked"), true)
 	}
 	return r
+}
+
+// buffer gives room for so many changes, of a call that is over where there is one.
+func (p *partition) buffer(n int) []plugin.Change {
+	select {
+	case b := <-p.buffers:
+		if cap(b) >= n {
+			return b
+		}
+	default:
+	}
+	return make([]plugin.Change, 0, n)
+}
+
+// giveBack keeps the room for another call, and nothing of what was in it.
+func (p *partition) giveBack(b []plugin.Change) {
+	clear(b)
+	select {
+	case p.buffers <- b[:0]:
+	default:
+	}
 }
 
 // call calls the plugin. Its panics, and answers that are not one for each change, are faults of the plugin: nothing is known then.

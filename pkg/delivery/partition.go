@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
 )
 
@@ -36,6 +37,7 @@ type partition struct {
 	failed  chan error    // why reading cannot go on
 	saved   chan error
 	working sync.WaitGroup
+	buffers chan []plugin.Change // of calls that are over
 
 	lanes   map[event.AggregateID]*lane
 	ready   []*lane // with a change that may go now, in the order in which they became so
@@ -76,7 +78,7 @@ type block struct {
 
 func newPartition(t *tenant, w *work, p *registry.Plugin, o *opened) *partition {
 	return &partition{
-		t: t, w: w, plugin: p, open: o, in: make(chan *arrival), results: make(chan *result, w.how.concurrency), over: make(chan struct{}),
+		t: t, w: w, plugin: p, open: o, in: make(chan *arrival), results: make(chan *result, w.how.concurrency), buffers: make(chan []plugin.Change, w.how.concurrency), over: make(chan struct{}),
 		failed: make(chan error, 1), saved: make(chan error, 1), lanes: map[event.AggregateID]*lane{}, waiting: map[*lane]bool{}, logs: map[string]*progress{},
 		blocked: map[event.AggregateID]int{}, foremost: map[event.AggregateID]event.Version{}, breaker: breaker{longest: w.how.backoff}, rate: rate{perSecond: w.how.rate},
 	}
@@ -131,7 +133,7 @@ func (p *partition) next(ctx context.Context, timer <-chan time.Time, changed *<
 	if p.stopping {
 		leaving = nil // it is closed, and would be heard again and again until the last call is over
 	}
-	if p.stopping || p.items > 0 && (p.items >= p.room() || p.bytes >= maxBytes) || p.retry.unread() {
+	if p.stopping || p.items > 0 && (p.items >= p.room() || p.bytes >= maxBytes || len(p.ready) >= p.enough()) || p.retry.unread() {
 		in = nil
 	}
 	select {
@@ -166,6 +168,9 @@ func (p *partition) room() int {
 	}
 	return maxItems
 }
+
+// enough is how many aggregates with a change that may go are enough to keep every call busy: what lies behind them can stay in the log. While fewer may go, changes of others are looked for up to maxItems.
+func (p *partition) enough() int { return 2 * p.w.how.batch * p.w.how.concurrency }
 
 // end saves what is settled behind the last batch.
 func (p *partition) end(ctx context.Context) error {

@@ -49,6 +49,7 @@ func TestStrangeAnswers(t *testing.T) {
 		return fmt.Sprintf(`{"index":{"_id":%q,"status":%d,"error":{"type":%q,"reason":"a value: secret"}}}`, id, status, kind)
 	}
 	ok := `{"index":{"_id":"A","status":201}}`
+	okB, okC := strings.Replace(ok, "A", "B", 1), strings.Replace(ok, "A", "C", 1)
 	two := func(b string) string { return `{"items":[` + ok + `,` + b + `]}` }
 	for name, test := range map[string]struct {
 		answer func(http.ResponseWriter)
@@ -59,6 +60,12 @@ func TestStrangeAnswers(t *testing.T) {
 		"nothing":            {text(200, ""), both(plugin.StatusRetry), 0},
 		"another JSON":       {text(200, `{"items":{"a":1}}`), both(plugin.StatusRetry), 0},
 		"half":               {text(200, two(item("B", 201, ""))[:40]), both(plugin.StatusRetry), 0},
+		"as usual":           {text(200, two(okB)), both(plugin.StatusDone), 0},
+		"as usual, cut off":  {text(200, two(okB)[:len(two(okB))-1]), both(plugin.StatusRetry), 0},
+		"as usual, and more": {text(200, two(okB)+"x"), both(plugin.StatusRetry), 0},
+		"in another order":   {text(200, `{"items":[`+okB+`,`+ok+`]}`), both(plugin.StatusRetry), 0},
+		"of a third one":     {text(200, two(okC)), [2]plugin.Status{plugin.StatusDone, plugin.StatusRetry}, 0},
+		"an unknown status":  {text(200, two(strings.Replace(okB, "201", "2010", 1))), [2]plugin.Status{plugin.StatusDone, plugin.StatusRetry}, 0},
 		"half a document's":  {text(200, `{"items":[`+ok+`]}`), both(plugin.StatusRetry), 0},
 		"one too many":       {text(200, two(ok+","+ok)), both(plugin.StatusRetry), 0},
 		"of other documents": {text(200, two(item("C", 201, ""))), [2]plugin.Status{plugin.StatusDone, plugin.StatusRetry}, 0},

@@ -19,16 +19,12 @@ const maxRead = 500
 // complete writes the documents. Those that keep something of what stands in OpenSearch are read first. What stands there is behind the change by
 // the changes that have no effect on the document only: of one aggregate one change is under way, and none passes another (check).
 func (t *target) complete(ctx context.Context, ops []op, outcomes []plugin.Outcome) []op {
-	kept, partial := make([]op, 0, len(ops)), []op(nil)
-	for _, o := range ops {
-		switch {
-		case o.removes():
-			kept = append(kept, o)
-		case o.effect.Action == mapping.Write && (o.effect.Whole || o.version == 1):
-			o.body = document(nil, &o.effect)
-			kept = append(kept, o)
-		default:
-			partial = append(partial, o)
+	kept, partial := ops[:0], []op(nil)
+	for i := range ops {
+		if o := &ops[i]; o.removes() || o.effect.Action == mapping.Write && (o.effect.Whole || o.version == 1) {
+			kept = append(kept, *o)
+		} else {
+			partial = append(partial, *o)
 		}
 	}
 	for len(partial) > 0 {
@@ -108,7 +104,7 @@ func (t *target) read(ctx context.Context, ops []op) ([]stored, error) {
 	return said.Docs, nil
 }
 
-// document writes a document in JSON: what is kept, and the new values.
+// document is a document in JSON: what is kept, and the new values.
 func document(kept map[string]json.RawMessage, e *mapping.Effect) []byte {
 	for _, c := range e.Set {
 		delete(kept, c.Name)
@@ -121,14 +117,24 @@ func document(kept map[string]json.RawMessage, e *mapping.Effect) []byte {
 		b = append(mapping.AppendString(comma(b), name), ':')
 		b = append(b, value...)
 	}
-	for _, c := range e.Set {
-		b = c.Value.AppendJSON(append(mapping.AppendString(comma(b), c.Name), ':'))
-	}
-	return append(b, '}')
+	return append(appendCells(b, e.Set), '}')
 }
 
+// appendDocument writes a document that keeps nothing of what stands in OpenSearch.
+func appendDocument(b []byte, e *mapping.Effect) []byte {
+	return append(appendCells(append(b, '{'), e.Set), '}')
+}
+
+func appendCells(b []byte, cells []mapping.Cell) []byte {
+	for i := range cells {
+		b = cells[i].Value.AppendJSON(append(mapping.AppendString(comma(b), cells[i].Name), ':'))
+	}
+	return b
+}
+
+// comma separates a member from the one before it, if there is one.
 func comma(b []byte) []byte {
-	if len(b) > 1 {
+	if b[len(b)-1] != '{' {
 		return append(b, ',')
 	}
 	return b

@@ -76,7 +76,7 @@ type op struct {
 	version uint64
 	again   bool   // plugin.Change.Again
 	alias   string // to write to
-	body    []byte // the document; nil for a removal
+	body    []byte // the document; nil for a removal, and where effect says all of it
 	same    bool   // the document is written in the version that it has
 }
 

@@ -116,9 +116,15 @@ func (m *Mapping) forget(c *plugin.Change) Effect {
 }
 
 func (m *Mapping) fill(e *Effect, slots []slot) {
-	e.Whole = true
-	for i, s := range slots {
-		switch {
+	n := 0
+	for i := range slots {
+		if slots[i].set {
+			n++
+		}
+	}
+	e.Whole, e.Set = true, make([]Cell, 0, n)
+	for i := range slots {
+		switch s := &slots[i]; {
 		case !s.given:
 			e.Whole = false
 		case s.set:
