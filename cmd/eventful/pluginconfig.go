@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,14 +168,19 @@ func find(options []plugin.Option, name string) *plugin.Option {
 	return nil
 }
 
+// readOption reads a file, or a pipe, whose size nobody knows before: no more than an option may have.
 func readOption(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > plugin.MaxValue {
-		return "", usageError(fmt.Sprintf("at most %d bytes are allowed", plugin.MaxValue), "%s has %d bytes", path, info.Size())
-	}
-	text, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return "", usageError("name a file that can be read", "%v", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, plugin.MaxValue+1))
+	if err != nil {
+		return "", usageError("name a file that can be read", "%v", err)
+	}
+	if len(text) > plugin.MaxValue {
+		return "", usageError(fmt.Sprintf("at most %d bytes are allowed", plugin.MaxValue), "%s has more", path)
 	}
 	return string(text), nil
 }

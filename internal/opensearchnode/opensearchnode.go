@@ -34,10 +34,24 @@ func Find() (dir, why string) {
 	if _, err := os.Stat(filepath.Join(dir, "node.jsa")); err != nil {
 		return "", "OpenSearch is not installed: make opensearch does it (it needs Java 17 and Maven)"
 	}
+	if first, ok := firstOf(filepath.Join(dir, "classpath")); !ok { // the paths in it are absolute
+		return "", "OpenSearch was installed for another folder (" + first + " is missing): remove " + dir + ", then make opensearch installs it anew"
+	}
 	if _, err := exec.LookPath("java"); err != nil {
 		return "", "there is no java"
 	}
 	return dir, ""
+}
+
+// firstOf gives the first path of a class path, and whether it is there.
+func firstOf(classpath string) (first string, there bool) {
+	text, err := os.ReadFile(classpath)
+	if err != nil {
+		return classpath, false
+	}
+	first, _, _ = strings.Cut(string(text), string(filepath.ListSeparator))
+	_, err = os.Stat(first)
+	return first, err == nil
 }
 
 // Node is a running node, or one that was stopped and may be started again on the same data and port.

@@ -1,9 +1,7 @@
 package process
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,18 +50,9 @@ type child struct {
 
 	mu      sync.Mutex // guards what follows
 	waiting map[string]chan<- ack
-	err     error // why it is of no use any more
+	unasked string // the last id that was acknowledged though nobody waited for it
+	err     error  // why it is of no use any more
 	dead    chan struct{}
-}
-
-// wanted says what a program has to print.
-const wanted = `each line of its standard output must be an acknowledgement, {"id": the change's id, "status": "done"}, and what is for people belongs on standard error (docs/plugins-process.md)`
-
-// ack is a line of the child.
-type ack struct {
-	ID     string `json:"id"`
-	Status string `json:"status"`
-	Error  string `json:"error"`
 }
 
 // Deliver implements plugin.Plugin.
@@ -233,7 +222,7 @@ func (c *child) deliver(ctx context.Context, changes []plugin.Change) []plugin.O
 			continue
 		case <-c.dead:
 		case <-ctx.Done():
-			c.fail(fmt.Errorf("the program did not acknowledge %d of %d changes in time: %w", left, len(changes), ctx.Err()))
+			c.fail(fmt.Errorf("the program did not acknowledge %d of %d changes in time%s: %w", left, len(changes), c.others(), ctx.Err()))
 		}
 		for _, i := range places {
 			outcomes[i] = plugin.Retry(c.failed())
@@ -247,20 +236,6 @@ func (c *child) deliver(ctx context.Context, changes []plugin.Change) []plugin.O
 		<-written
 	}
 	return outcomes
-}
-
-func (a ack) outcome() plugin.Outcome {
-	why := errors.New("the program gave no error")
-	if a.Error != "" {
-		why = errors.New(a.Error)
-	}
-	switch a.Status {
-	case "done":
-		return plugin.Done()
-	case "park":
-		return plugin.Park(why)
-	}
-	return plugin.Retry(why)
 }
 
 // await notes who waits for the acknowledgements.
@@ -313,37 +288,6 @@ func (c *child) stopped(why error) {
 	time.AfterFunc(patience, func() { c.fail(why) })
 }
 
-// readAcks passes acknowledgements on until the child's output ends, or holds what is none.
-func (c *child) readAcks(out io.Reader) error {
-	lines := bufio.NewReaderSize(out, MaxLine)
-	for {
-		line, err := lines.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			return fmt.Errorf("the program printed a line of more than %d bytes; %s", MaxLine, wanted)
-		}
-		if err != nil {
-			return errSilent
-		}
-		var a ack
-		if err := json.Unmarshal(line, &a); err != nil {
-			return errors.New("the program printed a line that is no JSON object; " + wanted)
-		}
-		if a.Status != "done" && a.Status != "retry" && a.Status != "park" {
-			return fmt.Errorf("the program printed a line with the status %.40q, which is neither done, retry nor park; %s", a.Status, wanted)
-		}
-		c.mu.Lock()
-		to := c.waiting[a.ID]
-		c.mu.Unlock()
-		if to == nil {
-			continue // nobody waits for it any more, or ever did
-		}
-		select {
-		case to <- a:
-		default: // a repeat
-		}
-	}
-}
-
 // fail makes the child of no use: who waits gets the first reason.
 func (c *child) fail(err error) {
 	c.mu.Lock()
@@ -378,18 +322,4 @@ func (c *child) end(why error) {
 	}
 	c.kill()
 	<-c.ended
-}
-
-// relay puts what the child says to people into the log, a line at a time.
-func relay(words io.Reader, log zerolog.Logger) {
-	lines := bufio.NewReaderSize(words, 8<<10)
-	for {
-		line, err := lines.ReadSlice('\n')
-		if n := len(line); n > 0 {
-			log.Info().Str("line", string(line[:min(n, 2000)])).Msg("program of the plugin said")
-		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return
-		}
-	}
 }

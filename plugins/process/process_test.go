@@ -51,6 +51,8 @@ func child(how string, args []string) {
 		case "hang": // reads on, and says nothing
 		case "garbage":
 			fmt.Println("hello there")
+		case "stranger":
+			fmt.Println(`{"id":"nobody","status":"done"}`)
 		case "long":
 			fmt.Println(strings.Repeat("x", 1<<20))
 		case "deaf": // closes its input
@@ -170,6 +172,7 @@ func TestTheExample(t *testing.T) {
 func TestChildrenThatMisbehave(t *testing.T) {
 	for how, want := range map[string]string{
 		"exit": "the program ended: exit status 0", "hang": "did not acknowledge", "garbage": "no JSON object; each line of its standard output must be an acknowledgement", "long": "more than 65536 bytes", "deaf": "",
+		"stranger": `acknowledged "nobody", which nobody waits for`,
 	} {
 		t.Run(how, func(t *testing.T) {
 			p := open(t, how)
