@@ -176,7 +176,10 @@ func (c *cluster) republishes(nc *nats.Conn, victim string) {
 			`"republish":{"src":"` + from + `","dest":"$JS.API.STREAM.DELETE.` + victim + `","headers_only":true}}`
 		answer, err := nc.Request("$JS.API.STREAM."+call, []byte(config), 50*time.Millisecond) // what is refused has no answer
 		if err == nil && !strings.Contains(string(answer.Data), `"error"`) {
-			_, err = nc.Request(from, []byte("x"), patience)
+			until(c.t, "the server that this client is at knows the stream", func() bool {
+				_, err = nc.Request(from, []byte("x"), patience)
+				return !errors.Is(err, nats.ErrNoResponders)
+			})
 		}
 		if err != nil && !errors.Is(err, nats.ErrTimeout) {
 			c.t.Fatal(err)
