@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,9 @@ func newEventArchiveCommand(a *app) *cobra.Command {
 		}
 		if given != 1 {
 			return usageError("for example `eventful event:archive --log=patient`", "give one of --all, --log and TYPE/ID")
+		}
+		if len(args) == 1 && !strings.Contains(args[0], "/") {
+			return usageError("for example `eventful event:archive patient/4711`, or `eventful event:archive --log=patient`", "%.80q is no TYPE/ID: give that, --log=LOG or --all", args[0])
 		}
 		return a.withAdmin(cmd, func(c *client.Client) error {
 			what, err := toArchive(cmd, c, *log, args)
@@ -67,10 +71,13 @@ func toArchive(cmd *cobra.Command, c *client.Client, log string, args []string) 
 
 func (a *app) archive(cmd *cobra.Command, c *client.Client, what []client.ToArchive) error {
 	p := a.printer("LOG", "BLOCKS", "ARCHIVED", "PURGED", "LEFT THE HOT TIER", "WAITING")
-	for _, one := range what {
+	for i, one := range what {
 		out, err := c.Archive(cmd.Context(), one, func(now client.Archived) {
 			fmt.Fprintf(a.errOut, "log %s: %d of %d blocks archived, %d purged\n", now.Log, min(now.Archived, now.UpTo), now.UpTo, now.First-1)
 		})
+		if err != nil && i == 0 {
+			return err // nothing to show
+		}
 		if err != nil {
 			return errors.Join(err, p.close())
 		}

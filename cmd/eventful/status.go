@@ -316,8 +316,8 @@ func readiness(ctx context.Context, info *run.Info) string {
 	}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<12))
 	switch err = errors.Join(err, answer.Body.Close()); {
-	case err == nil && answer.StatusCode == http.StatusOK:
-		return stateRunning
+	case err == nil && (answer.StatusCode == http.StatusOK || strings.HasPrefix(string(text), run.Stopped)):
+		return stateRunning // why a log is stopped is told log by log
 	case err == nil && strings.HasPrefix(string(text), run.Refusing):
 		return stateRefusing
 	case err == nil && strings.HasPrefix(string(text), run.Lapsed):

@@ -92,7 +92,7 @@ func (a *Archive) Segments(ctx context.Context, log string) ([]Segment, error) {
 	return c.all(), nil
 }
 
-// Holder implements eventlog.Snapshots.
+// Holder implements eventlog.Snapshots. The segment is looked at anew: eventlog.ErrAway if it is gone.
 func (a *Archive) Holder(ctx context.Context, log string, sequence uint64) (event.Hash, error) {
 	c := a.catalog(log)
 	s, found := c.find(sequence)
@@ -104,10 +104,10 @@ func (a *Archive) Holder(ctx context.Context, log string, sequence uint64) (even
 			return event.Hash{}, fmt.Errorf("sequence %d of log %s is not in the archive: %w", sequence, log, eventlog.ErrNotFound)
 		}
 	}
-	return s.Digest, nil
+	return s.Digest, a.still(ctx, log, s)
 }
 
-// Get reads one message: ErrNotFound if no segment holds it, *eventlog.UnreadableError if the one that does is damaged.
+// Get reads one message: ErrNotFound if no segment holds it, *eventlog.UnreadableError if the one that does is damaged, eventlog.ErrAway if it is gone.
 func (a *Archive) Get(ctx context.Context, log string, sequence uint64) (eventlog.Message, error) {
 	m, err := a.messages(ctx, log, sequence)
 	if err != nil {
@@ -122,7 +122,7 @@ func (a *Archive) messages(ctx context.Context, log string, sequence uint64) (*m
 	first, found := c.find(sequence)
 	if !found {
 		if err := c.refresh(ctx); err != nil {
-			return nil, unreadable(c.last()+1, math.MaxUint64, err)
+			return nil, a.unreadable(log, c.last()+1, math.MaxUint64, err)
 		}
 		if first, found = c.find(sequence); !found {
 			return nil, ErrNotFound
@@ -133,19 +133,22 @@ func (a *Archive) messages(ctx context.Context, log string, sequence uint64) (*m
 	}
 	s, err := c.open(ctx, first)
 	if err != nil {
-		return nil, unreadable(first.First, first.Last, err)
+		return nil, a.unreadable(log, first.First, first.Last, err)
 	}
 	f := s.frameOf(sequence)
 	m, err := s.open(ctx, a.cfg.Objects, f)
 	if err != nil {
-		return nil, unreadable(f.first, f.last(), err)
+		return nil, a.unreadable(log, f.first, f.last(), err)
 	}
 	a.cache.put(log, m)
 	return m, nil
 }
 
-// unreadable names the messages that damage of the archive keeps from being read; other errors can be tried again.
-func unreadable(from, to uint64, err error) error {
+// unreadable names the messages that damage of the archive keeps from being read; other errors can be tried again, and so can an object that was there and is not: it is no damage of what is read.
+func (a *Archive) unreadable(log string, from, to uint64, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return a.away(log, err.Error())
+	}
 	if err = passing(err); errors.Is(err, eventlog.ErrUnavailable) {
 		return err
 	}

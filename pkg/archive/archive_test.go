@@ -303,7 +303,7 @@ func TestEveryChangedByteIsFound(t *testing.T) {
 		f.wantNamed(t, fmt.Sprintf("byte %d of %d", i, len(good)), filepath.Base(path), want)
 	}
 	r, err := verify.All(t.Context(), f.joined(t), nil)
-	if err != nil || len(r.Damage) == 0 || r.Damage[0].Verdict != verify.Unreadable || r.Damage[0].From != 1 { // its end was changed last
+	if err != nil || len(r.Damage) == 0 || r.Damage[0].Verdict != verify.Unreadable || r.Damage[0].From != 1 || !r.Damage[0].Elsewhere { // its end was changed last
 		t.Errorf("verify: got %v, %v, want messages from 1 on named", r.Damage, err)
 	}
 	for _, cut := range []int{0, 1, 40, len(good) / 2, len(good) - 1} {

@@ -53,7 +53,7 @@ type Outcome struct {
 }
 
 // Archive archives a log up to a sequence, and purges what lies in the archive; 0: up to the end. Steps and what a crash behind each leaves are section 6 of docs/spec/archive.md; called
-// again, it goes on where it was. Nothing is purged if an error comes.
+// again, it goes on where it was. Nothing is purged if an error comes. eventlog.ErrAway: the archive lacks what was purged before; nothing is written.
 func (r *Archiver) Archive(ctx context.Context, log string, upTo uint64, keep Keep) (Outcome, error) {
 	r.working.Lock()
 	defer r.working.Unlock()
@@ -100,8 +100,41 @@ func (w *work) look(ctx context.Context) (err error) {
 	if w.out.First, w.out.Last, err = w.log.Bounds(ctx); err != nil {
 		return err
 	}
-	w.out.Archived, err = w.r.cfg.Archive.Last(ctx, w.out.Log)
-	return err
+	if w.out.Archived, err = w.r.cfg.Archive.Last(ctx, w.out.Log); err != nil {
+		return err
+	}
+	if err := w.r.cfg.Archive.Whole(ctx, w.log); err != nil || w.out.Archived > 0 {
+		return err
+	}
+	return w.others(ctx)
+}
+
+// others holds, before the first segment of a log is written, that the place has what another log lacks, if there is such a log: else it is not the archive of this site.
+func (w *work) others(ctx context.Context) (away error) {
+	names, err := w.r.cfg.Logs.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		log, err := w.r.cfg.Logs.Open(ctx, name)
+		if errors.Is(err, eventlog.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		first, _, err := log.Bounds(ctx)
+		if err != nil {
+			return err
+		}
+		if first <= 1 || name == w.out.Log {
+			continue
+		}
+		if away = w.r.cfg.Archive.Whole(ctx, log); !errors.Is(away, eventlog.ErrAway) {
+			return away
+		}
+	}
+	return away
 }
 
 // idle reports whether nothing is wanted behind the newest cut but the record of that cut: it would be archived for ever.
@@ -202,6 +235,11 @@ func (w *work) step(ctx context.Context, cut uint64) error {
 		return fmt.Errorf("sequence %d: %w", w.out.First, ErrNotFound)
 	}
 	to := min(s.Last, cut)
+	if before, found := w.r.cfg.Archive.catalog(w.out.Log).find(s.First - 1); found {
+		if err := w.r.cfg.Archive.still(ctx, w.out.Log, before); err != nil {
+			return err
+		}
+	}
 	if err := w.r.cfg.Archive.Compare(ctx, w.log, w.out.First, to); err != nil {
 		return err
 	}

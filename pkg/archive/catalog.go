@@ -18,11 +18,13 @@ type catalog struct {
 	log string
 
 	refreshing sync.Mutex // one refresh at a time
+	looking    sync.Mutex // guards promise
+	promise    promise    // of the log
 
 	mu       sync.Mutex              // guards what follows
 	segments []Segment               // ascending, without gaps, from 1
 	states   []eventlog.KeptSnapshot // ascending by sequence
-	begun    bool                    // the manifest was looked for
+	begun    bool                    // the manifest was found, or cannot be used
 	held     *opened                 // the segment that was read last
 }
 
@@ -124,7 +126,7 @@ func (c *catalog) add(s Segment) {
 	c.segments = append(c.segments, s)
 }
 
-// begin takes over what the manifest lists. One that is not there, or says what cannot be, is as none: the segments are found by their names.
+// begin takes over what the manifest lists; refreshing must be held. One that is not there, or says what cannot be, is as none: the segments are found by their names.
 func (c *catalog) begin(ctx context.Context) error {
 	c.mu.Lock()
 	begun := c.begun
@@ -138,9 +140,14 @@ func (c *catalog) begin(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.begun = true
+	c.begun = !errors.Is(err, ErrNotFound) // one that is not there may come yet: with a place that was not mounted
 	if err == nil {
-		c.segments, c.states = m.segments, m.states
+		if len(c.states) == 0 {
+			c.states = m.states
+		}
+		if len(m.segments) > len(c.segments) {
+			c.segments = m.segments
+		}
 	}
 	return nil
 }
@@ -213,6 +220,7 @@ func (c *catalog) writeManifest(ctx context.Context) error {
 	}
 	f := manifestFile{Version: formatVersion, Site: c.a.cfg.Site, Log: c.log}
 	c.mu.Lock()
+	c.begun = true
 	for _, s := range c.segments {
 		f.Segments = append(f.Segments, manifestSegment{First: s.First, Last: s.Last, Bytes: s.Bytes, Digest: s.Digest.String()})
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Extend writes one more segment of a log, of messages up to a sequence that the log has, and gives it. done: the archive now holds all of them; then the Segment is the
-// newest. What is damaged in the log is not archived: ErrLogDamaged, behind a last segment up to there. log is the stream, and must hold what the archive does not.
+// newest. The segment before it is looked at anew: eventlog.ErrAway if it is gone. What is damaged in the log is not archived: ErrLogDamaged, behind a last segment up to there. log is the stream, and must hold what the archive does not.
 //
 // Side effects: (1) the segment, (2) the manifest. A crash behind (1) leaves a segment that the next call finds.
 func (a *Archive) Extend(ctx context.Context, log eventlog.Log, upTo uint64) (s Segment, done bool, err error) {
@@ -22,6 +22,9 @@ func (a *Archive) Extend(ctx context.Context, log eventlog.Log, upTo uint64) (s 
 	behind := c.newest()
 	if behind.Last >= upTo {
 		return behind, true, nil
+	}
+	if err := a.still(ctx, log.Name(), behind); err != nil {
+		return s, false, err
 	}
 	chain, err := c.chain(ctx, behind)
 	if err != nil {
@@ -146,7 +149,7 @@ func (a *Archive) fresh(ctx context.Context, log string, sequence uint64) (*mess
 	s, found := c.find(sequence)
 	if !found {
 		if err := c.refresh(ctx); err != nil {
-			return nil, unreadable(c.last()+1, sequence, err)
+			return nil, a.unreadable(log, c.last()+1, sequence, err)
 		}
 		if s, found = c.find(sequence); !found {
 			return nil, fmt.Errorf("sequence %d: %w", sequence, ErrNotFound)
@@ -157,12 +160,12 @@ func (a *Archive) fresh(ctx context.Context, log string, sequence uint64) (*mess
 		err = fmt.Errorf("segment %s is another one now: %w", o.name, ErrDamaged)
 	}
 	if err != nil {
-		return nil, unreadable(s.First, s.Last, err)
+		return nil, a.unreadable(log, s.First, s.Last, err)
 	}
 	f := o.frameOf(sequence)
 	m, err := o.open(ctx, a.cfg.Objects, f)
 	if err != nil {
-		return nil, unreadable(f.first, f.last(), err)
+		return nil, a.unreadable(log, f.first, f.last(), err)
 	}
 	return m, nil
 }

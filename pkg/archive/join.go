@@ -43,7 +43,7 @@ type joined struct {
 	first   atomic.Uint64 // of the stream, when it was last asked; it only grows
 }
 
-// Get implements eventlog.Log. *eventlog.UnreadableError: the archive holds it, and is damaged.
+// Get implements eventlog.Log. *eventlog.UnreadableError: the archive holds it, and is damaged. eventlog.ErrAway: the log says that the archive holds it, and it does not.
 func (l *joined) Get(ctx context.Context, sequence uint64) (eventlog.Message, error) {
 	if sequence >= l.first.Load() {
 		m, err := l.Log.Get(ctx, sequence)
@@ -56,7 +56,10 @@ func (l *joined) Get(ctx context.Context, sequence uint64) (eventlog.Message, er
 		return m, fmt.Errorf("get %d of log %s: %w", sequence, l.Name(), u)
 	}
 	if errors.Is(err, ErrNotFound) {
-		return m, fmt.Errorf("get %d of log %s: %w", sequence, l.Name(), eventlog.ErrNotFound)
+		if err = l.archive.lacks(ctx, l.Log, sequence); errors.Is(err, ErrNotFound) {
+			err = eventlog.ErrNotFound
+		}
+		return m, fmt.Errorf("get %d of log %s: %w", sequence, l.Name(), err)
 	}
 	return m, err
 }
@@ -68,11 +71,6 @@ func clipped(err error, from, to uint64) *eventlog.UnreadableError {
 		return nil
 	}
 	return &eventlog.UnreadableError{From: max(u.From, from), To: min(u.To, to), Err: u.Err}
-}
-
-func isUnreadable(err error) bool {
-	var u *eventlog.UnreadableError
-	return errors.As(err, &u)
 }
 
 // Bounds implements eventlog.Log. first is 1 where the archive reaches up to the stream.
@@ -133,7 +131,7 @@ type cursor struct {
 	stream eventlog.Cursor
 }
 
-// Next implements eventlog.Cursor. Behind *eventlog.UnreadableError, Next goes on behind the messages that it names.
+// Next implements eventlog.Cursor. Behind eventlog.ErrAway it can be called again, and reads on once the archive is back. Behind *eventlog.UnreadableError, Next goes on behind the messages that it names.
 func (c *cursor) Next(ctx context.Context) (eventlog.Message, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -143,7 +141,7 @@ func (c *cursor) Next(ctx context.Context) (eventlog.Message, error) {
 			switch m, err := c.archived(ctx); {
 			case err == nil:
 				return m, nil
-			case errors.Is(err, ErrNotFound) && !isUnreadable(err):
+			case errors.Is(err, ErrNotFound):
 				c.until = c.after // whoever judges the next message finds that these are missing
 			default:
 				return m, err
@@ -169,7 +167,11 @@ func (c *cursor) Next(ctx context.Context) (eventlog.Message, error) {
 func (c *cursor) archived(ctx context.Context) (m eventlog.Message, err error) {
 	next := c.after + 1
 	if !c.kept.has(next) {
-		if c.kept, err = c.log.archive.messages(ctx, c.log.Name(), next); err != nil {
+		c.kept, err = c.log.archive.messages(ctx, c.log.Name(), next)
+		if errors.Is(err, ErrNotFound) {
+			err = c.log.archive.lacks(ctx, c.log.Log, next)
+		}
+		if err != nil {
 			if u := clipped(err, next, c.until); u != nil {
 				err, c.after = u, u.To
 			}

@@ -149,7 +149,10 @@ func (w *stateWriter) part(ctx context.Context) error {
 // ListSnapshots implements eventlog.Snapshots.
 func (a *Archive) ListSnapshots(ctx context.Context, log string) ([]eventlog.KeptSnapshot, error) {
 	c := a.catalog(log)
-	if err := c.begin(ctx); err != nil {
+	c.refreshing.Lock()
+	err := c.begin(ctx)
+	c.refreshing.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()

@@ -21,7 +21,14 @@ var (
 	ErrRewound = errors.New("log ends before what was read of it")
 	// ErrUnavailable: the log cannot be reached now; reading can be tried again.
 	ErrUnavailable = errors.New("log is not available")
+	// ErrAway: what a log says was archived is not in the archive now. It wraps ErrUnavailable: nothing is damaged by it, and once the archive is back, reading goes on.
+	ErrAway error = awayError{}
 )
+
+type awayError struct{}
+
+func (awayError) Error() string { return "the archive is away or incomplete" }
+func (awayError) Unwrap() error { return ErrUnavailable }
 
 // UnreadableError is that messages of a log which are kept outside its stream cannot be read: they were changed there, or lost. A cursor that gave it goes on behind them.
 type UnreadableError struct {

@@ -135,7 +135,11 @@ func logProblem(log string, err error) *problem.Problem {
 	if errors.Is(err, eventlog.ErrNotFound) {
 		return problem.New(problem.NotFound, "there is no log %s", log)
 	}
-	return problem.New(problem.Unavailable, "log %s cannot be read: %v", log, err).WithHint("try again; `eventful status` says how the log is")
+	p := problem.New(problem.Unavailable, "log %s cannot be read: %v", log, err)
+	if errors.Is(err, eventlog.ErrAway) {
+		return p.WithHint("nothing is damaged by that, and commands are taken: mount the archive, or put back what is missing (docs/archive.md), and try again; `eventful doctor` looks at it")
+	}
+	return p.WithHint("try again; `eventful status` says how the log is")
 }
 
 // verifyLogs proves a type, or the whole site, EventfulDB's own logs included. A type that shares its log is walked aggregate by aggregate, so that it costs
@@ -235,9 +239,9 @@ func (a *API) verifyShared(ctx context.Context, k asked, names []string, kept ma
 	return out, nil
 }
 
-// condemn stops the writing of a log in which messages are missing or cannot be read.
+// condemn stops the writing of a log in which messages are missing or cannot be read. What lies in the archive can be put back, and stops no writer.
 func (a *API) condemn(ctx context.Context, log string, r verify.Report) {
-	i := slices.IndexFunc(r.Damage, func(f verify.Finding) bool { return f.Verdict == verify.Unreadable })
+	i := slices.IndexFunc(r.Damage, func(f verify.Finding) bool { return f.Verdict == verify.Unreadable && !f.Elsewhere })
 	if a.cfg.Writer != nil && i >= 0 {
 		a.cfg.Writer.Condemn(ctx, log, r.Damage[i].Detail)
 	}

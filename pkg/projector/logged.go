@@ -48,6 +48,8 @@ func (r *reading) loadBlock(sequence uint64) error {
 	switch {
 	case errors.Is(err, eventlog.ErrNotFound), errors.As(err, &u):
 		return unlogged(r.log, sequence, err)
+	case errors.Is(err, eventlog.ErrAway):
+		return problem.New(problem.Unavailable, "message %d of log %s, which left the hot tier, cannot be read: %v", sequence, r.log, err).WithHint("mount the archive, or put back what is missing (docs/archive.md), and try again; `eventful doctor` looks at it")
 	case err != nil:
 		return problem.New(problem.Unavailable, "message %d of log %s, which left the hot tier, cannot be read: %v", sequence, r.log, err).WithHint("try again; `eventful doctor` says whether the archive is there")
 	}

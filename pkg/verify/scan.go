@@ -197,7 +197,7 @@ func (s *scan) unreadable(err error) bool {
 	s.endVoid()
 	s.gaps = append(s.gaps, stretch{u.From, u.To})
 	s.treeLost, s.sequence = true, u.To
-	s.damage(u.From, u.To, Unreadable, "%v", u)
+	s.report.Damage = append(s.report.Damage, Finding{From: u.From, To: u.To, Verdict: Unreadable, Detail: u.Error(), Elsewhere: true})
 	return true
 }
 

@@ -103,6 +103,8 @@ type Finding struct {
 	From, To uint64 // sequences, both included
 	Verdict  Verdict
 	Detail   string
+
+	Elsewhere bool // it lies outside the log's stream, in an archive that can be mended; the stream is not damaged by it
 }
 
 // Report is what All found in one log.

@@ -2,6 +2,7 @@ package writer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
+	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
 // upTo copies the logs of a store, of one of them only the first messages: a log that lost its end.
@@ -148,6 +150,15 @@ func TestACondemnedLogTakesNoCommands(t *testing.T) {
 		if l.Log == "patient" && (l.Serving || l.Error == "") {
 			t.Errorf("got the status %+v, want it not serving, with the reason", l)
 		}
+	}
+	if err := s.w.Stopped(); err != nil {
+		t.Errorf("got %v, want nothing while other logs take commands", err)
+	}
+	for _, log := range []string{"ward", "eventful"} {
+		s.w.Condemn(t.Context(), log, "message 3 is missing")
+	}
+	if err := s.w.Stopped(); !errors.Is(err, writer.ErrDamaged) || !strings.Contains(err.Error(), "log ward: message 3") {
+		t.Errorf("got %v, want every log named that is stopped", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/lease"
@@ -34,6 +35,20 @@ func (w *Writer) Status() []LogStatus {
 		out = append(out, l)
 	}
 	return out
+}
+
+// Stopped is why no log takes commands, in any process, until a person decides; nil while one may.
+func (w *Writer) Stopped() error {
+	all := w.engines()
+	why := make([]error, len(all))
+	for i, e := range all {
+		err := e.state().err
+		if err == nil {
+			return nil
+		}
+		why[i] = fmt.Errorf("log %s: %w", e.name, err)
+	}
+	return errors.Join(why...)
 }
 
 // Site is who writes what.

@@ -138,6 +138,9 @@ func (a archiver) Archive(ctx context.Context, asker, log string, upTo uint64) (
 	o, err := a.Archiver.Archive(ctx, log, upTo, func(ctx context.Context, log string, cut uint64, segment event.Hash) (eventlog.KeptSnapshot, error) {
 		return writer.AskArchive(ctx, a.peers, log, asker, writer.Cut{Sequence: cut, Segment: segment.String()})
 	})
+	if errors.Is(err, eventlog.ErrNotFound) {
+		return natsapi.Archived{}, problem.New(problem.NotFound, "there is no log %s", log).WithHint("`eventful status` names the logs")
+	}
 	if err != nil {
 		return natsapi.Archived{}, archiveProblem(err)
 	}
@@ -160,12 +163,12 @@ func archiveProblem(err error) *problem.Problem {
 	switch {
 	case errors.As(err, &told):
 		return told
+	case errors.Is(err, eventlog.ErrAway):
+		return problem.New(problem.Unavailable, "%v; nothing was written there, and nothing more was purged", err).WithHint("mount the archive, or put back what is missing, and archive again; `eventful doctor` looks at it, docs/archive.md says more")
 	case errors.Is(err, archive.ErrDiffers), errors.Is(err, archive.ErrDamaged), errors.As(err, &u):
 		return problem.New(problem.Damaged, "%v; nothing was purged", err).WithHint("put the object back, or what the log has, and archive again; docs/archive.md says how")
 	case errors.Is(err, archive.ErrLogDamaged):
 		return problem.New(problem.Damaged, "%v; it is archived up to there, and nothing was purged", err).WithHint("`eventful aggregate:verify --all` names all damage")
-	case errors.Is(err, eventlog.ErrNotFound):
-		return problem.New(problem.NotFound, "%v", err)
 	}
 	return problem.New(problem.Unavailable, "%v; nothing more was purged", err).WithHint("archive again: it goes on where it was")
 }

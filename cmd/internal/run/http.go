@@ -48,6 +48,9 @@ func (h *health) accepts() (bool, string) {
 		if err := w.Lapsed(); err != nil {
 			return false, Lapsed + err.Error()
 		}
+		if err := w.Stopped(); err != nil {
+			return false, Stopped + err.Error()
+		}
 	}
 	if i := h.inbox.Load(); i != nil {
 		if err := i.Fault(); err != nil {
@@ -62,6 +65,9 @@ const Refusing = "writes are refused: "
 
 // Lapsed is how /readyz begins while the writer cannot reach the leases under which it writes; the reason stands behind it.
 const Lapsed = "not ready: "
+
+// Stopped is how /readyz begins while no log takes commands; the reasons stand behind it, one a line.
+const Stopped = "no log takes commands: "
 
 // Undelivered is how /readyz begins while everything is up but commands of the durable inbox are not delivered; the reason stands behind it.
 const Undelivered = "not all ready: "
