@@ -38,3 +38,8 @@ func RewriteRefusal(site string, text []byte, packed bool) ([]byte, error) {
 
 // ErrRewritten is that what was opened cannot be opened when it is sealed again.
 var ErrRewritten = errors.New("sealed again it does not open")
+
+// CommandID is that of a letter whose sender gave none.
+func CommandID(key [32]byte, inbox string, letter uint64) string {
+	return commandID(key, inbox, letter)
+}

@@ -1,8 +1,8 @@
 // Package inbox is the engine behind the durable inbox: it takes commands from it, has them decided, and keeps those that are refused.
 //
 // A command goes the way of any other: it is sent to the subject that it would have had, with its token, and the answer says what became of it. Side effects of
-// one command in order, and what a crash behind each leaves: (1) the command is stored or refused: it comes again, and its command id (the sender's, else the
-// inbox's name and its number) makes the repeat harmless. (2) A refusal is kept: it comes again and is kept under the same id. (3) The acknowledgement: it is gone.
+// one command in order, and what a crash behind each leaves: (1) the command is stored or refused: it comes again, and its command id (the sender's, else one
+// that follows from its place in the inbox) makes the repeat harmless. (2) A refusal is kept: it comes again and is kept under the same id. (3) The acknowledgement: it is gone.
 //
 // Commands about one aggregate are sent one after the other in the order of the inbox; others run beside them. A command that can be decided later is tried
 // again for ever; it holds up its own aggregates alone, and commands of a type that just failed wait in a narrow lane, so that a log which does
@@ -31,6 +31,7 @@ type Config struct {
 	Letters *jetlog.Inbox   // commands that wait
 	Refused *jetlog.Refused // commands that were refused
 	Key     [32]byte        // seals refused commands
+	NameKey [32]byte        // makes the command ids of letters whose senders gave none; the same in every process of the site
 
 	// Send sends a command as it is and gives the body of the answer, or the problem in it.
 	Send func(ctx context.Context, subject string, header nats.Header, body []byte) ([]byte, *problem.Problem)
@@ -64,8 +65,8 @@ func New(cfg Config) (*Inbox, error) {
 	if err := event.CheckSite(cfg.Site); err != nil {
 		return nil, fmt.Errorf("inbox configuration: %w", err)
 	}
-	if cfg.Letters == nil || cfg.Refused == nil || cfg.Send == nil || cfg.Claims == nil || cfg.Record == nil {
-		return nil, errors.New("inbox configuration: letters, refused, send, claims and record are required")
+	if cfg.Letters == nil || cfg.Refused == nil || cfg.Send == nil || cfg.Claims == nil || cfg.Record == nil || cfg.NameKey == [32]byte{} {
+		return nil, errors.New("inbox configuration: letters, refused, name key, send, claims and record are required")
 	}
 	if cfg.Lead == nil {
 		cfg.Lead = func() bool { return true }

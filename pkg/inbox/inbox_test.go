@@ -103,7 +103,8 @@ func (o *office) waiting() uint64 {
 	return n
 }
 
-// A command keeps its sender's id; else it has one that is the same in every attempt.
+// A command keeps its sender's id; else it has one that is the same in every attempt, by every process of the site, and that nobody without its key can foresee: a
+// command that somebody else sent under it would have the letter refused.
 func TestCommandIDs(t *testing.T) {
 	fails := atomic.Int32{}
 	o := newOffice(t, func(context.Context, string, nats.Header, []byte) *problem.Problem {
@@ -123,8 +124,23 @@ func TestCommandIDs(t *testing.T) {
 		}
 		ids[s.subject] = s.command
 	}
-	if id := ids["cmd.patient.P=201.crp"]; id != "inbox-"+o.letters.ID()+"-1" || event.CheckCommandID(id) != nil {
-		t.Errorf("got command id %q, want one of the inbox's name and number", id)
+	id := ids["cmd.patient.P=201.crp"]
+	if len(id) != len("inbox-")+26 || strings.Contains(id, o.letters.ID()) || event.CheckCommandID(id) != nil {
+		t.Errorf("got command id %q, want one that says nothing of the inbox and the letter", id)
+	}
+	key := [32]byte{2}
+	for what, c := range map[string]struct {
+		key    [32]byte
+		inbox  string
+		letter uint64
+		same   bool
+	}{
+		"another process": {key, o.letters.ID(), 1, true}, "another letter": {key, o.letters.ID(), 2, false}, "another site": {[32]byte{3}, o.letters.ID(), 1, false},
+		"another inbox": {key, o.letters.ID() + "0", 1, false},
+	} {
+		if got := inbox.CommandID(c.key, c.inbox, c.letter); (got == id) != c.same {
+			t.Errorf("%s: got command id %q beside %q, want the same: %v", what, got, id, c.same)
+		}
 	}
 	if id := ids["cmd.patient.B.crp"]; id != "" { // the sender's stands under the name that he wrote
 		t.Errorf("got command id %q beside the sender's", id)

@@ -58,7 +58,7 @@ func newOffice(t *testing.T, say decide, change func(*inbox.Config)) *office {
 		t.Fatal(err)
 	}
 	cfg := inbox.Config{
-		Site: jetlogtest.Site, Letters: o.letters, Refused: o.refused, Key: [32]byte{1}, FirstPause: time.Millisecond, LastPause: 50 * time.Millisecond, Log: zerolog.Nop(),
+		Site: jetlogtest.Site, Letters: o.letters, Refused: o.refused, Key: [32]byte{1}, NameKey: [32]byte{2}, FirstPause: time.Millisecond, LastPause: 50 * time.Millisecond, Log: zerolog.Nop(),
 		Claims: func(jwt string, _ time.Time) (*token.Claims, error) {
 			if jwt == "" {
 				return nil, errors.New("no token")

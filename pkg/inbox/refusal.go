@@ -37,8 +37,6 @@ type Refusal struct {
 	Size    int                 `json:"size"` // of the body as it was sent; more than there is of it: it was too large to keep
 }
 
-func (r *Refusal) id() string { return commandID(r.Inbox, r.Letter) }
-
 // binding is the associated data of the seal: a refusal opens only under its own id.
 func (i *Inbox) binding(id string) string { return "refused\x00" + i.cfg.Site + "\x00" + id }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -305,9 +304,4 @@ func (r *round) pauseOf(x result) time.Duration {
 		p = min(r.inbox.cfg.FirstPause<<shift, p)
 	}
 	return p/2 + rand.N(p/2+1)
-}
-
-// commandID is that of a letter whose sender gave none.
-func commandID(inbox string, sequence uint64) string {
-	return "inbox-" + inbox + "-" + strconv.FormatUint(sequence, 10)
 }

@@ -90,7 +90,7 @@ func (i *Inbox) header(l *jetlog.Letter) nats.Header {
 	header := nats.Header{}
 	maps.Copy(header, l.Header)
 	if find(header, streams.HeaderCommandID) == "" {
-		header[streams.HeaderCommandID] = []string{commandID(i.cfg.Letters.ID(), l.Sequence)}
+		header[streams.HeaderCommandID] = []string{commandID(i.cfg.NameKey, i.cfg.Letters.ID(), l.Sequence)}
 	}
 	return header
 }

@@ -21,6 +21,7 @@ const (
 	sealStaged  = "staged commits"
 	nameStaged  = "names of staged commits"
 	sealRefused = "refused commands"
+	nameLetters = "command ids of letters"
 	wrapKeys    = "field keys"
 	nameKeys    = "names of field keys"
 	uniqueKeys  = "unique encrypted fields"
@@ -131,6 +132,9 @@ func (e Engines) inbox(ctx context.Context, store *jetlog.Store, c *connections,
 		return nil, err
 	}
 	if cfg.Key, err = e.Secrets.Derived(sealRefused); err != nil {
+		return nil, err
+	}
+	if cfg.NameKey, err = e.Secrets.Derived(nameLetters); err != nil {
 		return nil, err
 	}
 	cfg.Claims = func(jwt string, at time.Time) (*token.Claims, error) {
