@@ -126,6 +126,20 @@ func CheckpointsSettings(site string, replicas int) ([]Setting, error) {
 	)), nil
 }
 
+// InboxBytes and RefusedBytes bound the durable inbox and the stream of refused commands: whoever may send there spends no budget, and could fill the disk. The server
+// reserves them.
+const (
+	InboxBytes   = 1 << 30
+	RefusedBytes = 1 << 30
+)
+
+// bounded puts a bound into the place of none. Streams that were made before there was one go on without it.
+func bounded(settings []Setting, bytes int64, reason string) []Setting {
+	at := slices.IndexFunc(settings, func(s Setting) bool { return s.Name == "max_bytes" })
+	settings[at] = Setting{Name: "max_bytes", Value: bytes, Reason: reason, Later: true}
+	return settings
+}
+
 // InboxSettings are the settings of the durable inbox, which lies in the account of its senders. Replicas is 1, 3 or 5; 0 means 1.
 func InboxSettings(replicas int) ([]Setting, error) {
 	settings := settingsOf(InboxStream, InboxSubject("cmd.>"), replicas,
@@ -137,7 +151,7 @@ func InboxSettings(replicas int) ([]Setting, error) {
 		Setting{Name: "duplicate_window", Value: int64(100_000_000), Reason: "the shortest there is (0.1 s): the command id finds duplicates, and a message id of one sender must not hide a command of another"},
 	)
 	settings[0] = Setting{Name: "retention", Value: "workqueue", Reason: "a command that was stored, or refused and noted, is gone"}
-	return withRules(settings), nil
+	return bounded(withRules(settings), InboxBytes, "senders cannot fill the disk; one that is full refuses what comes, and keeps what it has"), nil
 }
 
 // RefusedSettings are the settings of the stream of refused commands. Replicas is 1, 3 or 5; 0 means 1.
@@ -146,14 +160,14 @@ func RefusedSettings(site string, replicas int) ([]Setting, error) {
 	if err != nil {
 		return nil, err
 	}
-	return withRules(settingsOf(name, subject, replicas,
+	return bounded(withRules(settingsOf(name, subject, replicas,
 		Setting{Name: "max_msgs_per_subject", Value: int64(-1), Reason: "every refusal counts; there is one subject"},
 		Setting{Name: "allow_rollup_hdrs", Value: false, Reason: "a rollup message would remove all others"},
 		Setting{Name: "deny_delete", Value: false, Reason: "a person retries or drops one"},
 		Setting{Name: "deny_purge", Value: false, Reason: "a person drops all"},
 		Setting{Name: "allow_direct", Value: false, Reason: "the leader answers, so that a list holds what was just refused"},
 		Setting{Name: "duplicate_window", Value: int64(86_400_000_000_000), Reason: "a day: a refusal that is noted again after a crash has the same message id"},
-	)), nil
+	)), RefusedBytes, "as of the inbox: a command that is refused and cannot be noted waits there"), nil
 }
 
 // settingsOf puts retention first, then what every stream is called by, then what is its own.

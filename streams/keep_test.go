@@ -23,9 +23,9 @@ func TestKeptSettings(t *testing.T) {
 		settings []streams.Setting
 		want     map[string]any
 	}{
-		{staged, map[string]any{"name": "KV_STAGED_north", "num_replicas": int64(3), "max_msgs_per_subject": int64(1), "allow_direct": false, "retention": "limits"}},
-		{inbox, map[string]any{"name": "CMD_INBOX", "num_replicas": int64(1), "retention": "workqueue", "deny_delete": true, "deny_purge": true, "allow_rollup_hdrs": false, "no_ack": false}},
-		{refused, map[string]any{"name": "REFUSED_north", "retention": "limits", "deny_delete": false, "max_age": int64(0), "discard": "new"}},
+		{staged, map[string]any{"name": "KV_STAGED_north", "max_bytes": int64(-1), "num_replicas": int64(3), "max_msgs_per_subject": int64(1), "allow_direct": false, "retention": "limits"}},
+		{inbox, map[string]any{"name": "CMD_INBOX", "num_replicas": int64(1), "retention": "workqueue", "deny_delete": true, "deny_purge": true, "allow_rollup_hdrs": false, "no_ack": false, "max_bytes": int64(1 << 30)}},
+		{refused, map[string]any{"name": "REFUSED_north", "retention": "limits", "deny_delete": false, "max_age": int64(0), "discard": "new", "max_bytes": int64(1 << 30)}},
 	} {
 		seen := map[string]any{}
 		for _, s := range c.settings {

@@ -234,14 +234,18 @@ func (a *app) retryAll(cmd *cobra.Command, c *client.Client) error {
 
 func newInboxPurgeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "inbox:purge NUMBER|--all",
+		Use:   "inbox:purge NUMBER|--all|--actor=ACTOR",
 		Short: "Drop refused commands of the durable inbox for good",
 		Args:  cobra.MaximumNArgs(1),
 	}
 	all := cmd.Flags().Bool("all", false, "every one: with an access token the actor's own, with an auth key everybody's")
+	actor := cmd.Flags().String("actor", "", "every one of this actor, as inbox:refused shows it; - for those that came without a valid token")
 	inboxFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		number, err := oneOrAll(args, *all)
+		if *actor != "" && *all {
+			return usageError("--all drops those of everybody", "--all and --actor exclude each other")
+		}
+		number, err := oneOrAll(args, *all || *actor != "")
 		if err != nil {
 			return err
 		}
@@ -250,7 +254,12 @@ func newInboxPurgeCommand(a *app) *cobra.Command {
 			return err
 		}
 		defer c.Close()
-		n, err := c.PurgeRefused(cmd.Context(), number)
+		var n int
+		if *actor != "" {
+			n, err = c.PurgeRefusedOf(cmd.Context(), *actor)
+		} else {
+			n, err = c.PurgeRefused(cmd.Context(), number)
+		}
 		if err != nil {
 			return err
 		}

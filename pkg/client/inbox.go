@@ -8,9 +8,15 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
+// What JetStream answers when its stream has no room (nats-server, store.go, ErrMaxBytes).
+const (
+	codeStoreFailed = 10077
+	inboxFull       = "maximum bytes exceeded"
+)
+
 // Enqueue puts a command into the durable inbox and waits until it is on disk there: it is stored later, once, or refused; `eventful inbox:refused` lists those.
 // Commands about one aggregate are decided in the order in which they were put in. The token goes with the command: it must still be valid when the command is
-// decided. A repeat with the same command id is harmless. The answer is the command's number in the inbox.
+// decided. A repeat with the same command id is harmless. ErrNoSpace: the inbox is full. The answer is the command's number in the inbox.
 func (c *Client) Enqueue(ctx context.Context, cmd Command) (uint64, error) {
 	req, err := cmd.request()
 	if err != nil {
@@ -34,12 +40,17 @@ func (c *Client) enqueue(ctx context.Context, req request) (uint64, error) {
 		Stream   string `json:"stream"`
 		Sequence uint64 `json:"seq"`
 		Error    *struct {
+			Code        int    `json:"err_code"`
 			Description string `json:"description"`
 		} `json:"error"`
 	}
 	m, err := c.roundTrip(ctx, req)
 	if err := decodeInto(&ack, m, err); err != nil {
 		return 0, err
+	}
+	if ack.Error != nil && ack.Error.Code == codeStoreFailed && ack.Error.Description == inboxFull {
+		return 0, problem.New(problem.NoSpace, "the inbox is full").
+			WithHint("send it again later with the same command id, or without the inbox; `eventful inbox:status` says how many commands wait and how many were refused, and `eventful inbox:purge` makes room for what waits to be refused")
 	}
 	if ack.Error != nil || ack.Sequence == 0 {
 		reason := "the acknowledgement cannot be read"
@@ -93,6 +104,7 @@ type Retried struct {
 
 type inboxBody struct {
 	Number uint64 `json:"number,omitempty"`
+	Actor  string `json:"actor,omitempty"`
 	After  uint64 `json:"after,omitempty"`
 	Take   int    `json:"take,omitempty"`
 }
@@ -128,9 +140,18 @@ func (c *Client) RetryRefused(ctx context.Context, number uint64) (*Retried, err
 
 // PurgeRefused drops one refused command, or with number 0 every one that the token may see, and says how many.
 func (c *Client) PurgeRefused(ctx context.Context, number uint64) (int, error) {
+	return c.purge(ctx, inboxBody{Number: number})
+}
+
+// PurgeRefusedOf drops the refused commands of an actor that the token may see, and says how many; `-` stands for those whose token was not valid.
+func (c *Client) PurgeRefusedOf(ctx context.Context, actor string) (int, error) {
+	return c.purge(ctx, inboxBody{Actor: actor})
+}
+
+func (c *Client) purge(ctx context.Context, body inboxBody) (int, error) {
 	var answer struct {
 		Purged int `json:"purged"`
 	}
-	err := c.act(ctx, "inbox", "purge", inboxBody{Number: number}, &answer)
+	err := c.act(ctx, "inbox", "purge", body, &answer)
 	return answer.Purged, err
 }

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -84,6 +85,8 @@ func TestEnqueue(t *testing.T) {
 		n++
 		answer := any(map[string]any{"stream": "CMD_INBOX", "seq": 7})
 		switch {
+		case m.Subject == "inbox.cmd.patient.FULL.crp":
+			answer = map[string]any{"error": map[string]any{"code": 503, "err_code": 10077, "description": "maximum bytes exceeded"}, "stream": "CMD_INBOX", "seq": 0}
 		case m.Subject == "inbox.cmd.patient":
 			answer = map[string]any{"error": map[string]any{"code": 503, "description": "insufficient resources"}, "stream": "CMD_INBOX", "seq": 0}
 		case m.Subject != "inbox.cmd.patient.A.crp" || string(m.Data) != `{"crp":1}` || m.Header.Get("Eventful-Command-Id") != "c-1" || m.Header.Get("Eventful-Token") == "":
@@ -97,10 +100,14 @@ func TestEnqueue(t *testing.T) {
 	if err != nil || letter != 7 {
 		t.Errorf("got %d, %v, want letter 7", letter, err)
 	}
-	if _, err := c.EnqueueTransaction(t.Context(), client.Transaction{Commits: []client.Commit{{Aggregate: a, Events: []client.Event{{Type: "crp"}}}}}); !errors.Is(err, client.ErrUnavailable) {
-		t.Errorf("an inbox that is full: got %v, want unavailable", err)
+	_, err = c.Enqueue(t.Context(), client.Command{Aggregate: event.AggregateID{Type: "patient", ID: "FULL"}, Event: "crp"})
+	if p := problem.From(err); p.Code != problem.NoSpace || !strings.Contains(p.Detail, "full") || p.Hint == "" {
+		t.Errorf("an inbox that is full: got %v, want no_space with a hint", err)
 	}
-	if _, err := c.Enqueue(t.Context(), client.Command{Aggregate: a, Event: "BAD"}); !errors.Is(err, client.ErrMalformed) || n != 2 {
+	if _, err := c.EnqueueTransaction(t.Context(), client.Transaction{Commits: []client.Commit{{Aggregate: a, Events: []client.Event{{Type: "crp"}}}}}); !errors.Is(err, client.ErrUnavailable) {
+		t.Errorf("an inbox that cannot store: got %v, want unavailable", err)
+	}
+	if _, err := c.Enqueue(t.Context(), client.Command{Aggregate: a, Event: "BAD"}); !errors.Is(err, client.ErrMalformed) || n != 3 {
 		t.Errorf("a bad event type: got %v after %d requests, want malformed and nothing sent", err, n)
 	}
 }

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
@@ -193,6 +195,11 @@ type Retried struct {
 // Retry puts one of the caller's own refused commands back into the inbox, with the caller's token and under its first command id, and drops the refusal. A crash
 // in between leaves both: retried again it is stored once.
 func (i *Inbox) Retry(ctx context.Context, c Caller, number uint64) (*Retried, *problem.Problem) {
+	end, p := i.alone(ctx)
+	if p != nil {
+		return nil, p
+	}
+	defer end()
 	r, p := i.one(ctx, c, number)
 	switch {
 	case p != nil:
@@ -212,6 +219,9 @@ func (i *Inbox) Retry(ctx context.Context, c Caller, number uint64) (*Retried, *
 	}
 	header := r.again(c.Token)
 	letter, err := i.cfg.Letters.Put(ctx, command, header, r.Body)
+	if errors.Is(err, jetlog.ErrFull) {
+		return nil, problem.New(problem.NoSpace, "the inbox is full").WithHint("try again when fewer commands wait: `eventful inbox:status`")
+	}
 	if err != nil {
 		return nil, notNow(err)
 	}
@@ -244,15 +254,14 @@ type Purged struct {
 	Purged int `json:"purged"`
 }
 
-// Purge drops one refusal, or with number 0 every one that the caller may see and that was there when it began. Each is on record before it is dropped; a crash in
-// between leaves it there, to be purged again.
-func (i *Inbox) Purge(ctx context.Context, c Caller, number uint64) (*Purged, *problem.Problem) {
+// nobody is what stands for the actor of commands whose tokens were not valid.
+const nobody = "-"
+
+// Purge drops one refusal, or with number 0 every one, of one actor if one is named, that the caller may see and that was there when it began. Each is on record before
+// it is dropped; a crash in between leaves it there, to be purged again. What is gone is not recorded, also where several purge at once in this process.
+func (i *Inbox) Purge(ctx context.Context, c Caller, number uint64, actor string) (*Purged, *problem.Problem) {
 	if number != 0 {
-		r, p := i.one(ctx, c, number)
-		if p == nil {
-			p = i.purge(ctx, c, number, r)
-		}
-		if p != nil {
+		if p := i.purgeOne(ctx, c, number); p != nil {
 			return nil, p
 		}
 		return &Purged{1}, nil
@@ -267,13 +276,40 @@ func (i *Inbox) Purge(ctx context.Context, c Caller, number uint64) (*Purged, *p
 		if p != nil || at == 0 || r.Refused.After(begun) {
 			return done, p
 		}
-		if after = at; !c.sees(r) {
+		if after = at; !c.sees(r) || actor != "" && cmp.Or(r.Actor, nobody) != actor {
 			continue
 		}
-		if p := i.purge(ctx, c, at, r); p != nil {
+		p = i.purgeOne(ctx, c, at)
+		switch {
+		case p == nil:
+			done.Purged++
+		case p.Code != problem.NotFound: // else somebody dropped it meanwhile
 			return nil, p
 		}
-		done.Purged++
+	}
+}
+
+// purgeOne reads, records and drops one refusal, while nobody else of this process acts on any.
+func (i *Inbox) purgeOne(ctx context.Context, c Caller, number uint64) *problem.Problem {
+	end, p := i.alone(ctx)
+	if p != nil {
+		return p
+	}
+	defer end()
+	r, p := i.one(ctx, c, number)
+	if p != nil {
+		return p
+	}
+	return i.purge(ctx, c, number, r)
+}
+
+// alone waits until nobody else of this process acts on a refusal.
+func (i *Inbox) alone(ctx context.Context) (end func(), p *problem.Problem) {
+	select {
+	case i.acting <- struct{}{}:
+		return func() { <-i.acting }, nil
+	case <-ctx.Done():
+		return nil, notNow(ctx.Err())
 	}
 }
 

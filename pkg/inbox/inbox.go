@@ -54,6 +54,8 @@ type Inbox struct {
 	cfg  Config
 	poke chan struct{} // has one element when letters that pause may be dropped by now
 
+	acting chan struct{} // holds an element while somebody purges or retries a refusal
+
 	fault fault
 
 	mu        sync.Mutex // guards forgotten
@@ -83,7 +85,7 @@ func New(cfg Config) (*Inbox, error) {
 	if cfg.Steady <= 0 {
 		cfg.Steady = 6 * time.Second
 	}
-	return &Inbox{cfg: cfg, poke: make(chan struct{}, 1), forgotten: map[event.AggregateID]uint64{}}, nil
+	return &Inbox{cfg: cfg, poke: make(chan struct{}, 1), acting: make(chan struct{}, 1), forgotten: map[event.AggregateID]uint64{}}, nil
 }
 
 const (

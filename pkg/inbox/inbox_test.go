@@ -280,10 +280,10 @@ func TestGarbage(t *testing.T) {
 	if n := len(o.attempts()); n != 1 {
 		t.Errorf("got %d commands sent, want one", n)
 	}
-	if done, p := o.engine.Purge(t.Context(), caller("eve"), 0); p != nil || done.Purged != 0 {
+	if done, p := o.engine.Purge(t.Context(), caller("eve"), 0, ""); p != nil || done.Purged != 0 {
 		t.Errorf("eve drops all: got %+v, %v, want none", done, p)
 	}
-	if done, p := o.engine.Purge(t.Context(), admin(), 0); p != nil || done.Purged != 16 || len(o.entries()) != 0 {
+	if done, p := o.engine.Purge(t.Context(), admin(), 0, ""); p != nil || done.Purged != 16 || len(o.entries()) != 0 {
 		t.Errorf("drop all: got %+v, %v, want 16", done, p)
 	}
 }

@@ -67,7 +67,7 @@ func TestRefusedCommandsAreSeenByRight(t *testing.T) {
 			}
 			_, showing := o.engine.Show(t.Context(), who, n)
 			_, retrying := o.engine.Retry(t.Context(), who, n)
-			_, purging := o.engine.Purge(t.Context(), who, n)
+			_, purging := o.engine.Purge(t.Context(), who, n, "")
 			for act, p := range map[string]*problem.Problem{"show": showing, "retry": retrying, "purge": purging} {
 				if p == nil || p.Code != problem.NotFound {
 					t.Errorf("%s: %s %d: got %v, want not_found", name, act, n, p)
@@ -75,7 +75,7 @@ func TestRefusedCommandsAreSeenByRight(t *testing.T) {
 			}
 		}
 		if len(c.want) == 0 {
-			if done, p := o.engine.Purge(t.Context(), who, 0); p != nil || done.Purged != 0 {
+			if done, p := o.engine.Purge(t.Context(), who, 0, ""); p != nil || done.Purged != 0 {
 				t.Errorf("%s: purge all: got %v, %v, want none", name, done, p)
 			}
 		}
@@ -90,7 +90,7 @@ func TestRefusedCommandsAreSeenByRight(t *testing.T) {
 func (o *office) purgesAreOnRecord() {
 	o.t.Helper()
 	o.unrecorded = problem.New(problem.Unavailable, "the system log has no writer")
-	_, purging := o.engine.Purge(o.t.Context(), caller("ada"), 1)
+	_, purging := o.engine.Purge(o.t.Context(), caller("ada"), 1, "")
 	_, retrying := o.engine.Retry(o.t.Context(), caller("ada"), 2)
 	if len(o.entries()) != 3 || purging == nil || retrying == nil {
 		o.t.Errorf("without a record: got %v, %v and %d refused commands, want problems and 3", purging, retrying, len(o.entries()))
@@ -100,7 +100,7 @@ func (o *office) purgesAreOnRecord() {
 		o.t.Error(p)
 	}
 	var who inbox.Caller = admin()
-	if done, p := o.engine.Purge(o.t.Context(), who, 0); p != nil || done.Purged != 2 {
+	if done, p := o.engine.Purge(o.t.Context(), who, 0, ""); p != nil || done.Purged != 2 {
 		o.t.Errorf("purge all: got %v, %v, want 2", done, p)
 	}
 	want := []string{"user:ada refused-retried 2 user:ada", "user:admin refused-purged 1 user:ada", "user:admin refused-purged 3 user:ada"}

@@ -56,6 +56,9 @@ func (i *Inbox) settle(ctx context.Context, it *item) outcome {
 	}
 	if p != nil {
 		if err := i.refuse(ctx, letter, header, p); err != nil {
+			if it.tries > 0 { // it is in the log already
+				return later
+			}
 			i.cfg.Log.Warn().Err(err).Uint64("letter", letter.Sequence).Msg("refused command could not be kept, and stays in the inbox")
 			return later
 		}

@@ -259,7 +259,7 @@ func (s *Store) message(ctx context.Context, stream jetstream.Stream, sequence u
 	return m, err
 }
 
-// Put sends a command to the inbox and waits until it is on disk. The error is one of eventlog, as of an append.
+// Put sends a command to the inbox and waits until it is on disk. ErrFull: there is no room; other errors are as of an append.
 func (i *Inbox) Put(ctx context.Context, command string, header nats.Header, data []byte) (sequence uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, i.store.options.AckTimeout)
 	defer cancel()
@@ -269,7 +269,7 @@ func (i *Inbox) Put(ctx context.Context, command string, header nats.Header, dat
 		err = fmt.Errorf("acknowledged by stream %s", ack.Stream)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("put a command into the inbox: %w", appendOutcome(err))
+		return 0, fmt.Errorf("put a command into the inbox: %w", keptOutcome(err))
 	}
 	return ack.Sequence, nil
 }

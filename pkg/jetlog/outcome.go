@@ -28,6 +28,12 @@ const (
 	codeTooManyRequests           = 10167 // the stream's queue is full
 )
 
+// codeStoreFailed is that a message was not stored, or that its store failed; the description of a stream that is full says so (nats-server, store.go, ErrMaxBytes).
+const (
+	codeStoreFailed = 10077
+	fullWords       = "maximum bytes exceeded"
+)
+
 // Error codes of other requests.
 const (
 	codeNoSuitablePeers     = 10005 // too few servers are up for another replicated stream
@@ -61,6 +67,15 @@ func appendOutcome(err error) error {
 		return fmt.Errorf("%w: %w", eventlog.ErrRefused, err)
 	}
 	return fmt.Errorf("%w: %w", eventlog.ErrUnknown, err)
+}
+
+// keptOutcome is appendOutcome of a publish to a stream that has a bound: ErrFull, and nothing was stored.
+func keptOutcome(err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == codeStoreFailed && api.Description == fullWords {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return appendOutcome(err)
 }
 
 // readOutcome maps what any other request came back with. An error of the caller's context stays visible.

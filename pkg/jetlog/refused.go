@@ -35,13 +35,13 @@ func (s *Store) Refused(ctx context.Context) (*Refused, error) {
 	return r, nil
 }
 
-// Add keeps a refusal and waits until it is on disk. One that was added under the same id within a day is not added again. Errors are as of an append.
+// Add keeps a refusal and waits until it is on disk. One that was added under the same id within a day is not added again. ErrFull: there is no room; other errors are as of an append.
 func (r *Refused) Add(ctx context.Context, id string, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, r.store.options.AckTimeout)
 	defer cancel()
 	_, err := r.store.read.PublishMsg(ctx, &nats.Msg{Subject: r.subject, Data: data}, jetstream.WithMsgID(id), jetstream.WithExpectStream(r.name))
 	if err != nil {
-		return fmt.Errorf("keep a refused command: %w", appendOutcome(err))
+		return fmt.Errorf("keep a refused command: %w", keptOutcome(err))
 	}
 	return nil
 }

@@ -24,6 +24,10 @@ type (
 	oneBody struct {
 		Number refusalNumber `json:"number"`
 	}
+	purgeBody struct {
+		oneBody
+		Actor *string `json:"actor"`
+	}
 )
 
 // refusalNumber is the number of a refused command, which counts from 1.
@@ -101,11 +105,17 @@ func inboxRetry(i *inbox.Inbox, ctx context.Context, c inbox.Caller, b oneBody) 
 	return answerOrProblem(i.Retry(ctx, c, number))
 }
 
-// inboxPurge removes one refusal, or all of them where no number was given.
-func inboxPurge(i *inbox.Inbox, ctx context.Context, c inbox.Caller, b oneBody) (any, *problem.Problem) {
+// inboxPurge removes one refusal, or all of them, or of one actor, where no number was given.
+func inboxPurge(i *inbox.Inbox, ctx context.Context, c inbox.Caller, b purgeBody) (any, *problem.Problem) {
 	number, p := b.number()
 	if p != nil {
 		return nil, p
 	}
-	return answerOrProblem(i.Purge(ctx, c, number))
+	actor := ""
+	if b.Actor != nil {
+		if actor = *b.Actor; actor == "" || number != 0 {
+			return nil, problem.New(problem.Malformed, "the body: actor is empty, or stands beside a number").WithHint("`eventful inbox:refused` lists the actors; `-` stands for none")
+		}
+	}
+	return answerOrProblem(i.Purge(ctx, c, number, actor))
 }

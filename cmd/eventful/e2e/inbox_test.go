@@ -194,7 +194,7 @@ func TestBadLetters(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
 	}
-	for _, body := range []string{`{"after":2}`, `{"take":-1}`, `{"number":0}`, `{"number":null}`, `{"number":-1}`, `{"number":"all"}`, `{"number":1,"take":1}`, `{"all":true}`} {
+	for _, body := range []string{`{"after":2}`, `{"take":-1}`, `{"number":0}`, `{"number":null}`, `{"number":-1}`, `{"number":"all"}`, `{"number":1,"take":1}`, `{"all":true}`, `{"actor":""}`, `{"actor":"user:ada","number":1}`} {
 		g.check(t, badRequest{name: "purge " + body, subject: "adm.inbox.purge", token: g.adminToken(), body: body, want: problem.Malformed})
 	}
 	if left := len(g.refusedCommands(g.adminClient())); left != len(letters) {
