@@ -128,7 +128,7 @@ func (a *app) diff(cmd *cobra.Command, c *client.Client, id event.AggregateID, v
 	}
 	p := a.printer("FIELD", fmt.Sprintf("VERSION %d", from), fmt.Sprintf("VERSION %d", to))
 	for _, change := range d.Changes {
-		if err := p.add(change, change.Field, changeText(&change, change.Before), changeText(&change, change.After)); err != nil {
+		if err := p.add(change, change.Field, changeText(change.Before, change.ShreddedBefore), changeText(change.After, change.ShreddedAfter)); err != nil {
 			return err
 		}
 	}
@@ -140,8 +140,8 @@ func (a *app) diff(cmd *cobra.Command, c *client.Client, id event.AggregateID, v
 	return p.close()
 }
 
-func changeText(c *client.Change, value *string) string {
-	if value == nil && c.Shredded {
+func changeText(value *string, shredded bool) string {
+	if shredded {
 		return shreddedText
 	}
 	return fieldText(value)

@@ -130,10 +130,12 @@ func (c *Client) Trace(ctx context.Context, hashPrefix string, options ...ReadOp
 
 // Change is a field that differs between two versions; nil: not set.
 type Change struct {
-	Field    string  `json:"field"`
-	Before   *string `json:"before"`
-	After    *string `json:"after"`
-	Shredded bool    `json:"shredded,omitempty"`
+	Field          string  `json:"field"`
+	Before         *string `json:"before"`
+	After          *string `json:"after"`
+	Shredded       bool    `json:"shredded,omitempty"`
+	ShreddedBefore bool    `json:"shredded-before,omitempty"`
+	ShreddedAfter  bool    `json:"shredded-after,omitempty"`
 }
 
 // Diff is what changed of an aggregate from one version to another.

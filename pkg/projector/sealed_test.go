@@ -269,3 +269,38 @@ func TestSealedFieldsThatCannotBeOpened(t *testing.T) {
 		t.Errorf("junk in the place of the key: got %v, want that the key is lost", err)
 	}
 }
+
+// TestDiffOfShreddedFields: what is forgotten is a change between two versions only where an event between them set the field or removed it.
+func TestDiffOfShreddedFields(t *testing.T) {
+	v := newVault(t)
+	b := v.log(patient)
+	b.Block(v.sealed("A", "secret"), one("A", "crp", text("crp", "2")), one("A", "crp", event.Field{Name: "note"}), v.sealed("A", "again"), v.sealed("A", "again"))
+	b.Block(v.forgotten("A"))
+	p := v.start()
+	ctx := v.current()
+	for versions, want := range map[[2]event.Version]string{
+		{0, 1}: "crp note-after", {1, 0}: "crp note-before", {1, 2}: "crp", {2, 3}: "note-before", {3, 4}: "crp note-after", {4, 5}: "note-before-after", {1, 5}: "note-before-after", {2, 2}: "",
+	} {
+		d, err := p.Diff(ctx, of("A"), versions[0], versions[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range d.Changes {
+			name := c.Field
+			if c.ShreddedBefore {
+				name += "-before"
+			}
+			if c.ShreddedAfter {
+				name += "-after"
+			}
+			if c.Shredded != (c.ShreddedBefore || c.ShreddedAfter) {
+				t.Errorf("%v: got %+v", versions, c)
+			}
+			got = append(got, name)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%v: got %q, want %q", versions, strings.Join(got, " "), want)
+		}
+	}
+}
