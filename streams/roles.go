@@ -341,6 +341,7 @@ func (s Installation) inApp(role Role) Permissions {
 		}}
 	case RoleFeedReader:
 		return Permissions{Publish: []Permission{
+			{api + "CONSUMER.CREATE." + FeedStream, "as the next, for clients that leave the name of a consumer to the server"},
 			{api + "CONSUMER.CREATE." + FeedStream + ".>", "following the feed, by consumers that push"},
 			{api + "CONSUMER.DELETE." + FeedStream + ".*", "a reader removes what it followed with"},
 			{"$JS.FC." + FeedStream + ".>", "following the feed: how far the reader is"},

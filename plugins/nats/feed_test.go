@@ -202,6 +202,37 @@ func TestFollowing(t *testing.T) {
 	}
 }
 
+// TestFollowingWithoutAName: clients other than nats.go, as nats-py, leave the name of an ordered consumer to the server, which is one more subject.
+func TestFollowingWithoutAName(t *testing.T) {
+	a := newApp(t)
+	p := a.mustOpen(t, nil)
+	if o := p.Deliver(t.Context(), plugin.Batch{Changes: []plugin.Change{plugintest.Change("A", 1, "name", "x")}}); o[0].Status != plugin.StatusDone {
+		t.Fatal(o[0].Err)
+	}
+	reader := a.as(streams.RoleFeedReader)
+	inbox := reader.NewInbox()
+	got := make(chan *natsgo.Msg, 100)
+	if _, err := reader.ChanSubscribe(inbox, got); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf(`{"deliver_policy":"all","ack_policy":"none","ack_wait":79200000000000,"max_deliver":1,"filter_subject":"event.patient.>","flow_control":true,"idle_heartbeat":5000000000,"num_replicas":1,"mem_storage":true,"deliver_subject":%q}`, inbox)
+	answer, err := reader.Request("$JS.API.CONSUMER.CREATE.FEED", []byte(`{"stream_name":"FEED","config":`+config+`}`), 30*time.Second)
+	if err != nil || strings.Contains(string(answer.Data), `"error"`) {
+		t.Fatalf("got %v, %v", answer, err)
+	}
+	for m := next(t, got); ; m = next(t, got) {
+		if len(m.Data) > 0 { // else a heartbeat
+			if !strings.HasPrefix(m.Subject, "event.patient.A.") {
+				t.Errorf("got %s", m.Subject)
+			}
+			break
+		}
+	}
+	if answer, err = reader.Request("$JS.API.CONSUMER.CREATE.FEED", []byte(`{"stream_name":"CMD_INBOX","config":`+config+`}`), 30*time.Second); err != nil || !strings.Contains(string(answer.Data), `"error"`) {
+		t.Errorf("a consumer of another stream: got %v, %v", answer, err)
+	}
+}
+
 func next(t *testing.T, from <-chan *natsgo.Msg) *natsgo.Msg {
 	t.Helper()
 	select {
@@ -310,9 +341,12 @@ func (a *app) aim(reader *natsgo.Conn, target string) {
 		if deliver == "" {
 			config = `{"stream_name":"FEED","config":{"name":"c0","ack_policy":"none","deliver_policy":"all"}}`
 		}
-		for _, body := range []string{config, "", "{}"} {
-			if err := reader.PublishRequest(fmt.Sprintf("$JS.API.CONSUMER.CREATE.FEED.c%d", n), target, []byte(body)); err != nil {
-				a.t.Fatal(err)
+		unnamed := strings.Replace(config, fmt.Sprintf(`"name":"c%d",`, n), "", 1)
+		for _, body := range []string{config, unnamed, strings.Replace(unnamed, "FEED", "CMD_INBOX", 1), "", "{}"} {
+			for _, subject := range []string{"$JS.API.CONSUMER.CREATE.FEED", fmt.Sprintf("$JS.API.CONSUMER.CREATE.FEED.c%d", n)} {
+				if err := reader.PublishRequest(subject, target, []byte(body)); err != nil {
+					a.t.Fatal(err)
+				}
 			}
 		}
 		for _, subject := range []string{fmt.Sprintf("$JS.API.CONSUMER.DELETE.FEED.none%d", n), "$JS.FC.FEED.c1.x"} {
