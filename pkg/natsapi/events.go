@@ -82,7 +82,7 @@ func (a *API) events(ctx context.Context, k asked) (any, *problem.Problem) {
 	return answered(a.cfg.Projector.Events(ctx, want))
 }
 
-// tail answers when there is something, or after a while.
+// tail answers when there is something, or after a while. A process that ends answers at once: who follows goes on with another one, or with the next.
 func (a *API) tail(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
 		eventsBody
@@ -103,7 +103,14 @@ func (a *API) tail(ctx context.Context, k asked) (any, *problem.Problem) {
 	default:
 		patience = 0 // so many wait that others would not be answered
 	}
-	return answered(a.cfg.Projector.Follow(ctx, want, body.Now, patience))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.open, cancel)()
+	found, err := a.cfg.Projector.Follow(ctx, want, body.Now, patience)
+	if a.open.Err() != nil && len(found.Events) == 0 {
+		return nil, problem.New(problem.Unavailable, "this process ends").WithHint("ask again: another one answers, or this one when it is back")
+	}
+	return answered(found, err)
 }
 
 func (a *API) trace(ctx context.Context, k asked) (any, *problem.Problem) {

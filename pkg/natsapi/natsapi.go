@@ -76,6 +76,8 @@ type API struct {
 	places  *places         // queries that wait for a position
 	ctx     context.Context // of requests under way
 	cancel  context.CancelFunc
+	open    context.Context // of requests that wait for what comes next: it ends when Run takes no more
+	leave   context.CancelFunc
 	busy    sync.WaitGroup // all of them …
 	acting  sync.WaitGroup // … and those that are acts
 	doors   doors
@@ -104,6 +106,7 @@ func New(cfg Config) (*API, error) {
 	a := &API{cfg: cfg, queries: make(chan struct{}, cfg.Concurrency), acts: make(chan struct{}, cfg.Concurrency),
 		waiting: make(chan struct{}, max(cfg.Concurrency/2, 1)), places: newPlaces(cfg.Concurrency / 4), doors: doors{open: make(map[place]*door)}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.open, a.leave = context.WithCancel(a.ctx)
 	if cfg.Writer != nil {
 		a.tokens = cfg.Writer
 		cfg.Writer.Attach(a)
@@ -113,11 +116,12 @@ func New(cfg Config) (*API, error) {
 	return a, nil
 }
 
-// Run answers requests until ctx ends; then it takes no more, waits for those it has, and comes back with nil.
+// Run answers requests until ctx ends; then it takes no more, waits for those it has, and comes back with nil. Those that wait for what comes next are told to ask again.
 func (a *API) Run(ctx context.Context, ready func()) error {
 	defer a.cancel()
 	var stops []func() error
 	defer func() {
+		a.leave()
 		for _, stop := range stops {
 			_ = stop() // it only unsubscribes; a connection that is gone has done so
 		}
