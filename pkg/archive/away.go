@@ -152,7 +152,7 @@ func (a *Archive) Whole(ctx context.Context, log eventlog.Log) error {
 	case last+1 < first:
 		return a.away(log.Name(), fmt.Sprintf("the log begins at %d, and it has what is before that up to %d", first, last))
 	}
-	return a.present(ctx, log.Name())
+	return a.Present(ctx, log.Name())
 }
 
 // unbegun holds that a log of which the place has nothing was never archived, or that the place is the one which the log names.
@@ -171,8 +171,8 @@ func (a *Archive) unbegun(ctx context.Context, log eventlog.Log) error {
 	return err
 }
 
-// present looks whether the place still has all segments that the catalogue knows.
-func (a *Archive) present(ctx context.Context, log string) error {
+// Present holds that the place still has all segments that this process, or the manifest, knows: eventlog.ErrAway if not. It asks the place alone, and no stream.
+func (a *Archive) Present(ctx context.Context, log string) error {
 	folder, err := folderOf(a.cfg.Site, log)
 	if err != nil {
 		return err

@@ -59,7 +59,7 @@ func (x *examination) reaches(ctx context.Context, kept *archive.Archive, log ev
 		x.found(checkArchive, "is it the archive of this site? Put back what is missing, with a copy of the bucket or a backup", "log %s begins at %d, and %s has it up to %d", log.Name(), first, kept, last)
 		return false
 	}
-	if err := kept.Whole(ctx, log); err != nil {
+	if err := kept.Present(ctx, log.Name()); err != nil {
 		x.found(checkArchive, "is it mounted, and the archive of this site? Put back what is missing, with a copy of the bucket or a backup", "%v", err)
 		return false
 	}
