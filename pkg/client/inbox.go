@@ -149,9 +149,14 @@ func (c *Client) PurgeRefusedOf(ctx context.Context, actor string) (int, error) 
 }
 
 func (c *Client) purge(ctx context.Context, body inboxBody) (int, error) {
-	var answer struct {
-		Purged int `json:"purged"`
+	for total := 0; ; {
+		var answer struct {
+			Purged int  `json:"purged"`
+			More   bool `json:"more"`
+		}
+		err := c.act(ctx, "inbox", "purge", body, &answer)
+		if total += answer.Purged; err != nil || !answer.More {
+			return total, err
+		}
 	}
-	err := c.act(ctx, "inbox", "purge", body, &answer)
-	return answer.Purged, err
 }

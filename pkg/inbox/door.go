@@ -251,7 +251,8 @@ func (r *Refusal) act(number uint64) map[string]string {
 
 // Purged says how many refusals were dropped.
 type Purged struct {
-	Purged int `json:"purged"`
+	Purged int  `json:"purged"`
+	More   bool `json:"more,omitempty"` // of those that were to be dropped: time was up
 }
 
 // nobody is what stands for the actor of commands whose tokens were not valid.
@@ -259,12 +260,13 @@ const nobody = "-"
 
 // Purge drops one refusal, or with number 0 every one, of one actor if one is named, that the caller may see and that was there when it began. Each is on record before
 // it is dropped; a crash in between leaves it there, to be purged again. What is gone is not recorded, also where several purge at once in this process.
+// After PurgeTime it comes back and says that there may be more.
 func (i *Inbox) Purge(ctx context.Context, c Caller, number uint64, actor string) (*Purged, *problem.Problem) {
 	if number != 0 {
 		if p := i.purgeOne(ctx, c, number); p != nil {
 			return nil, p
 		}
-		return &Purged{1}, nil
+		return &Purged{Purged: 1}, nil
 	}
 	if p := c.check(); p != nil {
 		return nil, p
@@ -283,6 +285,9 @@ func (i *Inbox) Purge(ctx context.Context, c Caller, number uint64, actor string
 		switch {
 		case p == nil:
 			done.Purged++
+			if done.More = time.Since(begun) > i.cfg.PurgeTime; done.More {
+				return done, nil
+			}
 		case p.Code != problem.NotFound: // else somebody dropped it meanwhile
 			return nil, p
 		}

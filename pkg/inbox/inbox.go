@@ -46,6 +46,7 @@ type Config struct {
 	FirstPause  time.Duration // default 50 ms: before a command is tried again; doubled each time
 	LastPause   time.Duration // default 30 s: the longest
 	Steady      time.Duration // default 6 s: how long a delivery without a letter lasts before a fault is over; a server that does not serve it ends it sooner
+	PurgeTime   time.Duration // default 2 s: about how long one purge of many works before it answers that there are more; shorter than clients wait
 	Log         zerolog.Logger
 }
 
@@ -81,6 +82,9 @@ func New(cfg Config) (*Inbox, error) {
 	}
 	if cfg.LastPause <= 0 {
 		cfg.LastPause = 30 * time.Second
+	}
+	if cfg.PurgeTime <= 0 {
+		cfg.PurgeTime = 2 * time.Second
 	}
 	if cfg.Steady <= 0 {
 		cfg.Steady = 6 * time.Second

@@ -61,6 +61,23 @@ func TestPurgesAtOnce(t *testing.T) {
 	}
 }
 
+// A purge of many answers in time, and goes on when it is asked again.
+func TestPurgeAnswersInTime(t *testing.T) {
+	o := newOffice(t, func(context.Context, string, nats.Header, []byte) *problem.Problem {
+		return problem.New(problem.Invalid, "never")
+	}, func(c *inbox.Config) { c.PurgeTime = 1 })
+	for n := range 3 {
+		o.put(patient(n), "{}")
+	}
+	o.run()
+	o.empty()
+	for n, want := range []inbox.Purged{{Purged: 1, More: true}, {Purged: 1, More: true}, {Purged: 1, More: true}, {}} {
+		if got, p := o.engine.Purge(t.Context(), admin(), 0, ""); p != nil || *got != want {
+			t.Errorf("purge %d: got %+v, %v, want %+v", n+1, got, p, want)
+		}
+	}
+}
+
 // While there is no room for refusals what was refused waits, and other commands are stored; purged of one sender's, it goes on.
 func TestNoRoomForRefusals(t *testing.T) {
 	o := newOffice(t, func(_ context.Context, _ string, h nats.Header, body []byte) *problem.Problem {

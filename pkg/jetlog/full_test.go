@@ -90,7 +90,7 @@ func TestStreamsWithoutABound(t *testing.T) {
 			t.Errorf("%s as it was made: %v", stream, err)
 		}
 		bound(t, s, stream, -1)
-		if err := s.Store().Check(t.Context(), settings); !errors.Is(err, jetlog.ErrSettings) || !strings.Contains(err.Error(), "max_bytes is -1, not 1.073741824e+09") {
+		if err := s.Store().Check(t.Context(), settings); !errors.Is(err, jetlog.ErrSettings) || !strings.Contains(err.Error(), "max_bytes is -1, not 1073741824") {
 			t.Errorf("%s: got %v, want ErrSettings that names max_bytes", stream, err)
 		}
 	}

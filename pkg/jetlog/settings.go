@@ -103,8 +103,11 @@ func same(got, want any) bool { return reflect.DeepEqual(got, want) || empty(got
 func empty(v any) bool { return v == nil || reflect.ValueOf(v).IsZero() }
 
 func shown(v any) any {
-	if v == nil {
+	switch v := v.(type) {
+	case nil:
 		return "not set"
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
 	return v
 }

@@ -37,10 +37,11 @@ func (x *examination) kept(ctx context.Context, connect func(keyring.Account) (*
 			x.found(checkStreams, "are the servers up, and do they trust this site's operator?", "connect to %s in account %s: %v", x.URL, account, err)
 			continue
 		}
-		x.settings(ctx, nc, all)
 		if account == keyring.LOG {
+			x.settings(ctx, nc, all, "set back what differs (a break-glass credential, `nats stream edit`); where nobody changed it, the stream was made by an older eventful")
 			x.strangers(ctx, nc)
 		} else {
+			x.settings(ctx, nc, all, "find out who changed it (`eventful audit:list --aggregate=eventful-stream/CMD_INBOX`); where nobody did, it was made by an older eventful, and is made anew: when `eventful inbox:status` says that nothing waits, stop the server, remove the folder CMD_INBOX in jetstream and start it")
 			x.feed(ctx, nc)
 		}
 		nc.Close()
@@ -94,14 +95,14 @@ func (x *examination) keys(ctx context.Context, nc *nats.Conn) (jetstream.Stream
 	return stream, "$KV." + bucket + ".>", err
 }
 
-func (x *examination) settings(ctx context.Context, nc *nats.Conn, all [][]streams.Setting) {
+func (x *examination) settings(ctx context.Context, nc *nats.Conn, all [][]streams.Setting, remedy string) {
 	store, err := jetlog.New(nc, x.Keys.Site(), jetlog.Options{GiveUp: streamPatience})
 	if err != nil {
 		x.found(checkStreams, "", "%v", err)
 		return
 	}
 	for _, settings := range all {
-		x.compared(store.Check(ctx, settings), "set back what differs (a break-glass credential, `nats stream edit`); where nobody changed it, the stream was made by an older eventful")
+		x.compared(store.Check(ctx, settings), remedy)
 	}
 }
 
