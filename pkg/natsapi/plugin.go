@@ -14,6 +14,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 // Plugins is what the acts on plugins need besides the writer.
@@ -39,6 +40,8 @@ type pluginBody struct {
 	Number   uint64            `json:"number"`
 	After    uint64            `json:"after"`
 	Take     int               `json:"take"`
+
+	request string // the sender's id, the same where the request comes again
 }
 
 // shownPlugin is a plugin as it is shown.
@@ -66,6 +69,7 @@ func pluginAct(do pluginDo) act {
 		if p != nil {
 			return nil, p
 		}
+		b.request = h.get(streams.HeaderCommandID)
 		return do(a, ctx, c, b)
 	}
 }
@@ -267,7 +271,7 @@ func (a *API) pluginRemove(ctx context.Context, c *token.Claims, b pluginBody) (
 }
 
 func (a *API) pluginTest(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
-	if p := a.cfg.Writer.TestedPlugin(ctx, c, b.Name); p != nil {
+	if p := a.cfg.Writer.TestedPlugin(ctx, c, b.Name, b.request); p != nil {
 		return nil, p
 	}
 	body, err := json.Marshal(delivery.TestRequest{V: 1, Plugin: b.Name})
@@ -342,6 +346,11 @@ func (a *API) pluginRetry(ctx context.Context, c *token.Claims, b pluginBody) (a
 func (a *API) pluginPurge(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
 	if _, p := a.cfg.Writer.Plugin(b.Name); p != nil {
 		return nil, p
+	}
+	if b.Number > 0 {
+		if _, p := a.pluginParked(ctx, c, b); p != nil {
+			return nil, p
+		}
 	}
 	n, err := a.cfg.Plugins.Desk.Purge(ctx, b.Name, b.Number)
 	if err != nil {

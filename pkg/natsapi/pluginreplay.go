@@ -7,12 +7,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventfuldb/eventful/pkg/delivery"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
+	"github.com/eventfuldb/eventful/streams"
 )
 
 func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
@@ -35,14 +38,9 @@ func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (
 	if p := a.replayable(ctx, r); p != nil {
 		return nil, p
 	}
-	names := []string{b.Name}
-	if b.Name == "" {
-		names = nil
-		for _, one := range a.cfg.Writer.Plugins() {
-			if one.Enabled {
-				names = append(names, one.Name)
-			}
-		}
+	names, p := a.replaying(b.Name, r)
+	if p != nil {
+		return nil, p
 	}
 	for _, name := range names {
 		if p := a.cfg.Writer.ReplayPlugin(ctx, c, name, r); p != nil {
@@ -52,7 +50,56 @@ func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (
 	return map[string]any{"plugins": names}, nil
 }
 
-// replayable refuses a replay of what is not there: it would be told to have begun, and deliver nothing. Whether an aggregate is there is not looked up.
+// replaying are the plugins that a replay is for: the one with the name, or all that are enabled and take the type.
+func (a *API) replaying(name string, r registry.Replay) (names []string, _ *problem.Problem) {
+	aggregateType, _, _ := strings.Cut(r.Scope, "/")
+	takes := func(one *registry.Plugin) bool {
+		types := plugin.Values(one.Options).List(delivery.OptionTypes)
+		return aggregateType == "" || len(types) == 0 || slices.Contains(types, aggregateType)
+	}
+	if name != "" {
+		one, p := a.cfg.Writer.Plugin(name)
+		if p == nil && !takes(one) {
+			p = problem.New(problem.Invalid, "plugin %s gets no changes of the type %s: its types are %s", name, aggregateType, one.Options[delivery.OptionTypes]).
+				WithHint("`eventful plugin:config %s --types=…` names others", name)
+		}
+		return []string{name}, p
+	}
+	for _, one := range a.cfg.Writer.Plugins() {
+		if one.Enabled && takes(one) {
+			names = append(names, one.Name)
+		}
+	}
+	if len(names) == 0 && aggregateType != "" {
+		return nil, problem.New(problem.NotFound, "no enabled plugin gets changes of the type %s", aggregateType).WithHint("`eventful plugin:list` shows all")
+	}
+	return names, nil
+}
+
+// lookPatience is how long it is waited for the index to say whether there is an aggregate.
+const lookPatience = 5 * time.Second
+
+// missing says that there is no such aggregate, as far as the projector beside this writer knows. Without one, or while that reads its index, nobody looks.
+func (a *API) missing(ctx context.Context, scope string) *problem.Problem {
+	about, err := streams.ParseAggregate(scope)
+	if err != nil || a.cfg.Projector == nil {
+		return nil // a type, or what the record of the replay refuses
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	log, _ := a.cfg.Projector.LogOf(about.Type)
+	if a.cfg.Projector.WaitForLatest(ctx, log) != nil {
+		return nil
+	}
+	if _, _, _, err := a.cfg.Projector.Newest(ctx, about); err != nil {
+		if p := problem.From(err); p.Code == problem.NotFound {
+			return p
+		}
+	}
+	return nil
+}
+
+// replayable refuses a replay of what is not there: it would be told to have begun, and deliver nothing.
 func (a *API) replayable(ctx context.Context, r registry.Replay) *problem.Problem {
 	aggregateType, _, _ := strings.Cut(r.Scope, "/")
 	known := slices.ContainsFunc(a.cfg.Writer.Schemas(), func(t writer.TypeInfo) bool { return t.Type == aggregateType && t.Version > 0 })
@@ -60,7 +107,7 @@ func (a *API) replayable(ctx context.Context, r registry.Replay) *problem.Proble
 	case r.Scope != "" && (!known || event.IsReserved(aggregateType)):
 		return problem.New(problem.NotFound, "there is no aggregate type %.60q", aggregateType).WithHint("`eventful schema:list` shows all")
 	case r.Log == "":
-		return nil
+		return a.missing(ctx, r.Scope)
 	}
 	logs := a.logsOfTypes(nil)
 	if !slices.Contains(logs, r.Log) {

@@ -2,6 +2,8 @@ package writer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -115,15 +117,25 @@ func (w *Writer) PurgedPlugin(ctx context.Context, c *token.Claims, name string,
 	})
 }
 
-// TestedPlugin records that somebody has a dummy change sent to the plugin's target, before it is.
-func (w *Writer) TestedPlugin(ctx context.Context, c *token.Claims, name string) *problem.Problem {
-	return w.pluginAct(ctx, c, name, func(*registry.Plugin) (string, map[string]string, *problem.Problem) {
+// TestedPlugin records that somebody has a dummy change sent to the plugin's target, before it is. A request that comes again is one act: it has the id of the first, which is the
+// sender's; an empty one makes each an act of its own.
+func (w *Writer) TestedPlugin(ctx context.Context, c *token.Claims, name, request string) *problem.Problem {
+	id := ""
+	if request != "" {
+		digest := sha256.Sum256([]byte(strings.Join([]string{c.ID, name, request}, "\x00")))
+		id = "test-" + hex.EncodeToString(digest[:])
+	}
+	return w.actOnce(ctx, id, c, w.pluginDecides(name, func(*registry.Plugin) (string, map[string]string, *problem.Problem) {
 		return registry.Tested, nil, nil
-	})
+	}))
 }
 
 func (w *Writer) pluginAct(ctx context.Context, c *token.Claims, name string, decide func(*registry.Plugin) (string, map[string]string, *problem.Problem)) *problem.Problem {
-	return w.actBy(ctx, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	return w.actBy(ctx, c, w.pluginDecides(name, decide))
+}
+
+func (w *Writer) pluginDecides(name string, decide func(*registry.Plugin) (string, map[string]string, *problem.Problem)) func(*submission) ([]aggregate.Change, *problem.Problem) {
+	return func(*submission) ([]aggregate.Change, *problem.Problem) {
 		p, wrong := w.Plugin(name)
 		if wrong != nil {
 			return nil, wrong
@@ -133,5 +145,5 @@ func (w *Writer) pluginAct(ctx context.Context, c *token.Claims, name string, de
 			return nil, wrong
 		}
 		return oneEvent(typePlugin, name, eventType, fields), nil
-	})
+	}
 }

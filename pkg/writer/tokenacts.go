@@ -24,14 +24,22 @@ func isOperator(c *token.Claims) bool { return c.ID == operatorToken }
 
 // actBy is act of the system log for what somebody asks for: whose token counts no more when it is decided is refused.
 func (w *Writer) actBy(ctx context.Context, by *token.Claims, decide func(*submission) ([]aggregate.Change, *problem.Problem)) *problem.Problem {
-	_, p := w.act(ctx, w.system, by, func(s *submission) ([]aggregate.Change, *problem.Problem) {
+	return w.actOnce(ctx, "", by, decide)
+}
+
+// actOnce is actBy under a command id, so that the act is stored once; empty: under a new one.
+func (w *Writer) actOnce(ctx context.Context, id string, by *token.Claims, decide func(*submission) ([]aggregate.Change, *problem.Problem)) *problem.Problem {
+	if id == "" {
+		id = "act-" + randomHex()
+	}
+	_, p := w.put(ctx, w.system, &submission{command: aggregate.Command{ID: id}, claims: by, act: func(s *submission) ([]aggregate.Change, *problem.Problem) {
 		if !isOperator(by) {
 			if p := by.Recheck(w.sys); p != nil {
 				return nil, p
 			}
 		}
 		return decide(s)
-	})
+	}})
 	return p
 }
 
