@@ -28,7 +28,11 @@ func (w *Writer) EnterConfig(ctx context.Context, a ConfigAct) *problem.Problem 
 }
 
 func (w *Writer) enterConfig(ctx context.Context, a ConfigAct) *problem.Problem {
+	about := event.AggregateID{Type: schema.SystemConfig, ID: a.ID}
 	_, p := w.act(ctx, w.system, operatorHere(a.Issuer), func(*submission) ([]aggregate.Change, *problem.Problem) {
+		if known, err := w.system.head(about); err == nil && known.version > 0 {
+			return nil, nil // it was entered before, which every start asks
+		}
 		changes := oneEvent(schema.SystemConfig, a.ID, a.Event, a.Fields)
 		at := event.Time(a.At.UnixNano())
 		changes[0].Expected, changes[0].Events[0].OccurredAt = aggregate.None, &at

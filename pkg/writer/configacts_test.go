@@ -76,6 +76,15 @@ func TestConfigActsAreEnteredOnce(t *testing.T) {
 		if p := m.w.EnterConfig(t.Context(), configAct("act0")); p != nil {
 			t.Errorf("once more: %v", p)
 		}
+		families, err := m.metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "eventful_writer_refused_total" {
+				t.Errorf("%s counts %v, want none: it is no conflict that an act comes again", m.name, f.GetMetric())
+			}
+		}
 	}
 	if err := c.boss.entered(ids...); err != nil {
 		t.Error(err)

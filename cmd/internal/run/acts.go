@@ -157,6 +157,9 @@ func same(a, b os.FileInfo) bool {
 }
 
 func (a *actEntry) enterAll(ctx context.Context, acts []keyring.Act) error {
+	if a.noted == nil {
+		a.noted = EnteredActs(a.dir)
+	}
 	var here []string
 	for _, act := range acts {
 		if act.Pending && !settings.InForce(a.dir, act.Settings) {
@@ -193,6 +196,9 @@ func (a *actEntry) enterOne(ctx context.Context, act keyring.Act) error {
 	switch {
 	case p == nil:
 		a.done[act.ID] = true
+		if slices.Contains(a.noted, act.ID) {
+			return nil // it was entered before this start
+		}
 		log.Info().Msg("act of config was entered into the system log")
 		return nil
 	case p.Code == problem.Invalid, p.Code == problem.Malformed, p.Code == problem.TooLarge:
@@ -205,9 +211,6 @@ func (a *actEntry) enterOne(ctx context.Context, act keyring.Act) error {
 
 // note writes down which acts of the file were entered, where that says something new.
 func (a *actEntry) note(ids []string) {
-	if a.noted == nil {
-		a.noted = EnteredActs(a.dir)
-	}
 	if slices.Equal(a.noted, ids) {
 		return
 	}

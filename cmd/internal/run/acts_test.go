@@ -182,3 +182,18 @@ func TestActsThatCannotBeEntered(t *testing.T) {
 		t.Errorf("got %q of a note that is cut off, want none", got)
 	}
 }
+
+// TestWhatWasEnteredIsNotTold: every start sends the acts again, in case the system log lost its end, and says so only of those that no start before entered.
+func TestWhatWasEnteredIsNotTold(t *testing.T) {
+	dir, keys := noting(t)
+	l := &ledger{acts: map[string]string{}}
+	for start, want := range []int{3, 0, 0} {
+		var out bytes.Buffer
+		if err := run.NewActEntry(dir, keys, l.enter, zerolog.New(&out)).Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Count(out.Bytes(), []byte("was entered")); got != want {
+			t.Errorf("start %d: %d acts are told, want %d: %s", start, got, want, out.String())
+		}
+	}
+}
