@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/event"
 )
 
 const auditHelp = `List administrative acts, oldest first: what was done with schemas, auth keys, tokens, imports and the configuration, by whom and when. Each is an event of the
@@ -96,7 +99,8 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 		return err
 	}
 	p := a.page("acts", "TIME", "ACTOR", "ACT", "ON", "WHAT", "HASH")
-	for shown := 0; ; {
+	shown := 0
+	for {
 		page, err := c.Audit(cmd.Context(), administers, want, cursor)
 		if err != nil {
 			return err
@@ -111,7 +115,22 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 			break
 		}
 	}
+	if shown == 0 {
+		fmt.Fprintln(a.errOut, "no act matches"+unknownAbout(cmd, c, administers, want.About))
+	}
 	return a.endPages(p, cursor)
+}
+
+// unknownAbout adds that there is no such aggregate type, where who asks may know.
+func unknownAbout(cmd *cobra.Command, c *client.Client, administers bool, about string) string {
+	aggregateType, _, _ := strings.Cut(about, "/")
+	if !administers || about == "" || event.IsReserved(aggregateType) {
+		return ""
+	}
+	if _, err := c.SchemaShow(cmd.Context(), aggregateType); errors.Is(err, client.ErrNotFound) {
+		return fmt.Sprintf(": there is no aggregate type %.80q", aggregateType)
+	}
+	return ""
 }
 
 // shownActor is the actor that is meant by one as the list shows it.
