@@ -14,6 +14,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/logtree"
+	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/tiles"
 )
 
@@ -105,7 +106,8 @@ func (a *app) verifyProof(p *logtree.Policy, name string, file []byte) error {
 	vkey, _ := p.VKey(c.Origin) // Open has found it
 	e, fields, err := proof.Check(vkey)
 	if err != nil {
-		return refuted("%s: %v", name, err)
+		return problem.New(problem.VerificationFailed, "the proof does not fit its checkpoint: %s: %v", name, err).
+			WithHint("the file was altered, or put together of two: the checkpoint in it is signed, and says nothing against the log. Have it made anew: `eventful log:prove HASH`")
 	}
 	out := checkedOf(p, c)
 	at := time.Unix(0, int64(e.Time)).UTC()

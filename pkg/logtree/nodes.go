@@ -1,6 +1,7 @@
 package logtree
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 
@@ -77,7 +78,12 @@ func CheckInclusion(c Checkpoint, index uint64, leaf event.Hash, hashes []event.
 	for i := range hashes {
 		raw[i] = hashes[i][:]
 	}
-	if err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, c.Size, leaf[:], raw, c.Root[:]); err != nil {
+	err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, c.Size, leaf[:], raw, c.Root[:])
+	var other proof.RootMismatchError
+	if errors.As(err, &other) { // which says the bytes in decimal
+		return fmt.Errorf("leaf %s at %d of %d leads to the root %x, the checkpoint has %s: %w", leaf, index, c.Size, other.CalculatedRoot, c.Root, ErrProof)
+	}
+	if err != nil {
 		return fmt.Errorf("leaf %s at %d of %d: %w: %w", leaf, index, c.Size, err, ErrProof)
 	}
 	return nil
