@@ -58,6 +58,9 @@ func newAggregateRollbackCommand(a *app) *cobra.Command {
 	dry := cmd.Flags().Bool("dry-run", false, "only list what would change")
 	adminFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *to == "" {
+			return usageError("`eventful aggregate:history TYPE/ID` shows the versions; for example --to=3", "--to is missing: which version comes back?")
+		}
 		version, err := versionOf(*to, 1)
 		if err != nil {
 			return err

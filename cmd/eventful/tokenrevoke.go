@@ -17,7 +17,7 @@ import (
 
 const tokenRevokeHelp = `End an access token, or an auth key and every token that it made, at once and for ever.
 
-  eventful token:revoke --token=ID                 as token:list and token:generate show it
+  eventful token:revoke ID                         as token:list and token:generate show it; the same as --token=ID
   eventful token:revoke --token=- < FILE           the token itself, on standard input
   eventful token:revoke --auth-key=PUBLIC-ID
 
@@ -39,14 +39,23 @@ type revokeFlags struct {
 }
 
 func newTokenRevokeCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "token:revoke", Short: "End an access token or an auth key, at once and for ever", Long: tokenRevokeHelp, Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "token:revoke [ID]", Short: "End an access token or an auth key, at once and for ever", Long: tokenRevokeHelp, Args: cobra.MaximumNArgs(1)}
 	var f revokeFlags
 	cmd.Flags().Var(&f.token, "token", "the access token: its `id`, the token itself, or - to read it from standard input")
 	cmd.Flags().Var(&f.authKey, "auth-key", "public `id` of the auth key to end, with every token that it made")
 	proofFlags(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if (f.token == "") == (f.authKey == "") {
-			return usageError("`eventful token:list` and `eventful token:list --kek` show the ids", "give one of --token and --auth-key")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		given := 0
+		for _, id := range append(args, string(f.token), string(f.authKey)) {
+			if id != "" {
+				given++
+			}
+		}
+		if given != 1 {
+			return usageError("`eventful token:list` and `eventful token:list --kek` show the ids", "give one of ID, --token and --auth-key")
+		}
+		if len(args) == 1 {
+			f.token = named(args[0])
 		}
 		r, err := a.revocation(f)
 		if err != nil {

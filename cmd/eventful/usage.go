@@ -31,11 +31,53 @@ func (a *app) usage(cmd *cobra.Command, err error) error {
 	if _, given, found := strings.Cut(text, "unknown shorthand flag: "); found && given[1] >= '0' && given[1] <= '9' {
 		return problem.New(problem.Malformed, "%s is below 0", given[strings.Index(given, "-"):]).WithHint("versions and numbers of events are 1, 2, 3 …")
 	}
+	if _, flag, found := strings.Cut(text, "unknown flag: --"); found {
+		return unknownFlag(cmd, flag)
+	}
 	if cmd != cmd.Root() && (strings.Contains(text, " arg(s)") || strings.HasPrefix(text, "unknown command ")) {
 		text, _, _ = strings.Cut(strings.Replace(text, "unknown command", "it takes no argument", 1), " for ")
 		return usageError(fmt.Sprintf("usage: %s; `eventful help %s` tells more", cmd.UseLine(), cmd.Name()), "%s: %s", cmd.Name(), text)
 	}
 	return problem.New(problem.Malformed, "%s", text).WithHint("`eventful help` lists the commands, `eventful help COMMAND` shows one")
+}
+
+// unknownFlag names a flag that a command does not have, and what may have been meant. Of a command that does not exist cobra says so of its first flag.
+func unknownFlag(cmd *cobra.Command, flag string) error {
+	if words := cmd.Flags().Args(); cmd == cmd.Root() && len(words) > 0 {
+		return unknownCommand(cmd, words)
+	}
+	var near []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden && (strings.HasPrefix(f.Name, flag) || distance(f.Name, flag) <= cmd.Root().SuggestionsMinimumDistance) {
+			near = append(near, "--"+f.Name)
+		}
+	})
+	hint := "`eventful help` lists the commands, `eventful help COMMAND` shows one"
+	if len(near) > 0 {
+		hint = fmt.Sprintf("did you mean %s?", strings.Join(near[:min(len(near), maxSuggestions)], ", "))
+	}
+	return usageError(hint, "unknown flag: --%s", flag)
+}
+
+// distance is how many letters have to be put in, taken out or replaced to make one name the other.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := before
+			if a[i] != b[j] {
+				replaced++
+			}
+			before = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // badFlagValue says what a flag takes, where its value cannot be read; nil for another error.
