@@ -312,6 +312,29 @@ func TestATargetThatIsAway(t *testing.T) {
 	}
 }
 
+// A target that cannot be opened, since it is down when the runner starts, is tried again until it can: nobody has to do anything.
+func TestATargetThatIsDownAtTheStart(t *testing.T) {
+	t.Parallel()
+	sink := newTarget()
+	sink.shut = errBusy
+	w := newWorld(t, sink.kind(false))
+	w.write(50, 5)
+	w.configure("sink", map[string]string{})
+	_, stop := w.runner()
+	w.until("the plugin says so", func() bool {
+		all := w.checkpoints("sink")
+		return len(all) == 1 && all[0].State == "retrying" && all[0].Error == "open the target: busy"
+	})
+	sink.mu.Lock()
+	sink.shut = nil
+	sink.mu.Unlock()
+	w.arrived(sink)
+	stop()
+	if c := w.checkpoints("sink")[0]; c.State != "delivering" || c.Error != "" {
+		t.Errorf("got %+v", c)
+	}
+}
+
 func TestRate(t *testing.T) {
 	t.Parallel()
 	sink := newTarget()

@@ -39,6 +39,7 @@ type target struct {
 	busy   map[event.AggregateID]bool
 	wrong  []string
 	opened int
+	shut   error // why the target cannot be opened; nil: it can
 
 	deliveries map[event.AggregateID]int
 	outcome    func(c *plugin.Change) plugin.Outcome // nil: done
@@ -55,7 +56,9 @@ func (t *target) kind(ordered bool) *plugin.Kind {
 		Open: func(context.Context, plugin.Settings) (plugin.Plugin, error) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			t.opened++
+			if t.opened++; t.shut != nil {
+				return nil, t.shut
+			}
 			return t, nil
 		}}
 }

@@ -175,7 +175,7 @@ func (t *tenant) serve(ctx context.Context, p *registry.Plugin, s side) error {
 	}
 	w, err := t.e.acquire(ctx, workKey{t.name, p.Change, s.layout.Generation}, kind, values, how)
 	if err != nil {
-		return t.stopped(ctx, open, fmt.Errorf("open the target: %w", err))
+		return t.standing(ctx, open, stateRetrying, fmt.Errorf("open the target: %w", err)) // it may be down
 	}
 	defer t.e.release(w)
 	defer t.publishing(ctx, p, s, w)()
@@ -209,16 +209,25 @@ func (t *tenant) publishing(ctx context.Context, p *registry.Plugin, s side, w *
 	return func() { cancel(); working.Wait() }
 }
 
-// stopped notes in the checkpoint why nothing is delivered, so that `plugin:list` shows it, and waits until something changes, or for a while: the cause may lie outside.
+// stopped is standing of what a person has to settle.
 func (t *tenant) stopped(ctx context.Context, open *opened, err error) error {
+	return t.standing(ctx, open, stateStopped, err)
+}
+
+// standing notes in the checkpoint why nothing is delivered, so that `plugin:list` shows it, and waits until something changes, or for a while: the cause may lie outside.
+func (t *tenant) standing(ctx context.Context, open *opened, state string, err error) error {
 	changed := t.e.view.changes()
-	if open.point.State != stateStopped || open.point.Error != err.Error() {
-		open.point.State, open.point.Error, open.point.Saved = stateStopped, err.Error(), t.now()
+	if open.point.State != state || open.point.Error != err.Error() {
+		open.point.State, open.point.Error, open.point.Saved = state, err.Error(), t.now()
 		if saving := open.saver.save(ctx, open.point); saving != nil {
 			return errors.Join(err, saving)
 		}
 	}
-	t.log.Error().Err(err).Msg("plugin stopped")
+	if state == stateStopped {
+		t.log.Error().Err(err).Msg("plugin stopped")
+	} else {
+		t.log.Warn().Err(err).Msg("nothing is delivered, it is tried again")
+	}
 	short, cancel := context.WithTimeout(ctx, 5*pause)
 	defer cancel()
 	t.idle(short, changed)
