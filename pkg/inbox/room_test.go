@@ -113,7 +113,7 @@ func TestNoRoomForRefusals(t *testing.T) {
 	o.run()
 	until(t, "the good ones are stored, and what cannot be kept waits", func() bool { return o.waiting() <= 6 && o.sentOf("{}") == 50 })
 	before := o.waiting()
-	if kept := len(o.entries()); before == 0 || kept+int(before) != 6 {
+	if kept := len(o.entries()); before == 0 || kept == 6 || kept+int(before) < 6 { // one that was just kept may wait to be acknowledged
 		t.Errorf("got %d kept and %d waiting, want all six, and some of them waiting", kept, before)
 	}
 	purge := func() bool {

@@ -221,16 +221,14 @@ func (c *cluster) lead(name, log string) {
 // leaveTo hands a log over until a member that fits leads it.
 func (c *cluster) leaveTo(log string, fits func(*member) bool) {
 	c.t.Helper()
-	for range 100 {
+	c.until("a member that is wanted leads "+log, func() bool {
 		m := c.leader(log)
 		if fits(m) {
-			return
+			return true
 		}
-		if p := m.w.Resign(c.t.Context(), log); p != nil {
-			c.t.Logf("resign %s: %v", log, p)
-		}
-	}
-	c.t.Fatalf("no member that is wanted comes to lead %s", log)
+		_ = m.w.Resign(c.t.Context(), log) // refused while nobody follows the log yet
+		return false
+	})
 }
 
 // cut is the table as one member reaches it: not at all while it is cut off.

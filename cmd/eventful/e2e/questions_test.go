@@ -116,8 +116,12 @@ func TestNoCredentialRemovesStreams(t *testing.T) {
 	c.verify()
 	w.stop()
 	p.stop()
-	c.republishes(c.dialWith(c.olderCreds(keyring.LOG)), log)
-	until(t, "an older writer's credential removes the log", func() bool { _, there := c.streamsThere()[log]; return !there })
+	republisher := c.dialWith(c.olderCreds(keyring.LOG))
+	until(t, "an older writer's credential removes the log", func() bool {
+		c.republishes(republisher, log)
+		_, there := c.streamsThere()[log]
+		return !there
+	})
 	nc, err := nats.Connect(c.server, nats.UserCredentials(older))
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +198,11 @@ func (c *cluster) seenToRepublish() {
 	if m, err := nc.Request("$JS.API.STREAM.CREATE.VICTIM", []byte(`{"name":"VICTIM","subjects":["eng.`+site+`.victim"],"storage":"file","retention":"limits","discard":"old","num_replicas":3}`), patience); err != nil || strings.Contains(string(m.Data), `"error"`) {
 		c.t.Fatalf("make a stream: %v, %s", err, m.Data)
 	}
-	c.republishes(nc, "VICTIM")
+	until(c.t, "the victim is gone", func() bool {
+		c.republishes(nc, "VICTIM")
+		_, there := c.streamsThere()["VICTIM"]
+		return !there
+	})
 	for _, want := range [][2]string{{"EVIL", "action=create"}, {"VICTIM", "action=create"}, {"VICTIM", "role=JetStream"}} {
 		until(c.t, want[0]+" with "+want[1]+" is in the audit", func() bool {
 			return strings.Contains(c.must("audit:list", "--aggregate=eventful-stream/"+want[0], "--account="+c.account, "EVENTFUL_TOKEN="), want[1])
