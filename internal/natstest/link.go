@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -147,12 +150,16 @@ func (l *link) close() {
 	l.running.Wait()
 }
 
-// freeAddress is one that nobody listens on. It lies below the ports that systems give to outgoing connections (32768 and up on Linux), or one of those could take it while
+// freeAddress is one that nobody listens on, and that no other test has claimed until this one ends: servers are started on it later, and again. It lies below the ports that systems give to outgoing connections (32768 and up on Linux), or one of those could take it while
 // the server that is to have it is down.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(22000))
+		port := 10000 + rand.IntN(22000)
+		if !claimed(t, port) {
+			continue
+		}
+		address := fmt.Sprintf("127.0.0.1:%d", port)
 		if l, err := net.Listen("tcp", address); err == nil {
 			l.Close()
 			return address
@@ -160,4 +167,21 @@ func freeAddress(t testing.TB) string {
 	}
 	t.Fatal("got no free address in 100 tries")
 	return ""
+}
+
+// claimed takes a port for this test, among all tests of all processes, by a lock on a file.
+func claimed(t testing.TB, port int) bool {
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprintf("eventful-test-port-%d", port)), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return false
+	}
+	t.Cleanup(func() {
+		os.Remove(f.Name())
+		f.Close()
+	})
+	return true
 }

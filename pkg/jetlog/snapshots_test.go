@@ -52,6 +52,10 @@ func snapshotBucket(t *testing.T, store *jetlog.Store) {
 			t.Fatal(err)
 		}
 	}
+	until(t, "the bucket takes values", func() bool { // a replicated stream has no leader in its first moments
+		err := b.Put(t.Context(), "other", nil, 0)
+		return err == nil || errors.Is(err, eventlog.ErrTaken)
+	})
 	for i, key := range []string{"log.a", "log.a.7", "log.a.12", "log.ab.7", "log.b"} {
 		if err := b.Put(t.Context(), key, fmt.Append(nil, i), 0); err != nil {
 			t.Fatal(err)
