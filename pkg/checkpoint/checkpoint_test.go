@@ -283,7 +283,7 @@ func (s *site) consistent() {
 		last = r.Tree.Size()
 		signed = append(signed, verify.Signed{Size: r.Tree.Size(), Root: r.Tree.Root()})
 	}
-	report, err := verify.Against(context.Background(), s.log, signed, nil)
+	report, err := verify.Against(context.Background(), s.log, verify.Options{Signed: signed})
 	if err != nil || !report.OK() {
 		s.t.Errorf("the log does not extend what was signed: %+v, %v", report, err)
 	}

@@ -177,11 +177,11 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 			return nil, p
 		}
 		var total uint64
-		report, err := verify.Against(ctx, log, signed, func(n, of uint64) {
+		report, err := verify.Against(ctx, log, verify.Options{Signed: signed, Progress: func(n, of uint64) {
 			if total = of; streaming {
 				k.more(map[string]uint64{"done": before + n, "total": before + of})
 			}
-		})
+		}})
 		if err != nil {
 			return nil, logProblem(name, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -18,30 +19,42 @@ const readAhead = 32
 
 // All proves a whole log: it reads every message once, in order, from the first to the one that is the last when it starts, and never waits
 // for one to come. One fault is reported once: an aggregate by its first version that fails, a stretch of damage as one finding, the log tree
-// by the first block that it does not fit, and not at all behind damage, where its leaves are not known. A message of a newer format ends the reading there. Memory: about 200 bytes for each aggregate, and 32 for each
-// doubling of its events beyond the second. progress (nil: none) hears how many of the messages were read, now and then and at the end.
-// The error wraps that of the log, or of ctx.
+// by the first block that it does not fit, and not at all behind damage, where its leaves are not known. A message of a newer format ends the reading there. progress (nil: none) hears how many of the
+// messages were read, now and then and at the end. The error wraps that of the log, or of ctx.
+//
+// Memory: about 200 bytes for each aggregate that is looked at at once, and 32 for each doubling of its events beyond the second. A log of more than a million aggregates is read once more for
+// each further million, about.
 func All(ctx context.Context, log eventlog.Log, progress func(done, total uint64)) (Report, error) {
-	return Against(ctx, log, nil, progress)
+	return Against(ctx, log, Options{Progress: progress})
+}
+
+// defaultAggregates is how many aggregates are looked at at once.
+const defaultAggregates = 1 << 20
+
+// Options say how a log is proved; the zero value is All.
+type Options struct {
+	Signed     []Signed                 // checkpoints that the log is held against
+	Aggregates int                      // are looked at at once, at most; default 1,048,576
+	Progress   func(done, total uint64) // hears how many of the messages were read; of a log that is read several times the total grows
 }
 
 // Against is All, and holds the log tree against checkpoints: a log whose events are fewer than a checkpoint's is TRUNCATED, one whose first events give another root than
 // the checkpoint states is FORKED. Behind damage, where the tree is not known, checkpoints are not held against it.
-func Against(ctx context.Context, log eventlog.Log, signed []Signed, progress func(done, total uint64)) (Report, error) {
-	if progress == nil {
-		progress = func(uint64, uint64) {}
+func Against(ctx context.Context, log eventlog.Log, o Options) (Report, error) {
+	if o.Progress == nil {
+		o.Progress = func(uint64, uint64) {}
 	}
 	first, last, err := log.Bounds(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify log %s: read the bounds: %w", log.Name(), err)
 	}
-	s := newScan(log, signed)
+	s := newScan(log, o)
 	end, err := s.lastReadable(ctx, first, last)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify log %s: %w", log.Name(), err)
 	}
 	if end >= first {
-		if err := s.read(ctx, first, end, progress); err != nil {
+		if err := s.readAll(ctx, first, end, o.Progress); err != nil {
 			return Report{}, fmt.Errorf("verify log %s: %w", log.Name(), err)
 		}
 	}
@@ -66,6 +79,24 @@ func (s *scan) lastReadable(ctx context.Context, first, last uint64) (uint64, er
 		}
 	}
 	return last, nil
+}
+
+// readAll reads the messages, and once more for each part of the aggregates that was left. What was found of an aggregate that was left meanwhile is found again.
+func (s *scan) readAll(ctx context.Context, first, end uint64, progress func(done, total uint64)) error {
+	err := s.read(ctx, first, end, func(done, total uint64) { progress(done, total*(1+s.heads.left())) })
+	failed := s.kept()
+	for read := uint64(1); err == nil && s.heads.next(); read++ {
+		part := &scan{log: s.log, report: Report{Log: s.report.Log}, heads: s.heads, numbers: map[string]uint32{}, treeLost: true, again: true}
+		err = part.read(ctx, first, end, func(done, total uint64) { progress(read*total+done, total*(read+1+s.heads.left())) })
+		failed = append(failed, part.kept()...)
+	}
+	s.report.Failed = failed
+	return err
+}
+
+// kept are the failures of the aggregates that are of this part still.
+func (s *scan) kept() []Result {
+	return slices.DeleteFunc(s.report.Failed, func(r Result) bool { return !s.heads.holds(r.Aggregate) })
 }
 
 // read judges the messages from first to end. One goroutine reads and decodes, this one hashes.

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"hash/maphash"
+	"math"
 
 	"github.com/eventfuldb/eventful/pkg/event"
 )
@@ -22,20 +23,78 @@ const (
 	headChunk  = 4096 // heads that are made at once
 )
 
-// heads are those of all aggregates that were seen. They are found by a hash of 128 bits with a seed that nobody knows, so no name can be made that has the hash of another one.
+// heads are those of all aggregates that were seen, or of a part of them: those whose hash lies from one number up to another, at most as many as the limit. When one more comes the part
+// gets smaller, and what is not in it any more is left to another time. They are found by a hash of 128 bits with a seed that nobody knows, so no name can be made that has the hash of another
+// one, and the parts are about as large as each other.
 type heads struct {
 	seeds   [2]maphash.Seed
+	limit   int
+	from    uint64 // of the first half of the hash …
+	upTo    uint64 // … both included
+	before  uint64 // aggregates of the parts before
 	numbers map[[2]uint64]uint32
 	chunks  [][]head
 	more    map[uint32][]event.Hash // the rest of frontiers
 	tree    event.Tree              // of the head that is looked at
 }
 
-func newHeads() *heads {
-	return &heads{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, numbers: map[[2]uint64]uint32{}, more: map[uint32][]event.Hash{}}
+func newHeads(limit int) *heads {
+	h := &heads{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, limit: limit, upTo: math.MaxUint64}
+	h.clear()
+	return h
 }
 
-func (h *heads) count() uint64 { return uint64(len(h.numbers)) }
+func (h *heads) clear() {
+	h.numbers, h.chunks, h.more = map[[2]uint64]uint32{}, nil, map[uint32][]event.Hash{}
+}
+
+// count is how many aggregates there are in this part and those before.
+func (h *heads) count() uint64 { return h.before + uint64(len(h.numbers)) }
+
+// holds reports whether an aggregate is of this part.
+func (h *heads) holds(a event.AggregateID) bool { return h.within(h.name(a)) }
+
+func (h *heads) within(name [2]uint64) bool { return h.from <= name[0] && name[0] <= h.upTo }
+
+// next begins the part behind this one, with no heads; false: there is none. It is as wide as this one, but for the last.
+func (h *heads) next() bool {
+	if h.upTo == math.MaxUint64 {
+		return false
+	}
+	width := h.upTo - h.from
+	h.before = h.count()
+	h.clear()
+	h.from = h.upTo + 1
+	h.upTo = h.from + min(width, math.MaxUint64-h.from)
+	return true
+}
+
+// left is how many parts of this width lie behind this one, about.
+func (h *heads) left() uint64 {
+	if h.upTo == math.MaxUint64 {
+		return 0
+	}
+	return 1 + (math.MaxUint64-h.upTo-1)/(h.upTo-h.from+1)
+}
+
+// halve leaves the upper half of the part to the next one.
+func (h *heads) halve() {
+	h.upTo = h.from + (h.upTo-h.from)/2
+	numbers, chunks, more := h.numbers, h.chunks, h.more
+	h.clear()
+	for name, n := range numbers {
+		if !h.within(name) {
+			continue
+		}
+		kept := h.add(name)
+		number := kept.number
+		*kept = chunks[n/headChunk][n%headChunk]
+		kept.number = number
+		if rest := more[n]; rest != nil {
+			h.more[number] = rest
+		}
+	}
+}
 
 // name is what an aggregate is found by.
 func (h *heads) name(a event.AggregateID) (sums [2]uint64) {
@@ -45,7 +104,7 @@ func (h *heads) name(a event.AggregateID) (sums [2]uint64) {
 	return sums
 }
 
-// find gives the head of an aggregate; nil: there is none.
+// find gives the head of an aggregate; nil: there is none, or it is not of this part.
 func (h *heads) find(a event.AggregateID) *head {
 	n, found := h.numbers[h.name(a)]
 	if !found {
@@ -54,19 +113,30 @@ func (h *heads) find(a event.AggregateID) *head {
 	return &h.chunks[n/headChunk][n%headChunk]
 }
 
-// make gives the head of an aggregate, and whether it is new.
+// make gives the head of an aggregate, and whether it is new; nil: it is not of this part, or not any more.
 func (h *heads) make(a event.AggregateID) (of *head, fresh bool) {
 	name := h.name(a)
-	n, found := h.numbers[name]
-	if !found {
-		n = uint32(len(h.numbers))
-		h.numbers[name] = n
-		if n%headChunk == 0 {
-			h.chunks = append(h.chunks, make([]head, headChunk))
-		}
-		h.chunks[n/headChunk][n%headChunk].number = n
+	if n, found := h.numbers[name]; found {
+		return &h.chunks[n/headChunk][n%headChunk], false
 	}
-	return &h.chunks[n/headChunk][n%headChunk], !found
+	for h.within(name) && len(h.numbers) >= h.limit && h.upTo > h.from {
+		h.halve()
+	}
+	if !h.within(name) {
+		return nil, false
+	}
+	return h.add(name), true
+}
+
+func (h *heads) add(name [2]uint64) *head {
+	n := uint32(len(h.numbers))
+	h.numbers[name] = n
+	if n%headChunk == 0 {
+		h.chunks = append(h.chunks, make([]head, headChunk))
+	}
+	of := &h.chunks[n/headChunk][n%headChunk]
+	of.number = n
+	return of
 }
 
 // grow adds leaves to the tree of an aggregate, and gives its root.

@@ -48,7 +48,7 @@ func (s *scan) broken(sequence uint64, index int, raw []byte, cause error) {
 	}
 	h := s.heads.find(a)
 	if h == nil && first == 1 {
-		h, _ = s.heads.make(a)
+		h, _ = s.heads.make(a) // nil: another time
 	}
 	if h == nil || first != h.last+1 {
 		return

@@ -26,14 +26,15 @@ type scan struct {
 	sequence uint64     // of the last message looked at
 	gaps     []stretch  // messages that are missing or that do not decode, ascending
 	void     *voidRun   // void blocks directly behind one another, not reported yet
+	again    bool       // the log was read before: only aggregates are looked at that were left then
 }
 
 type stretch struct{ from, to uint64 }
 
-func newScan(log eventlog.Log, signed []Signed) *scan {
-	signed = slices.Clone(signed)
+func newScan(log eventlog.Log, o Options) *scan {
+	signed := slices.Clone(o.Signed)
 	slices.SortStableFunc(signed, func(a, b Signed) int { return cmp.Compare(a.Size, b.Size) })
-	return &scan{log: log, signed: signed, report: Report{Log: log.Name()}, heads: newHeads(), numbers: map[string]uint32{}}
+	return &scan{log: log, signed: signed, report: Report{Log: log.Name()}, heads: newHeads(cmp.Or(o.Aggregates, defaultAggregates)), numbers: map[string]uint32{}}
 }
 
 func (s *scan) message(ctx context.Context, f eventlog.Found) error {
@@ -61,6 +62,9 @@ func (s *scan) message(ctx context.Context, f eventlog.Found) error {
 func (s *scan) block(sequence uint64, b *event.Block, commits []*event.Commit) {
 	var leaves []event.Hash
 	for i, c := range commits {
+		if s.again && !s.heads.holds(c.Aggregate) {
+			continue
+		}
 		own := c.Leaves()
 		s.commit(event.Link{Sequence: sequence, Index: uint32(i), Block: b.ID}, b.Records[i].Prev, c, own)
 		if i == 0 {
@@ -118,6 +122,9 @@ func (s *scan) unmet(last uint64) {
 // commit checks one commit against its aggregate's head and moves the head on.
 func (s *scan) commit(at, prev event.Link, c *event.Commit, leaves []event.Hash) {
 	h, fresh := s.heads.make(c.Aggregate)
+	if h == nil {
+		return // another time
+	}
 	if fresh {
 		h.site, h.branch = s.origin(c.Site), c.Branch
 	}

@@ -40,7 +40,7 @@ func signedAt(t *testing.T, log eventlog.Log, size int) verify.Signed {
 
 func against(t *testing.T, log eventlog.Log, signed ...verify.Signed) verify.Report {
 	t.Helper()
-	report, err := verify.Against(context.Background(), log, signed, nil)
+	report, err := verify.Against(context.Background(), log, verify.Options{Signed: signed})
 	if err != nil {
 		t.Fatal(err)
 	}

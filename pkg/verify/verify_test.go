@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,13 +62,61 @@ func sample(t testing.TB) (messages [][]byte, newest map[string]event.Position) 
 	return verifytest.Messages(t, log), newest
 }
 
+// all proves a log, and once more with one aggregate at a time, which must find the same.
 func all(t testing.TB, log eventlog.Log) verify.Report {
+	t.Helper()
+	report := whole(t, log)
+	parts, err := verify.Against(context.Background(), log, verify.Options{Aggregates: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := report
+	want.Failed = sorted(report.Failed)
+	parts.Failed = sorted(parts.Failed)
+	if diff := cmp.Diff(want, parts); diff != "" {
+		t.Errorf("one aggregate at a time found something else (-want +got):\n%s", diff)
+	}
+	return report
+}
+
+func whole(t testing.TB, log eventlog.Log) verify.Report {
 	t.Helper()
 	report, err := verify.All(context.Background(), log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return report
+}
+
+func sorted(failed []verify.Result) []verify.Result {
+	return slices.SortedFunc(slices.Values(failed), func(a, b verify.Result) int { return strings.Compare(a.Aggregate.String(), b.Aggregate.String()) })
+}
+
+// TestMoreAggregatesThanFit: a log of more aggregates than are looked at at once is read several times, each proved once, and what is wrong with one of them is found in its part.
+func TestMoreAggregatesThanFit(t *testing.T) {
+	const aggregates, limit = 2_000, 300
+	_, log, b := verifytest.Memory(t, "patient")
+	fill(t, b, 2*aggregates, aggregates)
+	messages := verifytest.Messages(t, log)
+	at := bytes.Index(messages[7], []byte("21.0"))
+	for name, c := range map[string]struct {
+		log    eventlog.Log
+		failed int
+	}{"sound": {log, 0}, "changed": {verifytest.Log(t, "patient", changed(messages, 7, func(m []byte) { m[at] ^= 1 })), 1}} {
+		var done, total, before uint64
+		report, err := verify.Against(context.Background(), c.log, verify.Options{Aggregates: limit, Progress: func(n, of uint64) {
+			if before = done; n < before {
+				t.Errorf("%s: progress went back from %d to %d", name, before, n)
+			}
+			done, total = n, of
+		}})
+		if err != nil || report.Aggregates != aggregates || report.Events != 2*aggregates || len(report.Failed) != c.failed {
+			t.Errorf("%s: got %d aggregates, %d events, failed %+v, %v", name, report.Aggregates, report.Events, report.Failed, err)
+		}
+		if reads := total / uint64(len(messages)); done != total || total%uint64(len(messages)) != 0 || reads < aggregates/limit {
+			t.Errorf("%s: progress ended at %d of %d, want the log of %d messages %d times or more", name, done, total, len(messages), aggregates/limit)
+		}
+	}
 }
 
 func prove(t testing.TB, log eventlog.Log, newest event.Position, id string) verify.Result {
