@@ -38,13 +38,16 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// leakless fails a run that leaves goroutines behind.
+// leakless fails a run that leaves goroutines behind. nats-server 2.15.2, a member of a cluster that is shut down while it makes a stream or joins a
+// raft group, can leave that store open (seen once in some 40 runs): those two loops of a store are its own.
 type leakless struct{ *testing.M }
 
 func (l leakless) Run() int {
 	status := l.M.Run()
-	if err := goleak.Find(); status == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	left := goleak.Find(goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
+	if status == 0 && left != nil {
+		fmt.Fprintln(os.Stderr, left)
 		return 1
 	}
 	return status
@@ -85,6 +88,7 @@ func TestScripts(t *testing.T) {
 			"cluster":     startCluster,
 			"postgres":    startPostgres,
 			"feed":        startFeed,
+			"losing":      losing,
 			"published":   published,
 			"sql":         runSQL,
 			"stopnats":    stopNATS,

@@ -122,10 +122,13 @@ func (a *app) revoke(cmd *cobra.Command, f revokeFlags, r client.Revocation) err
 		what, send = "auth key", asker.KeyRevoke
 	}
 	answer, err := send(cmd.Context(), r)
+	if (err == nil || errors.Is(err, client.ErrUnknownOutcome)) && asker.has(cmd.Context(), r.ID) {
+		answer.ID = r.ID
+		err = a.endedItself(cmd, asker.tokens, err)
+	}
 	if err != nil {
 		return err
 	}
-	a.untilRefused(cmd, asker, answer.ID)
 	state := "revoked"
 	if answer.Repeated {
 		state = "revoked before"
@@ -152,35 +155,28 @@ func orderOf(f revokeFlags, r client.Revocation) (token.Order, error) {
 // refusalPatience bounds the wait until the servers refuse an auth key that ended itself.
 const refusalPatience = 5 * time.Second
 
-// untilRefused waits where an auth key has ended itself: it has its answer before the servers cut its connections, as one of them brings it.
-func (a *app) untilRefused(cmd *cobra.Command, asker *asker, id string) {
-	if asker.tokens == nil {
-		return
-	}
-	text, err := asker.tokens(cmd.Context())
-	if err != nil {
-		return
-	}
-	if claims, err := jwt.DecodeUserClaims(text); err != nil || claims.Issuer != id {
-		return
-	}
+// endedItself waits until the servers refuse the tokens of an auth key that ended itself. Its answer is sent before they cut its connections, as one of them brings it, and may be
+// lost with the connection: err. That they refuse the key says the same.
+func (a *app) endedItself(cmd *cobra.Command, tokens client.TokenSource, err error) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), refusalPatience)
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
-		c, err := a.dial(cmd, asker.tokens)
-		if errors.Is(err, client.ErrUnauthenticated) {
-			return
+		c, failed := a.dial(cmd, tokens)
+		if errors.Is(failed, client.ErrUnauthenticated) {
+			return nil
 		}
-		if err == nil {
+		if failed == nil {
 			c.Close()
 		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			a.warn("the auth key has ended, and servers still let it connect after %s; they refuse what it asks", refusalPatience)
-			return
+			if err == nil {
+				a.warn("the auth key has ended, and servers still let it connect after %s; they refuse what it asks", refusalPatience)
+			}
+			return err
 		}
 	}
 }
@@ -190,6 +186,19 @@ type asker struct {
 	*client.Client
 	order  string             // of the operator; empty: an auth key asks
 	tokens client.TokenSource // of the auth key; nil: the operator asks
+}
+
+// has reports whether the auth key of that id asks.
+func (a *asker) has(ctx context.Context, id string) bool {
+	if a.tokens == nil {
+		return false
+	}
+	text, err := a.tokens(ctx)
+	if err != nil {
+		return false
+	}
+	claims, err := jwt.DecodeUserClaims(text)
+	return err == nil && claims.Issuer == id
 }
 
 // prove connects as whoever may do what is asked: with the master key, where it is given, the order is signed by the operator; else with the auth key.
