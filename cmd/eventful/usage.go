@@ -46,38 +46,19 @@ func unknownFlag(cmd *cobra.Command, flag string) error {
 	if words := cmd.Flags().Args(); cmd == cmd.Root() && len(words) > 0 {
 		return unknownCommand(cmd, words)
 	}
-	var near []string
+	names := &cobra.Command{SuggestionsMinimumDistance: cmd.Root().SuggestionsMinimumDistance} // cobra suggests commands alone
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden && (strings.HasPrefix(f.Name, flag) || distance(f.Name, flag) <= cmd.Root().SuggestionsMinimumDistance) {
-			near = append(near, "--"+f.Name)
-		}
+		names.AddCommand(&cobra.Command{Use: f.Name, Hidden: f.Hidden, Run: func(*cobra.Command, []string) {}})
 	})
+	near := names.SuggestionsFor(flag)
+	for i := range near {
+		near[i] = "--" + near[i]
+	}
 	hint := "`eventful help` lists the commands, `eventful help COMMAND` shows one"
 	if len(near) > 0 {
 		hint = fmt.Sprintf("did you mean %s?", strings.Join(near[:min(len(near), maxSuggestions)], ", "))
 	}
 	return usageError(hint, "unknown flag: --%s", flag)
-}
-
-// distance is how many letters have to be put in, taken out or replaced to make one name the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := before
-			if a[i] != b[j] {
-				replaced++
-			}
-			before = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // badFlagValue says what a flag takes, where its value cannot be read; nil for another error.
