@@ -2,9 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -33,32 +30,8 @@ type PluginPartition struct {
 	State     string    `json:"state"`
 	Owner     string    `json:"owner,omitempty"` // the process that has it
 	Epoch     uint64    `json:"epoch"`
-	Saved     time.Time `json:"saved,omitzero"` // when it last noted how far it is; a server says it in ns since 1970
+	Saved     time.Time `json:"saved,omitzero"` // when it last noted how far it is
 	Error     string    `json:"error,omitempty"`
-}
-
-// UnmarshalJSON reads what a server says, or what MarshalJSON made of it.
-func (p *PluginPartition) UnmarshalJSON(text []byte) error {
-	type plain PluginPartition
-	var said struct {
-		plain
-		Saved json.RawMessage `json:"saved"`
-	}
-	if err := json.Unmarshal(text, &said); err != nil {
-		return fmt.Errorf("partition of a plugin: %w", err)
-	}
-	*p = PluginPartition(said.plain)
-	if len(said.Saved) == 0 {
-		return nil
-	}
-	if ns, err := strconv.ParseInt(string(said.Saved), 10, 64); err == nil {
-		p.Saved = time.Unix(0, ns).UTC()
-		return nil
-	}
-	if err := json.Unmarshal(said.Saved, &p.Saved); err != nil {
-		return fmt.Errorf("partition of a plugin: saved: %w", err)
-	}
-	return nil
 }
 
 // PluginConfig is a configuration. Options are texts; what an option is, `eventful plugin:config --help` says.

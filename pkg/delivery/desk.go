@@ -122,12 +122,12 @@ type Standing struct {
 
 // PartitionState is how one partition stands.
 type PartitionState struct {
-	Partition int        `json:"partition"`
-	State     string     `json:"state"`
-	Owner     string     `json:"owner,omitempty"`
-	Epoch     uint64     `json:"epoch"`
-	Saved     event.Time `json:"saved,omitempty"`
-	Error     string     `json:"error,omitempty"`
+	Partition int       `json:"partition"`
+	State     string    `json:"state"`
+	Owner     string    `json:"owner,omitempty"`
+	Epoch     uint64    `json:"epoch"`
+	Saved     time.Time `json:"saved,omitzero"`
+	Error     string    `json:"error,omitempty"`
 }
 
 // Standing says how a plugin stands, by what its runners stored last, which they do each second at most. logs are the logs of its types.
@@ -249,7 +249,11 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 		} else if err := slowest(merged, c.Logs); err != nil {
 			return nil, err
 		}
-		s.Partitions = append(s.Partitions, PartitionState{i, c.State, c.Owner, c.Epoch, c.Saved, c.Error})
+		state := PartitionState{Partition: i, State: c.State, Owner: c.Owner, Epoch: c.Epoch, Error: c.Error}
+		if c.Saved != 0 {
+			state.Saved = time.Unix(0, int64(c.Saved)).UTC()
+		}
+		s.Partitions = append(s.Partitions, state)
 		if c.Error != "" {
 			s.Error = c.Error
 		}
