@@ -133,7 +133,6 @@ type Change struct {
 	Field          string  `json:"field"`
 	Before         *string `json:"before"`
 	After          *string `json:"after"`
-	Shredded       bool    `json:"shredded,omitempty"`
 	ShreddedBefore bool    `json:"shredded-before,omitempty"`
 	ShreddedAfter  bool    `json:"shredded-after,omitempty"`
 }

@@ -8,12 +8,11 @@ import (
 	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
-// Change is a field that two states have differently; nil: it is not set, or the key of its value is gone, as ShreddedBefore and ShreddedAfter say. Shredded: one of them does.
+// Change is a field that two states have differently; nil: it is not set, or the key of its value is gone, as ShreddedBefore and ShreddedAfter say.
 type Change struct {
 	Field          string  `json:"field"`
 	Before         *string `json:"before"`
 	After          *string `json:"after"`
-	Shredded       bool    `json:"shredded,omitempty"`
 	ShreddedBefore bool    `json:"shredded-before,omitempty"`
 	ShreddedAfter  bool    `json:"shredded-after,omitempty"`
 }
@@ -66,8 +65,8 @@ func changes(before, after *State, touched map[string]bool) (all []Change) {
 	for _, name := range slices.Compact(names) {
 		c := Change{Field: name, Before: valueOf(before, name), After: valueOf(after, name),
 			ShreddedBefore: slices.Contains(before.Shredded, name), ShreddedAfter: slices.Contains(after.Shredded, name)}
-		c.Shredded = c.ShreddedBefore || c.ShreddedAfter
-		if c.Shredded && touched[name] || !c.Shredded && (c.Before == nil || c.After == nil || *c.Before != *c.After) {
+		shredded := c.ShreddedBefore || c.ShreddedAfter
+		if shredded && touched[name] || !shredded && (c.Before == nil || c.After == nil || *c.Before != *c.After) {
 			all = append(all, c)
 		}
 	}
