@@ -23,3 +23,19 @@ func TestFeedSubject(t *testing.T) {
 		}
 	}
 }
+
+func TestFeedOfOneAggregate(t *testing.T) {
+	of, err := streams.FeedAggregate(event.AggregateID{Type: "patient", ID: "A.1/*>"})
+	if err != nil || !streams.IsFeedAggregate(of) {
+		t.Errorf("%q, %v: got that it is not of one aggregate", of, err)
+	}
+	for _, subjects := range []string{"", "event.>", "event.patient.>", "event.patient.*.*", "event.*.A.*", "event.patient.A.crp", "event.patient.A.>", "feed.patient.A.*", "event.patient..*", "event.patient.a b.*"} {
+		if streams.IsFeedAggregate(subjects) {
+			t.Errorf("%q: got that it is of one aggregate alone", subjects)
+		}
+	}
+	intake, err := streams.FeedIntakeSubject("s3cret", event.AggregateID{Type: "patient", ID: "A.1"}, "crp")
+	if want := "feed.s3cret.patient.A=2E1.crp"; err != nil || intake != want {
+		t.Errorf("got %q, %v, want %q", intake, err, want)
+	}
+}

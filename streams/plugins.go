@@ -79,7 +79,9 @@ func DeadSettings(site string, replicas int) ([]Setting, error) {
 }
 
 // FeedSubjects are all subjects of the public feed.
-const FeedSubjects = "event.>"
+const FeedSubjects = feed + ">"
+
+const feed = "event."
 
 // FeedStream is the stream of the site's own feed, in the account of people and services.
 const FeedStream = "FEED"
@@ -117,13 +119,22 @@ func FeedSettings(intake string) []Setting {
 
 // FeedSubject is `event.<type>.<id>.<event>`: where the public feed has an event. Event types of EventfulDB itself, and of what is not stored, are allowed.
 func FeedSubject(a event.AggregateID, eventType string) (string, error) {
+	return fedUnder(feed, a, eventType)
+}
+
+// FeedIntakeSubject is `feed.<secret>.<type>.<id>.<event>`: where FeedStream takes what it stores under FeedSubject.
+func FeedIntakeSubject(secret string, a event.AggregateID, eventType string) (string, error) {
+	return fedUnder(FeedIntake(secret), a, eventType)
+}
+
+func fedUnder(prefix string, a event.AggregateID, eventType string) (string, error) {
 	if err := checkFed(a); err != nil {
 		return "", err
 	}
 	if eventType == "" || plainPart(eventType) < len(eventType) {
 		return "", fmt.Errorf("%.80q is no event type", eventType)
 	}
-	return "event." + a.Type + "." + Escape(a.ID) + "." + eventType, nil
+	return prefix + a.Type + "." + Escape(a.ID) + "." + eventType, nil
 }
 
 func checkFed(a event.AggregateID) error {
@@ -138,5 +149,14 @@ func FeedAggregate(a event.AggregateID) (string, error) {
 	if err := checkFed(a); err != nil {
 		return "", err
 	}
-	return "event." + a.Type + "." + Escape(a.ID) + ".*", nil
+	return feed + a.Type + "." + Escape(a.ID) + ".*", nil
+}
+
+// IsFeedAggregate reports whether subjects are what FeedAggregate gives: those of the events of one aggregate, and no others.
+func IsFeedAggregate(subjects string) bool {
+	parts, err := split(subjects, strings.TrimSuffix(feed, "."), 4)
+	if err == nil {
+		_, err = aggregateOf(parts[1], parts[2])
+	}
+	return err == nil && parts[3] == "*"
 }

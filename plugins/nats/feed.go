@@ -94,7 +94,7 @@ func (site Site) open(ctx context.Context, s plugin.Settings) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the site's NATS: %w", err)
 	}
-	t := &target{connection: c, purges: s.Options.Bool(optionPII), prefix: streams.FeedIntake(site.Intake)}
+	t := &target{connection: c, purges: s.Options.Bool(optionPII), intake: site.Intake}
 	if t.jet, err = newJetStream(c); err == nil {
 		t.stream, err = t.jet.Stream(ctx, streams.FeedStream)
 	}

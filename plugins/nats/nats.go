@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,7 +37,7 @@ type target struct {
 	jet        jetstream.JetStream
 	stream     jetstream.Stream
 	acks       *acks
-	prefix     string // of the subjects that the stream takes; empty: they are those of the feed
+	intake     string // secret part of the subjects that the stream takes; empty: they are those of the feed
 	purges     bool   // values of encrypted fields are in the stream, and go when they are forgotten
 }
 
@@ -132,9 +131,10 @@ func newMessage() *nats.Msg {
 
 // fill makes m the message of a change.
 func (t *target) fill(m *nats.Msg, c *plugin.Change) (err error) {
-	m.Subject, err = streams.FeedSubject(c.Aggregate, c.EventType)
-	if t.prefix != "" {
-		m.Subject = t.prefix + strings.TrimPrefix(m.Subject, strings.TrimSuffix(streams.FeedSubjects, ">"))
+	if t.intake == "" {
+		m.Subject, err = streams.FeedSubject(c.Aggregate, c.EventType)
+	} else {
+		m.Subject, err = streams.FeedIntakeSubject(t.intake, c.Aggregate, c.EventType)
 	}
 	m.Data = plugin.AppendCloudEvent(m.Data[:0], c)
 	m.Header[nats.MsgIdHdr][0] = c.Leaf.String()

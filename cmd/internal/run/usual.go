@@ -3,7 +3,6 @@ package run
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/streams"
@@ -47,6 +46,5 @@ func ofOneAggregate(request string) bool {
 	if json.Unmarshal([]byte(request), &purge) != nil {
 		return false
 	}
-	parts := strings.Split(purge.Subject, ".")
-	return len(parts) == 4 && parts[0]+".>" == streams.FeedSubjects && !strings.ContainsAny(parts[1]+parts[2], "*>")
+	return streams.IsFeedAggregate(purge.Subject)
 }
