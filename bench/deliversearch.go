@@ -48,7 +48,7 @@ func toOpenSearch(ctx context.Context, s *stage) (err error) {
 	}
 	defer func() { err = errors.Join(err, node.Stop(), os.RemoveAll(node.Home)) }()
 	loaders := []loader{
-		{plainLoader, "_bulk", http.DefaultClient},
+		{plainLoader, "_bulk", &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}},
 		{tunedLoader, "_bulk?filter_path=errors", &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}}},
 	}
 	var rates []float64
