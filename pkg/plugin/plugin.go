@@ -45,7 +45,8 @@ type Rebuilder interface {
 type Batch struct {
 	// Partition is the number, from 0, of the partition that all changes belong to.
 	Partition int
-	Changes   []Change
+	// Changes are the plugin's until Deliver comes back, and not a moment longer: their memory is used again.
+	Changes []Change
 }
 
 // Change is one event, and what goes with it.
