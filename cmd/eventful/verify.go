@@ -185,7 +185,7 @@ func failedText(f client.Failed) string {
 
 func refuted(format string, args ...any) *problem.Problem {
 	return problem.New(problem.VerificationFailed, "a proof does not hold: %s", fmt.Sprintf(format, args...)).
-		WithHint("the log is not as it was written, or a part of it is away; keep a copy of the data as it is before anything else. docs/proofs.md says what each word means, docs/archive.md how the archive is mended")
+		WithHint("the log is not as it was written, or a part of it cannot be read; keep a copy of the data as it is before anything else. docs/proofs.md says what each word means, docs/archive.md how the archive is mended")
 }
 
 // progress shows how far something is: a bar on a terminal, nothing elsewhere. finish must be called.

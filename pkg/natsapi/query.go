@@ -96,7 +96,7 @@ func (a *API) query(ctx context.Context, r request) *problem.Problem {
 func (k asked) tellLate(told *atomic.Bool) *time.Timer {
 	return time.AfterFunc(waitTimeout, func() {
 		if told.CompareAndSwap(false, true) {
-			k.refuse(problem.New(problem.Unavailable, "reading %s takes long: what left the hot tier is read from the log and its archive, which answers slowly", k.about).
+			k.refuse(problem.New(problem.Unavailable, "reading %s takes long: what left the hot tier is read from the log and its archive, which may be slow", k.about).
 				WithHint("ask again, with more patience (--timeout); `eventful doctor` says whether the archive is there"))
 		}
 	})
