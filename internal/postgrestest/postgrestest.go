@@ -129,13 +129,13 @@ func (s *Server) make() error {
 			return err
 		}
 	}
-	out, err := s.command("initdb", "-D", s.data(), "-U", User, "--pwfile="+password, "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C").CombinedOutput()
+	out, err := s.command("initdb", "-D", s.Data(), "-U", User, "--pwfile="+password, "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	settings := "ssl=on\nssl_cert_file='" + certificate + "'\nssl_key_file='" + key + "'\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\nmax_connections=100\n" +
 		"fsync=off\nfull_page_writes=off\n" // a killed server keeps what it committed; only power cuts would take it
-	file, err := os.OpenFile(filepath.Join(s.data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	file, err := os.OpenFile(filepath.Join(s.Data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -144,9 +144,7 @@ func (s *Server) make() error {
 }
 
 // Data is the folder in which the server keeps everything.
-func (s *Server) Data() string { return s.data() }
-
-func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
@@ -192,7 +190,7 @@ func (s *Server) try() (string, error) {
 		}
 	}
 	said := &bytes.Buffer{}
-	process := exec.Command("/bin/sh", "-c", watched, "sh", filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.Port))
+	process := exec.Command("/bin/sh", "-c", watched, "sh", filepath.Join(s.bin, "postgres"), "-D", s.Data(), "-p", strconv.Itoa(s.Port))
 	process.Dir, process.Env, process.Stderr, process.WaitDelay = s.dir, []string{"LC_ALL=C"}, said, 5*time.Second
 	stepDown(process)
 	input, err := process.StdinPipe()
@@ -243,7 +241,7 @@ func (s *Server) Address(database, query string) string {
 
 // pid is the number of the server's own process.
 func (s *Server) pid() (int, error) {
-	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	text, err := os.ReadFile(filepath.Join(s.Data(), "postmaster.pid"))
 	if err != nil {
 		return 0, err
 	}

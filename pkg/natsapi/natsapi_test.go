@@ -32,8 +32,8 @@ type caller struct {
 	token string
 }
 
-// open opens the doors that each configuration has, on one server, until the test is over.
-func open(t *testing.T, each ...natsapi.Config) *caller {
+// startNATS starts a server, and gives what connects to it.
+func startNATS(t *testing.T) (connect func() *nats.Conn) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, MaxPayload: 2 << 20, NoSigs: true})
 	if err != nil {
@@ -44,7 +44,7 @@ func open(t *testing.T, each ...natsapi.Config) *caller {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the NATS server did not start")
 	}
-	connect := func() *nats.Conn {
+	return func() *nats.Conn {
 		nc, err := nats.Connect(s.ClientURL())
 		if err != nil {
 			t.Fatal(err)
@@ -52,6 +52,12 @@ func open(t *testing.T, each ...natsapi.Config) *caller {
 		t.Cleanup(nc.Close)
 		return nc
 	}
+}
+
+// open opens the doors that each configuration has, on one server, until the test is over.
+func open(t *testing.T, each ...natsapi.Config) *caller {
+	t.Helper()
+	connect := startNATS(t)
 	for _, cfg := range each {
 		cfg.App, cfg.Site, cfg.Version = connect(), site, "1.0.0"
 		api, err := natsapi.New(cfg)

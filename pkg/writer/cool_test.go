@@ -2,10 +2,7 @@ package writer_test
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -87,38 +84,11 @@ func TestWhatCannotBeCooled(t *testing.T) {
 	}
 }
 
-// Each of the two side effects fails, not done and done with the answer lost; the same call goes on.
 func TestCoolingFailsEachWay(t *testing.T) {
-	for _, step := range []string{"events-cooled", "tier-changed"} {
-		for _, fault := range []eventlog.Fault{eventlog.Refuse, eventlog.LoseBefore, eventlog.LoseAfter, eventlog.Delay} {
-			t.Run(fmt.Sprintf("%s, %s", step, fault), func(t *testing.T) {
-				t.Parallel()
-				m := eventlog.NewMemory()
-				s := newSite(t, m)
-				jwt := s.token(10)
-				s.must(crp(jwt, "", "A", "1"))
-				failed := false
-				m.SetFault(func(_ string, _ uint64, data []byte) eventlog.Fault {
-					if failed || !strings.Contains(string(data), step) {
-						return eventlog.None
-					}
-					failed = true
-					return fault
-				})
-				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-				defer cancel()
-				_, _ = s.w.Cool(ctx, "patient", s.adminToken(), writer.Tier{Type: "patient", ID: "A", Version: 1}) // what it leaves is what counts
-				m.SetFault(nil)
-				m.Release("patient")
-				m.Release("eventful")
-				s.restart()
-				s.cool("A", 1)
-				if records, acts := s.moves("A"); len(records) != 1 || len(acts) != 1 {
-					t.Errorf("got %d records and %d acts, want each once", len(records), len(acts))
-				}
-				s.must(crp(jwt, "", "A", "2"))
-				s.stateIsOfTheLog("patient", "eventful")
-			})
-		}
-	}
+	eachStepFails(t, []string{"events-cooled", "tier-changed"}, func(ctx context.Context, s *site) {
+		_, _ = s.w.Cool(ctx, "patient", s.adminToken(), writer.Tier{Type: "patient", ID: "A", Version: 1})
+	}, func(t *testing.T, s *site, jwt string) {
+		s.cool("A", 1)
+		s.must(crp(jwt, "", "A", "2"))
+	})
 }

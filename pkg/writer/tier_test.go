@@ -93,9 +93,11 @@ func TestWhatCannotBeMoved(t *testing.T) {
 	}
 }
 
-// Each of the two side effects fails, not done and done with the answer lost; the same call goes on.
-func TestMovingATierFailsEachWay(t *testing.T) {
-	for _, step := range []string{"aggregate-archived", "tier-changed"} {
+// eachStepFails has the record of each side effect fail in each way, not stored and stored with the answer lost, while try is made of aggregate A, which has one event. Behind a restart, again is
+// called: the same call goes on.
+func eachStepFails(t *testing.T, steps []string, try func(context.Context, *site), again func(t *testing.T, s *site, jwt string)) {
+	t.Helper()
+	for _, step := range steps {
 		for _, fault := range []eventlog.Fault{eventlog.Refuse, eventlog.LoseBefore, eventlog.LoseAfter, eventlog.Delay} {
 			t.Run(fmt.Sprintf("%s, %s", step, fault), func(t *testing.T) {
 				t.Parallel()
@@ -113,13 +115,12 @@ func TestMovingATierFailsEachWay(t *testing.T) {
 				})
 				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 				defer cancel()
-				_, _ = s.w.MoveTier(ctx, s.admin, writer.Tier{Type: "patient", ID: "A", Archive: true}) // what it leaves is what counts
+				try(ctx, s) // what it leaves is what counts
 				m.SetFault(nil)
 				m.Release("patient")
 				m.Release("eventful")
 				s.restart()
-				s.tier("A", true)
-				wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.Locked)
+				again(t, s, jwt)
 				if records, acts := s.moves("A"); len(records) != 1 || len(acts) != 1 {
 					t.Errorf("got %d records and %d acts, want each once", len(records), len(acts))
 				}
@@ -127,6 +128,15 @@ func TestMovingATierFailsEachWay(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestMovingATierFailsEachWay(t *testing.T) {
+	eachStepFails(t, []string{"aggregate-archived", "tier-changed"}, func(ctx context.Context, s *site) {
+		_, _ = s.w.MoveTier(ctx, s.admin, writer.Tier{Type: "patient", ID: "A", Archive: true})
+	}, func(t *testing.T, s *site, jwt string) {
+		s.tier("A", true)
+		wantCode(t, s.do(crp(jwt, "", "A", "2")), problem.Locked)
+	})
 }
 
 // A rollback that is about an archived aggregate is refused, names it, and stores nothing; restored, it passes.

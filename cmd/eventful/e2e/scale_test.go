@@ -48,22 +48,31 @@ type shared struct {
 
 const sharedPartitions = 6
 
-// TestPartitionsFollowTheRunners goes from one plugin-runner to three and back while clients write: partitions move within seconds, first deliveries are in the order of each
-// aggregate, and nothing is lost.
-func TestPartitionsFollowTheRunners(t *testing.T) {
-	t.Parallel()
+// newShared starts a writer and a projector; configure makes the plugin whose program notes what it gets, not enabled yet.
+func newShared(t *testing.T) (s shared, configure func()) {
+	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("python3 is missing: the program of the plugin is written in it")
 	}
-	s := shared{newCluster(t, 1), ""}
+	s = shared{newCluster(t, 1), ""}
 	s.path = filepath.Join(s.root, "noted")
 	program := s.program("witnessing.py", witnessing)
 	s.engine("writer", "writer")
 	s.engine("projector", "projector")
 	s.put("schema.yaml", schemaText)
 	s.introduce(filepath.Join(s.root, "schema.yaml"))
+	return s, func() {
+		s.must("plugin:config", "noting", "--type=process", "--command="+program+" "+s.path, fmt.Sprint("--partitions=", sharedPartitions), "--types=patient", "--account="+s.account)
+	}
+}
+
+// TestPartitionsFollowTheRunners goes from one plugin-runner to three and back while clients write: partitions move within seconds, first deliveries are in the order of each
+// aggregate, and nothing is lost.
+func TestPartitionsFollowTheRunners(t *testing.T) {
+	t.Parallel()
+	s, configure := newShared(t)
 	first := s.engine("plugin-runner", "runner-0")
-	s.must("plugin:config", "noting", "--type=process", "--command="+program+" "+s.path, fmt.Sprint("--partitions=", sharedPartitions), "--types=patient", "--account="+s.account)
+	configure()
 	s.must("plugin:enable", "noting", "--account="+s.account)
 	load := s.load(4, 30)
 	s.divided("the first runner has all partitions", first)
@@ -209,18 +218,9 @@ func silence(notes []witnessed) (longest time.Duration) {
 // deliveries stay in the order of each aggregate, as the target itself notes, and nothing is lost.
 func TestPausedRunners(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("python3 is missing: the program of the plugin is written in it")
-	}
-	s := shared{newCluster(t, 1), ""}
-	s.path = filepath.Join(s.root, "noted")
-	program := s.program("witnessing.py", witnessing)
-	s.engine("writer", "writer")
-	s.engine("projector", "projector")
-	s.put("schema.yaml", schemaText)
-	s.introduce(filepath.Join(s.root, "schema.yaml"))
+	s, configure := newShared(t)
 	first, second := s.engine("plugin-runner", "runner-0"), s.engine("plugin-runner", "runner-1")
-	s.must("plugin:config", "noting", "--type=process", "--command="+program+" "+s.path, fmt.Sprint("--partitions=", sharedPartitions), "--types=patient", "--account="+s.account)
+	configure()
 	s.must("plugin:enable", "noting", "--account="+s.account)
 	load := s.load(4, 30)
 	s.divided("both share the partitions", first, second)
