@@ -5,7 +5,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -24,6 +26,7 @@ type app struct {
 	form     string           // how answers are printed: table, json, ndjson or yaml
 	settings *settings.Config // loaded before a command runs; nil for commands marked withoutSettings
 	warned   []string         // warnings that were printed
+	serving  atomic.Bool      // this process is the server
 	running  bool             // the command's own code was reached: errors before that are usage errors
 }
 
@@ -42,7 +45,12 @@ func execute(args []string) (status int) {
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // a second interrupt ends the process at once
+	ended := make(chan struct{})
+	defer close(ended)
+	context.AfterFunc(ctx, func() {
+		signal.Reset(os.Interrupt) // a second interrupt ends the process at once
+		a.endAtLast(ended)
+	})
 	root := newRootCommand(a)
 	declareOptions(root, args)
 	root.SetArgs(args)
@@ -50,6 +58,20 @@ func execute(args []string) (status int) {
 		return a.fail(a.usage(cmd, err))
 	}
 	return 0
+}
+
+// interruptPatience is how long a command may go on that was interrupted. One that reads a pipe, or what somebody types, would never see it.
+const interruptPatience = 3 * time.Second
+
+// endAtLast ends the process if an interrupted command does not end. A server takes the time that it needs.
+func (a *app) endAtLast(ended <-chan struct{}) {
+	select {
+	case <-ended:
+	case <-time.After(interruptPatience):
+		if !a.serving.Load() {
+			os.Exit(a.fail(context.Canceled))
+		}
+	}
 }
 
 func newRootCommand(a *app) *cobra.Command {

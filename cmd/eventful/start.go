@@ -178,6 +178,7 @@ func (a *app) runDaemon(cmd *cobra.Command, f startFlags) error {
 			fmt.Fprintln(os.Stderr, "tell the parent process:", err)
 		}
 	}
+	a.serving.Store(true)
 	server, err := a.server(f, dek, os.Stderr)
 	if err == nil {
 		err = server.Serve(cmd.Context(), func(info *run.Info) { tell(info, nil) })
@@ -198,6 +199,7 @@ func (a *app) serve(cmd *cobra.Command, f startFlags, dek []byte) error {
 		return err
 	}
 	defer log.Close()
+	a.serving.Store(true)
 	server, err := a.server(f, dek, io.MultiWriter(run.Console(a.errOut, a.colour), log))
 	if err != nil {
 		return err
