@@ -46,6 +46,13 @@ type target struct {
 	forgets    []plugin.Change                       // that came
 }
 
+// tries is how often it was to be opened.
+func (s *target) tries() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opened
+}
+
 func newTarget() *target {
 	return &target{newest: map[event.AggregateID]event.Version{}, log: map[event.AggregateID][]plugin.Change{}, busy: map[event.AggregateID]bool{}, deliveries: map[event.AggregateID]int{}}
 }

@@ -70,6 +70,30 @@ func TestATargetThatIsAwayForAnHour(t *testing.T) {
 	})
 }
 
+// TestATargetThatCannotBeOpenedForAnHour: it is tried with pauses that grow, too.
+func TestATargetThatCannotBeOpenedForAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := newTarget()
+		sink.shut = errBusy
+		w := newWorld(t, sink.kind(false))
+		w.write(50, 5)
+		w.configure("sink", map[string]string{"max-backoff": "10s"})
+		_, stop := w.runner()
+		<-time.After(time.Minute)
+		early := sink.tries()
+		<-time.After(time.Hour)
+		if late := sink.tries() - early; early < 10 || late < 360 || late > 600 {
+			t.Errorf("it was tried %d times in the first minute and %d times in the hour behind it; want one each 5 s to 10 s, and more at the start", early, late)
+		}
+		sink.mu.Lock()
+		sink.shut = nil
+		sink.mu.Unlock()
+		<-time.After(15 * time.Second)
+		w.arrived(sink)
+		stop()
+	})
+}
+
 // TestASlowTarget takes a minute for each call, which is more than it may take, and half of what it is given arrives all the same: nothing is lost, and no more calls are made than may be under way.
 func TestASlowTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

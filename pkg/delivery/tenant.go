@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -87,9 +88,10 @@ func (t *tenant) run(ctx context.Context) {
 
 // work works on one side until that is to end.
 func (t *tenant) work(ctx context.Context, p *registry.Plugin, s side) {
+	shut := 0
 	for ctx.Err() == nil && !t.mustEnd(p, s) {
 		changed := t.e.view.changes()
-		if err := t.serve(ctx, p, s); err != nil && ctx.Err() == nil {
+		if err := t.serve(ctx, p, s, &shut); err != nil && ctx.Err() == nil {
 			t.complain(err)
 			if errors.Is(err, errLost) {
 				t.lease.Fenced()
@@ -144,8 +146,8 @@ func (t *tenant) complain(err error) {
 
 // serve works on one side of the partition under one configuration, until that changes or the partition is to be left. It comes back when nothing is under way and the checkpoint is
 // saved. Side effects in order, and what a crash behind each leaves: (1) the checkpoint is claimed under a higher epoch: the next one claims it again. (2) Changes are
-// delivered; (3) the checkpoint is saved behind them: they are delivered again.
-func (t *tenant) serve(ctx context.Context, p *registry.Plugin, s side) error {
+// delivered; (3) the checkpoint is saved behind them: they are delivered again. shut counts how often in a row the target could not be opened.
+func (t *tenant) serve(ctx context.Context, p *registry.Plugin, s side, shut *int) error {
 	open, err := t.claim(ctx, p, s.number)
 	if err != nil {
 		return err
@@ -174,9 +176,11 @@ func (t *tenant) serve(ctx context.Context, p *registry.Plugin, s side) error {
 		return t.stopped(ctx, open, errors.New("this process holds no keys of encrypted fields, which --pii needs: start plugin-runners with --plugin-pii"))
 	}
 	w, err := t.e.acquire(ctx, workKey{t.name, p.Change, s.layout.Generation}, kind, values, how)
-	if err != nil {
-		return t.standing(ctx, open, stateRetrying, fmt.Errorf("open the target: %w", err)) // it may be down
+	if err != nil { // it may be down
+		*shut++
+		return t.standing(ctx, open, standing{stateRetrying, fmt.Errorf("open the target: %w", err), backoff(*shut, how.backoff)})
 	}
+	*shut = 0
 	defer t.e.release(w)
 	defer t.publishing(ctx, p, s, w)()
 	part := newPartition(t, w, p, open)
@@ -211,24 +215,31 @@ func (t *tenant) publishing(ctx context.Context, p *registry.Plugin, s side, w *
 
 // stopped is standing of what a person has to settle.
 func (t *tenant) stopped(ctx context.Context, open *opened, err error) error {
-	return t.standing(ctx, open, stateStopped, err)
+	return t.standing(ctx, open, standing{stateStopped, err, 5 * pause})
 }
 
-// standing notes in the checkpoint why nothing is delivered, so that `plugin:list` shows it, and waits until something changes, or for a while: the cause may lie outside.
-func (t *tenant) standing(ctx context.Context, open *opened, state string, err error) error {
+// standing is why nothing is delivered, and when that is looked at again: the cause may lie outside.
+type standing struct {
+	state string
+	err   error
+	again time.Duration
+}
+
+// standing notes in the checkpoint why nothing is delivered, so that `plugin:list` shows it, and waits until something changes, or for a while.
+func (t *tenant) standing(ctx context.Context, open *opened, s standing) error {
 	changed := t.e.view.changes()
-	if open.point.State != state || open.point.Error != err.Error() {
-		open.point.State, open.point.Error, open.point.Saved = state, err.Error(), t.now()
+	if open.point.State != s.state || open.point.Error != s.err.Error() {
+		open.point.State, open.point.Error, open.point.Saved = s.state, s.err.Error(), t.now()
 		if saving := open.saver.save(ctx, open.point); saving != nil {
-			return errors.Join(err, saving)
+			return errors.Join(s.err, saving)
 		}
 	}
-	if state == stateStopped {
-		t.log.Error().Err(err).Msg("plugin stopped")
+	if s.state == stateStopped {
+		t.log.Error().Err(s.err).Msg("plugin stopped")
 	} else {
-		t.log.Warn().Err(err).Msg("nothing is delivered, it is tried again")
+		t.log.Warn().Err(s.err).Msg("nothing is delivered, it is tried again")
 	}
-	short, cancel := context.WithTimeout(ctx, 5*pause)
+	short, cancel := context.WithTimeout(ctx, s.again)
 	defer cancel()
 	t.idle(short, changed)
 	return nil
