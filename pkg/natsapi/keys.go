@@ -56,6 +56,9 @@ func (k *projectedKeys) Authenticate(jwt string) (*token.Claims, error) {
 	return claims, err
 }
 
+// Known reports whether the token passed before; it may have ended since.
+func (k *projectedKeys) Known(jwt string) bool { return k.cache.Known(jwt) }
+
 // Key is the auth key with that public id, as the system log has it.
 func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)

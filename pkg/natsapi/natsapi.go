@@ -70,8 +70,8 @@ type checkpointReader interface {
 type API struct {
 	cfg     Config
 	tokens  authenticator
-	queries chan struct{}   // one for each query under way …
-	acts    chan struct{}   // … and for each act: no query takes an act's
+	queries slots           // of queries under way …
+	acts    slots           // … and of acts: no query takes an act's
 	waiting chan struct{}   // requests that wait for what comes next
 	places  *places         // queries that wait for a position
 	ctx     context.Context // of requests under way
@@ -83,9 +83,10 @@ type API struct {
 	doors   doors
 }
 
-// authenticator checks a token; the error is a *problem.Problem.
+// authenticator checks a token; the error is a *problem.Problem. A token is known once it has passed; it may have ended since.
 type authenticator interface {
 	Authenticate(jwt string) (*token.Claims, error)
+	Known(jwt string) bool
 }
 
 // New checks the configuration. A Writer that shares its logs with other processes says itself when its doors are open (writer.Doors), from its Run on.
@@ -103,7 +104,7 @@ func New(cfg Config) (*API, error) {
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = 64
 	}
-	a := &API{cfg: cfg, queries: make(chan struct{}, cfg.Concurrency), acts: make(chan struct{}, cfg.Concurrency),
+	a := &API{cfg: cfg, queries: newSlots(cfg.Concurrency), acts: newSlots(cfg.Concurrency),
 		waiting: make(chan struct{}, max(cfg.Concurrency/2, 1)), places: newPlaces(cfg.Concurrency / 4), doors: doors{open: make(map[place]*door)}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.open, a.leave = context.WithCancel(a.ctx)
@@ -202,21 +203,27 @@ func (a *API) guarded(handle func(micro.Request)) func(micro.Request) {
 func clip(s string) string { return s[:min(len(s), 100)] }
 
 // beside runs a handler on a goroutine of its own, which is counted in kind too; when all slots are taken the request is refused, so that none waits unseen.
-func (a *API) beside(handle func(context.Context, request) *problem.Problem, slots chan struct{}, kind *sync.WaitGroup) func(micro.Request) {
+func (a *API) beside(handle func(context.Context, request) *problem.Problem, s slots, kind *sync.WaitGroup) func(micro.Request) {
 	return func(m micro.Request) {
 		r := request{m, a.cfg.App}
-		select {
-		case slots <- struct{}{}:
-		default:
-			r.refuse(problem.New(problem.Unavailable, "%d requests are being answered already", cap(slots)).WithHint("send it again in a moment"))
+		slot := s.strangers
+		if a.tokens.Known(m.Headers().Get(streams.HeaderToken)) {
+			slot = s.known
+		}
+		if p := take(slot); p != nil {
+			r.refuse(p)
 			return
 		}
 		kind.Add(1)
 		a.busy.Go(func() {
 			deep(0)
 			defer kind.Done()
-			defer func() { <-slots }()
-			if p := handle(a.ctx, r); p != nil && !a.elsewhere(r, p) {
+			defer func() { <-slot }()
+			p := a.meet(r, s, &slot)
+			if p == nil {
+				p = handle(a.ctx, r)
+			}
+			if p != nil && !a.elsewhere(r, p) {
 				r.refuse(p)
 			}
 		})

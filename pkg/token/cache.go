@@ -56,6 +56,15 @@ func (c *Cache) Verify(token string, now time.Time) (*Claims, error) {
 	return claims, nil
 }
 
+// Known reports whether the token passed before, and is still kept; its times and its end are not looked at.
+func (c *Cache) Known(token string) bool {
+	if token == "" || len(token) > MaxSize {
+		return false
+	}
+	claims, _, _ := c.look(token)
+	return claims != nil
+}
+
 // check checks what neither the clock nor the end of a token changes, if it may check that many, and keeps what came of it.
 func (c *Cache) check(token string, now time.Time, generation uint64) (*Claims, *problem.Problem) {
 	digest := sha256.Sum256([]byte(token))

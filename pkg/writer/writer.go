@@ -331,6 +331,9 @@ func (w *Writer) Authenticate(jwt string) (*token.Claims, error) {
 	return w.tokens.Verify(jwt, w.cfg.Now())
 }
 
+// Known reports whether the token passed before; it may have ended since.
+func (w *Writer) Known(jwt string) bool { return w.tokens.Known(jwt) }
+
 // Key is the auth key with that public id.
 func (w *Writer) Key(publicID string) (token.Key, bool) { return w.sys.Key(publicID) }
 
