@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +54,9 @@ func matrix(site string) []cell {
 		{"cmd.ward.A.note", "{}", "----y-y--"},
 		{"cmd.patient", `{"commits":[]}`, "y---y----"},
 		{"cmd.eventful-schema.patient.schema-drafted", "{}", "----x----"},
+		{"inbox.cmd.patient.A.note", "{}", "y---y----"}, // the server takes it; what it holds is decided as a command
+		{"inbox.cmd.ward.A.note", "{}", "----y-y--"},
+		{"inbox.cmd.patient", `{"commits":[]}`, "y---y----"},
 		{"qry.patient.A.get", "", "-y-yy----"},
 		{"qry.patient.A.history", "", "-y-yy----"},
 		{"qry.patient.A.export", "", "-y-yy----"},
@@ -145,6 +151,8 @@ func matrix(site string) []cell {
 		{"$JS.API.STREAM.PURGE.CMD_INBOX", "", "---------"},
 		{"$SYS.REQ.SERVER.PING", "", "---------"},
 		{"$SRV.PING", "", "---------"},
+		{"$SRV.INFO", "", "---------"},
+		{"$SRV.STATS", "", "---------"},
 		{"eng." + site + ".patient.resign", "{}", "---------"},
 	}
 }
@@ -187,6 +195,51 @@ func TestMatrix(t *testing.T) {
 			t.Errorf("%-48s got %s, want %s", c.subject, have, c.want)
 		}
 	}
+}
+
+// TestTheMatrixIsWhole: every act and every query that the engines answer has a row.
+func TestTheMatrixIsWhole(t *testing.T) {
+	t.Parallel()
+	there := make(map[string]bool)
+	for _, c := range matrix("site") {
+		there[c.subject] = true
+	}
+	count := 0
+	row := func(subject string) {
+		if count++; !there[subject] {
+			t.Errorf("%s is answered, and has no row in the matrix", subject)
+		}
+	}
+	for _, found := range inSource(t, "admin.go", `AdminSubject\("([a-z]+)", "([a-z]+)"\)`) {
+		row("adm." + found[1] + "." + found[2])
+	}
+	for _, file := range []string{"audit.go", "archive.go"} { // these are passed on to a projector
+		for _, found := range inSource(t, file, `"(adm\.[a-z]+\.[a-z]+)"`) {
+			row(found[1])
+		}
+	}
+	for _, table := range []struct{ name, stem string }{{"ofAggregate", "qry.patient.A."}, {"ofType", "qry.patient."}, {"ofAll", "qry._."}} {
+		whole := inSource(t, "query.go", `(?s)\t`+table.name+` += map\[string\]query\{(.*?)\n\t\}`)
+		if len(whole) != 1 {
+			t.Fatalf("%s is not found in query.go", table.name)
+		}
+		for _, found := range regexp.MustCompile(`"([a-z]+)": \{`).FindAllStringSubmatch(whole[0][1], -1) {
+			row(table.stem + found[1])
+		}
+	}
+	if count < 70 {
+		t.Errorf("got %d verbs out of the source, want them all", count)
+	}
+}
+
+// inSource finds an expression in a file of pkg/natsapi.
+func inSource(t *testing.T, file, expression string) [][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "pkg", "natsapi", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile(expression).FindAllStringSubmatch(string(text), -1)
 }
 
 // stock is a connection of nats.go with a token, as anybody makes one.
