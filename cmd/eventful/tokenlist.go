@@ -119,7 +119,7 @@ func (a *app) listKeys(cmd *cobra.Command, c *client.Client, f client.TokenFilte
 	}
 	p := a.page("keys", "ID", "STATE", "NAME", "AGGREGATES", "ACTIONS", "ISSUED AT", "MAX LIMIT", "MAX EXPIRATION")
 	for _, k := range page.Keys {
-		err := p.add(k, k.ID, k.State, k.Name, strings.Join(k.Aggregates, ","), strings.Join(k.Actions, ","), timeText(k.Issued), ceilingText(k.MaxLimit), ceilingText(k.MaxExpiration))
+		err := p.add(k, k.ID, k.State, k.Name, strings.Join(k.Aggregates, ","), strings.Join(k.Actions, ","), timeText(k.Issued), ceilingText(k.MaxLimit), expirationText(k.MaxExpiration))
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,9 @@ func (t TLS) Check(host string) error {
 	if t.Cert != "" || t.Insecure || IsLoopback(host) {
 		return nil
 	}
+	if host == "" {
+		host = `"" (all addresses)`
+	}
 	return problem.New(problem.Invalid, "%s is not loopback, and there is no TLS: tokens and data would cross the network in the clear", host).
 		WithHint("give --tls-cert and --tls-key; or say --insecure where a tunnel or a private network protects it")
 }
