@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,7 @@ func newLogCheckpointCommand(a *app) *cobra.Command {
 		Short: "Show what is signed of the logs",
 		Long: "Show the last checkpoint of a log: its size and the root of its tree, signed by the site (C2SP tlog-checkpoint). With a LOG\n" +
 			"the signed note itself is printed; keep it somewhere else, and `aggregate:verify --checkpoint=FILE` and `log:verify` will hold the log to it.\n" +
+			"A file that --to finds is replaced only if the log is shown to extend the checkpoint in it; else it stays, and the exit status is 7.\n" +
 			"--keys prints a policy with the logs' keys, for log:verify.",
 		Args: cobra.MaximumNArgs(1),
 	}
@@ -43,7 +45,7 @@ func newLogCheckpointCommand(a *app) *cobra.Command {
 		case *keys:
 			return a.policy(found)
 		case len(args) == 1:
-			return a.oneCheckpoint(found, *to)
+			return a.oneCheckpoint(cmd.Context(), c, found, *to)
 		}
 		return a.checkpoints(found)
 	}
@@ -61,28 +63,24 @@ func (a *app) policy(of []client.Checkpoint) error {
 	return err
 }
 
-func (a *app) oneCheckpoint(found []client.Checkpoint, to string) error {
+func (a *app) oneCheckpoint(ctx context.Context, c *client.Client, found []client.Checkpoint, to string) error {
 	if len(found) != 1 {
 		return problem.New(problem.Internal, "%d checkpoints in the answer", len(found))
 	}
-	c := found[0]
-	if c.Note == "" {
-		return problem.New(problem.NotFound, "nothing is signed of log %s yet", c.Log).WithHint("a checkpoint comes within a second of the first event")
+	one := found[0]
+	if one.Note == "" {
+		return problem.New(problem.NotFound, "nothing is signed of log %s yet", one.Log).WithHint("a checkpoint comes within a second of the first event")
 	}
-	if c.Refused != "" {
-		_, _ = fmt.Fprintf(a.errOut, "warning: no new checkpoints are signed of log %s: %s\n", c.Log, c.Refused)
+	if one.Refused != "" {
+		_, _ = fmt.Fprintf(a.errOut, "warning: no new checkpoints are signed of log %s: %s\n", one.Log, one.Refused)
 	}
 	if to != "" {
-		if err := os.WriteFile(to, []byte(c.Note), 0o644); err != nil {
-			return fmt.Errorf("write the checkpoint: %w", err)
-		}
-		_, err := fmt.Fprintf(a.errOut, "wrote %s: %s of log %s\n", filepath.Base(to), counted(c.Size, "event"), c.Log)
-		return err
+		return a.keepCheckpoint(ctx, c, one, to)
 	}
 	if a.form != "table" {
-		return a.show(c)
+		return a.show(one)
 	}
-	_, err := a.out.Write([]byte(c.Note))
+	_, err := a.out.Write([]byte(one.Note))
 	return err
 }
 

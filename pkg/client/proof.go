@@ -16,6 +16,8 @@ type Checkpoint struct {
 	Key     string    `json:"key"`
 	Time    time.Time `json:"time,omitzero"`
 	Refused string    `json:"refused,omitempty"` // why no new ones are signed
+
+	Consistency [][]byte `json:"consistency,omitempty"` // the proof that it extends an older one, where that was asked for
 }
 
 // Proof is a C2SP tlog-proof of one event, with what it is about.
@@ -40,6 +42,25 @@ func (c *Client) Checkpoints(ctx context.Context, log string) ([]Checkpoint, err
 	}
 	err := c.askType(ctx, "", "checkpoint", read{}, body, &answer)
 	return answer.Checkpoints, err
+}
+
+// CheckpointSince gives the last checkpoint of a log, with the proof that its tree begins with that of an older checkpoint with this size, from 1: logtree.CheckConsistency
+// holds it. It waits some seconds for one of that size; a smaller one comes without a proof.
+func (c *Client) CheckpointSince(ctx context.Context, log string, size uint64) (*Checkpoint, error) {
+	body := struct {
+		Log   string `json:"log"`
+		Since uint64 `json:"since"`
+	}{log, size}
+	var answer struct {
+		Checkpoints []Checkpoint `json:"checkpoints"`
+	}
+	if err := c.askType(ctx, "", "checkpoint", read{}, body, &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Checkpoints) != 1 {
+		return nil, problem.New(problem.Internal, "%d checkpoints in the answer, asked was for one", len(answer.Checkpoints))
+	}
+	return &answer.Checkpoints[0], nil
 }
 
 // Prove gives the proof of an event, named by its leaf hash or a unique prefix of it; with content, the values are in it too. It waits some seconds for a checkpoint

@@ -80,6 +80,52 @@ func TestInclusion(t *testing.T) {
 	}
 }
 
+// TestConsistency: a tree is shown to begin with every smaller one, and with no other.
+func TestConsistency(t *testing.T) {
+	const most = 66_000
+	all := leaves(most)
+	hashes := levels(all)
+	of := func(n int) logtree.Checkpoint {
+		tree, err := hashes.Tree(uint64(n)) // TestInclusion holds it against the plain way
+		if err != nil {
+			t.Fatal(err)
+		}
+		return logtree.Checkpoint{Size: uint64(n), Root: tree.Root()}
+	}
+	for _, size := range []int{1, 2, 7, 255, 256, 257, 600, 65_536, most} {
+		for _, older := range []int{1, 2, 3, 7, 255, 256, 257, 599, 65_535, most} {
+			if older > size {
+				continue
+			}
+			proof, err := hashes.Consistency(uint64(older), uint64(size))
+			if err != nil {
+				t.Fatalf("%d of %d: %v", older, size, err)
+			}
+			if err := logtree.CheckConsistency(of(older), of(size), proof); err != nil {
+				t.Errorf("%d of %d: %v", older, size, err)
+			}
+			other, larger := of(older), of(older)
+			other.Root[3]++
+			larger.Size++
+			for name, wrong := range map[string]logtree.Checkpoint{"another root": other, "another size": larger, "none": {}} {
+				if err := logtree.CheckConsistency(wrong, of(size), proof); !errors.Is(err, logtree.ErrProof) {
+					t.Errorf("%d of %d, %s: got %v, want %v", older, size, name, err, logtree.ErrProof)
+				}
+			}
+			for i := range proof {
+				proof[i][0]++
+				if err := logtree.CheckConsistency(of(older), of(size), proof); !errors.Is(err, logtree.ErrProof) {
+					t.Errorf("%d of %d, hash %d changed: got %v, want %v", older, size, i, err, logtree.ErrProof)
+				}
+				proof[i][0]--
+			}
+		}
+	}
+	if proof, err := hashes.Consistency(2, 1); err == nil {
+		t.Errorf("2 of 1: got %v, want an error", proof)
+	}
+}
+
 // TestBuilder: tiles come as the plain way gives them, also when the builder resumes.
 func TestBuilder(t *testing.T) {
 	all := leaves(66_000)

@@ -50,9 +50,31 @@ func (h Hashes) Tree(size uint64) (event.Tree, error) {
 // Inclusion is the inclusion proof of a leaf in the tree of the first size leaves, from the leaf's sibling up.
 func (h Hashes) Inclusion(index, size uint64) ([]event.Hash, error) {
 	nodes, err := proof.Inclusion(index, size)
+	var out []event.Hash
+	if err == nil {
+		out, err = h.proof(nodes)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("prove leaf %d of %d: %w", index, size, err)
 	}
+	return out, nil
+}
+
+// Consistency is the proof that the tree of the first size leaves begins with that of the first older leaves. older is from 1 to size.
+func (h Hashes) Consistency(older, size uint64) ([]event.Hash, error) {
+	nodes, err := proof.Consistency(older, size)
+	var out []event.Hash
+	if err == nil {
+		out, err = h.proof(nodes)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prove that %d leaves begin with the first %d: %w", size, older, err)
+	}
+	return out, nil
+}
+
+// proof reads the hashes of a proof.
+func (h Hashes) proof(nodes proof.Nodes) ([]event.Hash, error) {
 	raw := make([][]byte, len(nodes.IDs))
 	for i, id := range nodes.IDs {
 		n, err := h.node(id)
@@ -61,9 +83,9 @@ func (h Hashes) Inclusion(index, size uint64) ([]event.Hash, error) {
 		}
 		raw[i] = n[:]
 	}
-	raw, err = nodes.Rehash(raw, rfc6962.DefaultHasher.HashChildren)
+	raw, err := nodes.Rehash(raw, rfc6962.DefaultHasher.HashChildren)
 	if err != nil {
-		return nil, fmt.Errorf("prove leaf %d of %d: %w", index, size, err)
+		return nil, err
 	}
 	out := make([]event.Hash, len(raw))
 	for i := range raw {
@@ -74,11 +96,7 @@ func (h Hashes) Inclusion(index, size uint64) ([]event.Hash, error) {
 
 // CheckInclusion holds that an inclusion proof leads from a leaf to the root of a tree. The error wraps ErrProof.
 func CheckInclusion(c Checkpoint, index uint64, leaf event.Hash, hashes []event.Hash) error {
-	raw := make([][]byte, len(hashes))
-	for i := range hashes {
-		raw[i] = hashes[i][:]
-	}
-	err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, c.Size, leaf[:], raw, c.Root[:])
+	err := proof.VerifyInclusion(rfc6962.DefaultHasher, index, c.Size, leaf[:], rawHashes(hashes), c.Root[:])
 	var other proof.RootMismatchError
 	if errors.As(err, &other) { // which says the bytes in decimal
 		return fmt.Errorf("leaf %s at %d of %d leads to the root %x, the checkpoint has %s: %w", leaf, index, c.Size, other.CalculatedRoot, c.Root, ErrProof)
@@ -87,4 +105,28 @@ func CheckInclusion(c Checkpoint, index uint64, leaf event.Hash, hashes []event.
 		return fmt.Errorf("leaf %s at %d of %d: %w: %w", leaf, index, c.Size, err, ErrProof)
 	}
 	return nil
+}
+
+// CheckConsistency holds that the tree of one checkpoint begins with that of an older one of the same log, which has a leaf or more. The error wraps ErrProof.
+func CheckConsistency(older, newer Checkpoint, hashes []event.Hash) error {
+	if older.Size == 0 {
+		return fmt.Errorf("a tree without leaves says nothing: %w", ErrProof)
+	}
+	err := proof.VerifyConsistency(rfc6962.DefaultHasher, older.Size, newer.Size, rawHashes(hashes), older.Root[:], newer.Root[:])
+	var other proof.RootMismatchError
+	if errors.As(err, &other) { // which says the bytes in decimal
+		return fmt.Errorf("the tree of %d leaves with the root %s does not begin with that of %d leaves with the root %s: %w", newer.Size, newer.Root, older.Size, older.Root, ErrProof)
+	}
+	if err != nil {
+		return fmt.Errorf("a tree of %d leaves, an older one of %d: %w: %w", newer.Size, older.Size, err, ErrProof)
+	}
+	return nil
+}
+
+func rawHashes(hashes []event.Hash) [][]byte {
+	raw := make([][]byte, len(hashes))
+	for i := range hashes {
+		raw[i] = hashes[i][:]
+	}
+	return raw
 }

@@ -21,14 +21,20 @@ type checkpointed struct {
 	Key     string     `json:"key"`
 	Time    *time.Time `json:"time,omitempty"`
 	Refused string     `json:"refused,omitempty"`
+
+	Consistency [][]byte `json:"consistency,omitempty"`
 }
 
 func (a *API) checkpoint(ctx context.Context, k asked) (any, *problem.Problem) {
 	var body struct {
-		Log string `json:"log"`
+		Log   string  `json:"log"`
+		Since *uint64 `json:"since"`
 	}
 	if p := k.body(&body); p != nil {
 		return nil, p
+	}
+	if body.Since != nil && (*body.Since == 0 || body.Log == "") {
+		return nil, problem.New(problem.Malformed, "the body: since is the size of an older checkpoint of one log, from 1").WithHint("name the log, and leave since out for its checkpoint alone")
 	}
 	logs, p := a.verifiable(ctx, k.claims)
 	if p != nil {
@@ -40,25 +46,72 @@ func (a *API) checkpoint(ctx context.Context, k asked) (any, *problem.Problem) {
 		}
 		logs = []string{body.Log}
 	}
+	if body.Since != nil {
+		one, p := a.since(ctx, body.Log, *body.Since)
+		return map[string]any{"checkpoints": []checkpointed{one}}, p
+	}
 	out := []checkpointed{}
 	for _, log := range logs {
 		r, p := a.lastSigned(ctx, log)
 		if p != nil && (p.Code != problem.Damaged || body.Log != "") {
 			return nil, p
 		}
-		c := checkpointed{Log: log, Key: a.cfg.LogKey.VKey(log)}
-		if r != nil {
-			at := time.Unix(0, int64(r.Time)).UTC()
-			c.Size, c.Note, c.Time = r.Tree.Size(), string(r.Note), &at
-		}
+		c := a.checkpointed(log, r)
 		if p != nil {
 			c.Refused = p.Detail
-		} else if refusal := a.refusal(log); refusal != nil {
-			c.Refused = string(refusal.Verdict) + ": " + refusal.Detail
 		}
 		out = append(out, c)
 	}
 	return map[string]any{"checkpoints": out}, nil
+}
+
+// checkpointed is what is told of a log's last checkpoint; r nil: there is none.
+func (a *API) checkpointed(log string, r *logtree.Record) checkpointed {
+	c := checkpointed{Log: log, Key: a.cfg.LogKey.VKey(log)}
+	if r != nil {
+		at := time.Unix(0, int64(r.Time)).UTC()
+		c.Size, c.Note, c.Time = r.Tree.Size(), string(r.Note), &at
+	}
+	if refusal := a.refusal(log); refusal != nil {
+		c.Refused = string(refusal.Verdict) + ": " + refusal.Detail
+	}
+	return c
+}
+
+// sincePatience bounds how long since waits for a checkpoint of that size: one is signed a second, and replicas of the bucket may lag.
+const sincePatience = 2 * time.Second
+
+// since is the last checkpoint of a log with the proof that it extends an older one of a size. One that is smaller, still behind some seconds, comes without.
+func (a *API) since(ctx context.Context, log string, size uint64) (none checkpointed, p *problem.Problem) {
+	waiting, cancel := context.WithTimeout(ctx, sincePatience)
+	defer cancel()
+	r, p := a.covering(waiting, log, size-1)
+	if p != nil && p.Code == problem.Unavailable {
+		if r, p = a.lastSigned(ctx, log); p == nil && r != nil && r.Tree.Size() >= size {
+			p = problem.New(problem.Unavailable, "the index of log %s has not come to its checkpoint yet", log).WithHint("try again in a moment; `eventful status` says how far it is")
+		}
+	}
+	if p != nil && p.Code == problem.VerificationFailed {
+		p = problem.New(p.Code, "log %s does not hold the block of its last checkpoint, so nothing shows that it extends older ones", log).WithHint("`eventful aggregate:verify --all` says what is wrong with the log")
+	}
+	if p != nil {
+		return none, p
+	}
+	c := a.checkpointed(log, r)
+	if r == nil || r.Tree.Size() < size {
+		return c, nil
+	}
+	err := a.cfg.Projector.Tree(ctx, log, func(hashes logtree.Hashes, _ uint64) error {
+		found, err := hashes.Consistency(size, r.Tree.Size())
+		for i := range found {
+			c.Consistency = append(c.Consistency, found[i][:])
+		}
+		return err
+	})
+	if err != nil {
+		return none, problem.From(err)
+	}
+	return c, nil
 }
 
 // verifiable are the logs of which a token may have checkpoints: all, or those of the types that it names.

@@ -16,6 +16,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/keyring"
+	"github.com/eventfuldb/eventful/pkg/logtree"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
@@ -204,6 +205,7 @@ func TestAPutBackStreamIsNotSigned(t *testing.T) {
 	if got := s.must("log:checkpoint", "patient"); got != size {
 		t.Errorf("something was signed: %s, want %s as before", got, size)
 	}
+	s.refused(7, "does not hold the block of its last checkpoint", "log:checkpoint", "patient", "--to="+s.file("first"))
 	s.stop()
 	remove(t, streams[0])
 	if err := os.CopyFS(streams[0], os.DirFS(whole)); err != nil {
@@ -284,6 +286,78 @@ func (s *site) rewrite(ctx context.Context, js jetstream.JetStream, stream jetst
 			s.t.Fatal(err)
 		}
 	}
+}
+
+// TestKeptCheckpointFile: log:checkpoint --to replaces a file that holds an older checkpoint of the log, and leaves every other one as it is.
+func TestKeptCheckpointFile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	kept := s.file("kept")
+	s.covered(s.added("A"), "kept")
+	first := s.read(kept)
+	s.must("log:checkpoint", "patient", "--to="+kept) // the same one again
+	if got := s.read(kept); got != first {
+		t.Errorf("got %s, want it as it was: %s", got, first)
+	}
+	for range 5 {
+		s.added("B")
+	}
+	s.covered(s.added("A"), "kept")
+	newest := s.read(kept)
+	if newest == first || !strings.Contains(newest, "\n7\n") {
+		t.Errorf("got %s, want the checkpoint of 7 events", newest)
+	}
+	_, secrets := s.secrets()
+	seed, err := secrets.Derived("log tree checkpoints")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(site, log string, size uint64) string {
+		note, err := logtree.NewKey(site, seed).Sign(log, size, event.Hash{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(note)
+	}
+	site := s.info().Site
+	for name, c := range map[string]struct {
+		status int
+		text   string
+		file   string
+	}{
+		"a larger tree":          {7, "TRUNCATED: it vouches for the first 9 events", sign(site, "patient", 9)},
+		"a tree of other events": {7, "FORKED: the first 3 events", sign(site, "patient", 3)},
+		"another root":           {7, "FORKED: the first 7 events", sign(site, "patient", 7)},
+		"another log":            {2, "no checkpoint of log patient", sign(site, "ward", 3)},
+		"another site":           {2, "no checkpoint of log patient", sign("elsewhere", "patient", 3)},
+		"another size":           {2, "not signed", strings.Replace(newest, "\n7\n", "\n6\n", 1)},
+		"rubbish":                {2, "no checkpoint of log patient", "rubbish\n"},
+		"nothing":                {2, "no checkpoint of log patient", ""},
+	} {
+		if err := os.WriteFile(s.file("other"), []byte(c.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if o := s.run("log:checkpoint", "patient", "--to="+s.file("other")); o.status != c.status || !strings.Contains(o.stderr, c.text) || !strings.Contains(o.stderr, "hint: ") {
+			t.Errorf("%s: got %+v, want exit status %d, %q and a hint", name, o, c.status, c.text)
+		}
+		if got := s.read(s.file("other")); got != c.file {
+			t.Errorf("%s: the file holds %s now, want %s", name, got, c.file)
+		}
+	}
+	s.refused(2, "no file of at most", "log:checkpoint", "patient", "--to="+s.root)
+	left, err := filepath.Glob(s.file("*.new*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("got %v, %v, want no file left over", left, err)
+	}
+}
+
+func (s *site) read(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // TestCheckpointsUnderKills: whenever the server is killed, the log goes on to extend everything that was signed of it.
