@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 		Use:   "aggregate:verify ([TYPE/]ID | --type=TYPE | --all)",
 		Short: "Prove that an aggregate, a type, or everything is as it was written",
 		Long: "Recompute every hash from the log and compare it with what the commits state. --all reads every log from its beginning.\n" +
+			"Snapshots are folded anew and compared with it.\n" +
 			"--type reads the log of the type, or, where other types share that log, each aggregate of the type; blocks are not counted then.\n" +
 			"EventfulDB's own types (eventful-…) are read aggregate by aggregate, in every log where they lie.\n" +
 			"The exit status is 7 if a proof does not hold; the aggregate and the version are named.\n\n" +
@@ -84,7 +86,7 @@ func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string, kept 
 	}
 	p := refuted("%s/%s at version %d: %s: %s", v.Type, v.ID, v.Version, v.Verdict, v.Detail)
 	if v.SnapshotsLie {
-		p = p.WithHint("the log is as it was written, and reads take no snapshot that lies: `eventful aggregate:snapshot %s/%s VERSION --comment=…` takes it anew; find out who changed it", v.Type, v.ID)
+		p = p.WithHint(snapshotsHint, v.Type, v.ID)
 	}
 	return p
 }
@@ -105,12 +107,24 @@ func (a *app) verifyMany(cmd *cobra.Command, c *client.Client, aggregateType str
 	if err != nil {
 		return err
 	}
+	for _, l := range report.Logs {
+		if l.Unchecked != "" {
+			_, _ = fmt.Fprintf(a.errOut, "warning: not all snapshots of log %s were looked at: %s\n", l.Log, l.Unchecked)
+		}
+	}
 	if err := a.showReport(aggregateType, report); err != nil || len(report.Failed) == 0 {
 		return err
 	}
 	first := report.Failed[0]
-	return refuted("%d of %d aggregates or places; the first: %s", len(report.Failed), report.Aggregates, failedText(first))
+	p := refuted("%d of %d aggregates or places; the first: %s", len(report.Failed), report.Aggregates, failedText(first))
+	if !slices.ContainsFunc(report.Failed, func(f client.Failed) bool { return !f.SnapshotsLie }) {
+		p = p.WithHint(snapshotsHint, first.Type, first.ID)
+	}
+	return p
 }
+
+// snapshotsHint is for who hears that snapshots alone lie.
+const snapshotsHint = "the log is as it was written; states of aggregates with 500 events or more may have been read on from that snapshot: `eventful aggregate:snapshot %s/%s VERSION --comment=…` takes it anew from the events; find out who changed it"
 
 // ofLog says whose numbers a report on a type has: a type is verified by reading its log, which other types may share.
 func ofLog(aggregateType string, r *client.Report) string {

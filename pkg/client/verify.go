@@ -48,6 +48,8 @@ type Failed struct {
 	Sequence uint64        `json:"sequence"`
 	Verdict  string        `json:"verdict"`
 	Detail   string        `json:"detail"`
+
+	SnapshotsLie bool `json:"snapshots-lie,omitempty"` // as of Verdict
 }
 
 // Report is the outcome of verifying a type or everything.
@@ -69,6 +71,9 @@ type LogReport struct {
 
 	Verdict string `json:"verdict"`
 	Covered uint64 `json:"covered,omitempty"` // events under the largest checkpoint that the log extends
+
+	Snapshots uint64 `json:"snapshots,omitempty"`           // aggregates whose snapshots were held against the log; of a log that was read as a whole
+	Unchecked string `json:"snapshots-unchecked,omitempty"` // why those of others were not
 }
 
 // Progress is called now and then on the goroutine that reads all answers, with what is done and how much there is; it must not block.

@@ -21,6 +21,9 @@ type Bucket struct {
 	store *Store
 	kv    jetstream.KeyValue
 	name  string
+
+	mu     sync.Mutex       // guards what follows
+	stream jetstream.Stream // for Next, so that it asks one question; nil until then
 }
 
 // Staged is the bucket of staged commits; it is made if it does not exist.
@@ -218,6 +221,44 @@ func (b *Bucket) list(ctx context.Context, below string) (keys []string, err err
 	}
 	slices.Sort(keys)
 	return keys, nil
+}
+
+// Next gives the value with the lowest revision above one, of those whose key begins with a prefix and a dot; revision 0: there is none. Errors are as of Get.
+func (b *Bucket) Next(ctx context.Context, prefix string, above uint64) (key string, value []byte, revision uint64, err error) {
+	subjects := "$KV." + b.name + "."
+	err = b.store.try(ctx, func(ctx context.Context) error {
+		stream, err := b.handle(ctx)
+		if err != nil {
+			return err
+		}
+		m, err := stream.GetMsg(ctx, above+1, jetstream.WithGetMsgSubject(subjects+prefix+".>"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			key, value, revision = "", nil, 0
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		key, value, revision = strings.TrimPrefix(m.Subject, subjects), m.Data, m.Sequence
+		return nil
+	})
+	if err != nil {
+		return "", nil, 0, fmt.Errorf("read the next key of %s: %w", b.name, err)
+	}
+	return key, value, revision, nil
+}
+
+func (b *Bucket) handle(ctx context.Context) (jetstream.Stream, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stream != nil {
+		return b.stream, nil
+	}
+	stream, err := b.store.read.Stream(ctx, "KV_"+b.name)
+	if err == nil {
+		b.stream = stream
+	}
+	return stream, err
 }
 
 // Erase overwrites a revision of a key on every server that holds it, and takes it back; a key that has another revision, or none, is left alone. The error is of

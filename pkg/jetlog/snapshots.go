@@ -55,6 +55,15 @@ func (l *LateBucket) Below(ctx context.Context, prefix string) ([]string, error)
 	return b.Below(ctx, prefix)
 }
 
+// Next is as of Bucket.
+func (l *LateBucket) Next(ctx context.Context, prefix string, above uint64) (string, []byte, uint64, error) {
+	b, err := l.read.open(ctx)
+	if b == nil {
+		return "", nil, 0, err
+	}
+	return b.Next(ctx, prefix, above)
+}
+
 // Erase is as of Bucket.
 func (l *LateBucket) Erase(ctx context.Context, key string, revision uint64) error {
 	b, err := l.read.open(ctx)

@@ -44,6 +44,9 @@ func snapshotBucket(t *testing.T, store *jetlog.Store) {
 	if keys, err := b.Below(t.Context(), "log.a"); len(keys) > 0 || err != nil {
 		t.Errorf("without a bucket: got %v, %v", keys, err)
 	}
+	if key, _, revision, err := b.Next(t.Context(), "log", 0); revision != 0 || err != nil {
+		t.Errorf("without a bucket: got %q at %d, %v", key, revision, err)
+	}
 	if err := b.Put(t.Context(), "log.a", []byte("x"), 0); !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("without a bucket: got %v, want ErrUnavailable", err)
 	}
@@ -84,5 +87,26 @@ func snapshotBucket(t *testing.T, store *jetlog.Store) {
 	}
 	if keys, err = b.Below(t.Context(), "log.a"); err != nil || len(keys) != 1 {
 		t.Errorf("behind an erasure: got %v, %v", keys, err)
+	}
+	if got, want := walked(t, b, "log"), []string{"log.a.12=2", "log.ab.7=3", "log.b=4", "log.a=again"}; !slices.Equal(got, want) {
+		t.Errorf("one after the other: got %v, want %v", got, want)
+	}
+	if got := walked(t, b, "lo"); len(got) > 0 {
+		t.Errorf("below another name: got %v", got)
+	}
+}
+
+// walked are the values of a bucket below a prefix, in the order of Next.
+func walked(t *testing.T, b *jetlog.LateBucket, prefix string) (out []string) {
+	t.Helper()
+	for above := uint64(0); ; {
+		key, value, revision, err := b.Next(t.Context(), prefix, above)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if revision == 0 {
+			return out
+		}
+		out, above = append(out, key+"="+string(value)), revision
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	queryTimeout  = 10 * time.Second
+	queryTimeout  = 9 * time.Second // less than the 10 s that senders wait unless told otherwise, so that they are told what took so long
 	waitTimeout   = 4 * time.Second // a read waits for the index: less than its sender waits for an answer, so that he is told how far the index is, and asks again
 	verifyTimeout = 6 * time.Hour   // reading whole logs, to prove them or to build an index; whoever asked has gone long before
 )

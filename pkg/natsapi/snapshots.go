@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/snapshot"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/verify"
@@ -56,6 +57,12 @@ func (a *API) withSnapshots(ctx context.Context, about event.AggregateID, r *ver
 	if len(lies) == 0 {
 		return nil
 	}
+	lying(r, lies)
+	return nil
+}
+
+// lying turns the verdict on an aggregate that was proven into one on its snapshots.
+func lying(r *verify.Result, lies []projector.Lie) {
 	var named []string
 	for _, l := range lies {
 		what := "the snapshot at version " + strconv.FormatUint(uint64(l.Version), 10)
@@ -66,5 +73,29 @@ func (a *API) withSnapshots(ctx context.Context, about event.AggregateID, r *ver
 	}
 	r.Verdict, r.Version, r.Snapshots = verify.Tampered, lies[0].Version, true
 	r.Detail = strings.Join(named, "; ") + "; the events themselves are proven"
-	return nil
+}
+
+// snapshotsOf is how the snapshots of a log stand that is verified as a whole.
+type snapshotsOf struct {
+	a    *API
+	log  string
+	seen func()
+
+	checked   uint64 // aggregates
+	unchecked string // why not all were; empty: all were
+}
+
+// lies is verify.Options.Derived. What keeps it from looking at them does not keep the log from being verified: it is told.
+func (s *snapshotsOf) lies(ctx context.Context, proven verify.Proven) (failed []verify.Result) {
+	found, err := s.a.cfg.Projector.CheckLogSnapshots(ctx, projector.LogCheck{Log: s.log, Proven: proven, Seen: s.seen})
+	s.checked += found.Aggregates
+	if err != nil {
+		s.unchecked = problem.From(err).Detail
+	}
+	for _, l := range found.Liars {
+		r := verify.Result{Log: s.log, Aggregate: l.Aggregate}
+		lying(&r, l.Lies)
+		failed = append(failed, r)
+	}
+	return failed
 }

@@ -34,6 +34,9 @@ type verifiedLog struct {
 
 	Verdict verify.Verdict `json:"verdict,omitempty"`
 	Covered uint64         `json:"covered,omitempty"` // events under the largest checkpoint that it extends
+
+	Snapshots uint64 `json:"snapshots,omitempty"`           // aggregates whose snapshots were held against the log
+	Unchecked string `json:"snapshots-unchecked,omitempty"` // why those of others were not
 }
 
 // keptNotes are the checkpoints that somebody kept, in the body of a query that verifies.
@@ -177,20 +180,32 @@ func (a *API) verifyLogs(ctx context.Context, k asked) (any, *problem.Problem) {
 			return nil, p
 		}
 		var total uint64
-		report, err := verify.Against(ctx, log, verify.Options{Signed: signed, Progress: func(n, of uint64) {
+		progress := func(n, of uint64) {
 			if total = of; streaming {
 				k.more(map[string]uint64{"done": before + n, "total": before + of})
 			}
-		}})
+		}
+		snapshots := snapshotsOf{a: a, log: name, seen: nowAndThen(func() { progress(total, total) })}
+		report, err := verify.Against(ctx, log, verify.Options{Signed: signed, Progress: progress, Derived: snapshots.lies})
 		if err != nil {
 			return nil, logProblem(name, err)
 		}
 		before += total
-		out.add(report)
+		out.add(report, snapshots)
 		out.Failed = append(append(out.Failed, found...), a.known(name)...)
 		a.condemn(ctx, name, report)
 	}
 	return out, nil
+}
+
+// nowAndThen calls fn at every thousandth call.
+func nowAndThen(fn func()) func() {
+	calls := 0
+	return func() {
+		if calls++; calls%1000 == 0 {
+			fn()
+		}
+	}
 }
 
 // verifyShared proves all aggregates of a type in the logs where they lie, by the index and the links. Blocks are not counted: most hold other types too.
@@ -305,11 +320,12 @@ func (a *API) gone(log string, err error) *verify.Result {
 	return nil
 }
 
-func (v *verified) add(r verify.Report) {
+func (v *verified) add(r verify.Report, s snapshotsOf) {
 	v.Aggregates += r.Aggregates
 	v.Events += r.Events
 	v.Blocks += r.Blocks
-	v.Logs = append(v.Logs, verifiedLog{Log: r.Log, Aggregates: r.Aggregates, Events: r.Events, Blocks: r.Blocks, Void: len(r.Void), Verdict: r.Verdict(), Covered: r.Covered})
+	v.Logs = append(v.Logs, verifiedLog{Log: r.Log, Aggregates: r.Aggregates, Events: r.Events, Blocks: r.Blocks, Void: len(r.Void), Verdict: r.Verdict(), Covered: r.Covered,
+		Snapshots: s.checked, Unchecked: s.unchecked})
 	v.Failed = append(v.Failed, r.Failures()...)
 }
 

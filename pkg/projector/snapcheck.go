@@ -23,6 +23,10 @@ func (p *Projector) CheckSnapshots(ctx context.Context, a event.AggregateID, pro
 	if err != nil || p.taker.keep == nil {
 		return nil, err
 	}
+	return p.checkSnapshots(ctx, x, a, proven, root)
+}
+
+func (p *Projector) checkSnapshots(ctx context.Context, x *index, a event.AggregateID, proven event.Version, root event.Hash) ([]Lie, error) {
 	found, err := p.taker.keep.List(ctx, x.name, a)
 	if err != nil || len(found) == 0 {
 		return nil, err

@@ -1,9 +1,11 @@
 package projector_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/snapshot"
 	"github.com/eventfuldb/eventful/pkg/snapshot/snapshottest"
+	"github.com/eventfuldb/eventful/pkg/verify"
 	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
 )
 
@@ -220,6 +223,93 @@ func TestLyingSnapshots(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, h.states(newest)); diff != "" {
 		t.Errorf("edited (-want +got):\n%s", diff)
+	}
+}
+
+// checkLog holds the snapshots of the log against what it was proven to have, a part of the aggregates at a time.
+func (h *harness) checkLog(at int) (aggregates uint64, lies []string) {
+	h.t.Helper()
+	ctx := h.current()
+	_, err := verify.Against(ctx, h.raw[patient], verify.Options{Aggregates: at, Derived: func(ctx context.Context, proven verify.Proven) []verify.Result {
+		found, err := h.p.CheckLogSnapshots(ctx, projector.LogCheck{Log: patient, Proven: proven, Seen: func() {}})
+		if err != nil {
+			h.t.Error(err)
+		}
+		aggregates += found.Aggregates
+		for _, one := range found.Liars {
+			for _, l := range one.Lies {
+				lies = append(lies, fmt.Sprint(one.Aggregate, " ", l.Version, ": ", l.Detail))
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	slices.Sort(lies)
+	return aggregates, lies
+}
+
+// All snapshots of a log are held against it, whole or in parts; each that lies is named with its aggregate, one that does not open too, and what belongs to no aggregate is left out.
+func TestSnapshotsOfALog(t *testing.T) {
+	h := newHarness(t)
+	h.verifyAtEnd()
+	long(h)
+	short := func(id string) event.AggregateID { return verifytest.Aggregate(patient, id) }
+	for _, id := range []string{"a", "b", "c", "d"} {
+		for n := range 2 {
+			h.log(patient).Block(verifytest.Commit{Aggregate: short(id), Events: []verifytest.Event{{Type: "crp", SchemaDigest: schema.Digest([]byte(longDefinition)), SchemaVersion: 1,
+				Fields: []event.Field{{Name: "a", Value: fmt.Sprint(n), Set: true}}}}})
+		}
+	}
+	m := snapshottest.NewMemory()
+	h.snapshotsIn(m)
+	if n, lies := func() (uint64, []string) { h.start(); return h.checkLog(0) }(); n > 1 || len(lies) > 0 {
+		t.Errorf("before any was asked for: got %d aggregates, %q", n, lies)
+	}
+	ctx := h.current()
+	h.taken(1200)
+	places := map[string]string{}
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := h.p.TakeSnapshot(ctx, short(id), 1, "asked for", "user:ada"); err != nil {
+			t.Fatal(err)
+		}
+		places[id] = h.snaps.Place(patient, short(id))
+	}
+	for _, at := range []int{0, 1, 2} {
+		if n, lies := h.checkLog(at); n != 4 || len(lies) > 0 {
+			t.Errorf("honest, %d at once: got %d aggregates, %q", at, n, lies)
+		}
+	}
+	lying, err := h.snaps.List(ctx, patient, short("a"))
+	if err != nil || len(lying) != 2 {
+		t.Fatalf("got %+v, %v, want one by number and one that was asked for", lying, err)
+	}
+	for _, one := range lying {
+		if one.Requested {
+			one.Fields[0].Value = "lie"
+			if err := h.snaps.Put(ctx, one.Snapshot); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m.Edit(places["b"], func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	moved, _, _ := m.Get(ctx, places["c"])
+	for _, key := range []string{places["c"] + ".2", h.snaps.Place(patient, short("d")), h.snaps.Place(patient, short("nobody")), "patient.x.y.z"} {
+		if err := m.Put(ctx, key, moved, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"patient/a 1: its field \"a\" differs", "patient/b 0: snapshot does not open", "patient/c 2: snapshot does not open", "patient/d 0: snapshot does not open"}
+	for _, at := range []int{0, 1, 2} {
+		n, lies := h.checkLog(at)
+		for i := range lies {
+			lies[i], _, _ = strings.Cut(lies[i], " open:")
+			lies[i] = strings.Replace(lies[i], "does not", "does not open", 1)
+		}
+		if diff := cmp.Diff(want, lies); diff != "" || n != 5 {
+			t.Errorf("%d at once: got %d aggregates, want 5 (-want +got):\n%s", at, n, diff)
+		}
 	}
 }
 

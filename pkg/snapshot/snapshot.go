@@ -44,6 +44,8 @@ type Bucket interface {
 	Put(ctx context.Context, key string, value []byte, revision uint64) error
 	// Below lists the keys that begin with a prefix and a dot.
 	Below(ctx context.Context, prefix string) ([]string, error)
+	// Next gives the value with the lowest revision above one, of those whose key begins with a prefix and a dot; revision 0: there is none.
+	Next(ctx context.Context, prefix string, above uint64) (key string, value []byte, revision uint64, err error)
 	// Erase overwrites a revision of a key, and takes it back. That it is not there is no error.
 	Erase(ctx context.Context, key string, revision uint64) error
 }
@@ -246,7 +248,7 @@ func (s *Snapshots) List(ctx context.Context, log string, a event.AggregateID) (
 		}
 		f := s.open(key, sealed)
 		if f.Err == nil && (f.Log != log || f.Type != a.Type || f.ID != a.ID) {
-			f = Found{Err: errors.New("snapshot is of another aggregate")}
+			f = Found{Err: errPlace}
 		}
 		if f.Err != nil {
 			f.Version = versionIn(place, key)

@@ -36,7 +36,14 @@ type Options struct {
 	Signed     []Signed                 // checkpoints that the log is held against
 	Aggregates int                      // are looked at at once, at most; default 1,048,576
 	Progress   func(done, total uint64) // hears how many of the messages were read; of a log that is read several times the total grows
+
+	// Derived (nil: none) holds what was derived from the log against what was proven of it, and gives what failed: once behind each reading, about the aggregates that were looked at then.
+	Derived func(ctx context.Context, proven Proven) []Result
 }
+
+// Proven gives the newest version of an aggregate that was proven, and the root of its tree there. false: it failed, or is not among those that were looked at; and from the second time
+// on that it is asked about an aggregate.
+type Proven func(a event.AggregateID) (newest event.Version, root event.Hash, ok bool)
 
 // Against is All, and holds the log tree against checkpoints: a log whose events are fewer than a checkpoint's is TRUNCATED, one whose first events give another root than
 // the checkpoint states is FORKED. Behind damage, where the tree is not known, checkpoints are not held against it.
@@ -54,7 +61,7 @@ func Against(ctx context.Context, log eventlog.Log, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("verify log %s: %w", log.Name(), err)
 	}
 	if end >= first {
-		if err := s.readAll(ctx, first, end, o.Progress); err != nil {
+		if err := s.readAll(ctx, first, end, o); err != nil {
 			return Report{}, fmt.Errorf("verify log %s: %w", log.Name(), err)
 		}
 	}
@@ -82,16 +89,24 @@ func (s *scan) lastReadable(ctx context.Context, first, last uint64) (uint64, er
 }
 
 // readAll reads the messages, and once more for each part of the aggregates that was left. What was found of an aggregate that was left meanwhile is found again.
-func (s *scan) readAll(ctx context.Context, first, end uint64, progress func(done, total uint64)) error {
-	err := s.read(ctx, first, end, func(done, total uint64) { progress(done, total*(1+s.heads.left())) })
-	failed := s.kept()
+func (s *scan) readAll(ctx context.Context, first, end uint64, o Options) error {
+	err := s.read(ctx, first, end, func(done, total uint64) { o.Progress(done, total*(1+s.heads.left())) })
+	failed := append(s.kept(), s.derived(ctx, o, err)...)
 	for read := uint64(1); err == nil && s.heads.next(); read++ {
 		part := &scan{log: s.log, report: Report{Log: s.report.Log}, heads: s.heads, numbers: map[string]uint32{}, treeLost: true, again: true}
-		err = part.read(ctx, first, end, func(done, total uint64) { progress(read*total+done, total*(read+1+s.heads.left())) })
-		failed = append(failed, part.kept()...)
+		err = part.read(ctx, first, end, func(done, total uint64) { o.Progress(read*total+done, total*(read+1+s.heads.left())) })
+		failed = append(append(failed, part.kept()...), s.derived(ctx, o, err)...)
 	}
 	s.report.Failed = failed
 	return err
+}
+
+// derived is what fails of that which was derived from the aggregates of this part, unless reading them failed with err.
+func (s *scan) derived(ctx context.Context, o Options, err error) []Result {
+	if o.Derived == nil || err != nil {
+		return nil
+	}
+	return o.Derived(ctx, s.heads.proven)
 }
 
 // kept are the failures of the aggregates that are of this part still.

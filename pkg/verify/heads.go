@@ -16,6 +16,7 @@ type head struct {
 	number   uint32                 // among the heads
 	site     uint32                 // among the origins
 	failed   bool                   // reported; not looked at again
+	asked    bool                   // what was proven was asked for
 }
 
 const (
@@ -111,6 +112,17 @@ func (h *heads) find(a event.AggregateID) *head {
 		return nil
 	}
 	return &h.chunks[n/headChunk][n%headChunk]
+}
+
+// proven is Proven of this part.
+func (h *heads) proven(a event.AggregateID) (newest event.Version, root event.Hash, ok bool) {
+	of := h.find(a)
+	if of == nil || of.failed || of.asked {
+		return 0, root, false
+	}
+	of.asked = true
+	h.tree.Load(uint64(of.last), of.frontier[:], h.more[of.number])
+	return of.last, h.tree.Root(), true
 }
 
 // make gives the head of an aggregate, and whether it is new; nil: it is not of this part, or not any more.

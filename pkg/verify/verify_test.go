@@ -119,6 +119,71 @@ func TestMoreAggregatesThanFit(t *testing.T) {
 	}
 }
 
+// TestDerived: whoever holds something derived against what was proven is asked behind every reading, hears of each aggregate that holds once, with its newest version and root, and names failures.
+func TestDerived(t *testing.T) {
+	_, log, b := verifytest.Memory(t, "patient")
+	fill(t, b, 600, 200)
+	ids := map[event.AggregateID]bool{}
+	for sequence, m := range verifytest.Messages(t, log) {
+		_, commits, err := event.DecodeBlock(m, uint64(sequence+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range commits {
+			ids[c.Aggregate] = true
+		}
+	}
+	messages := verifytest.Messages(t, log)
+	at := bytes.Index(messages[2], []byte("21.0"))
+	tampered := verifytest.Log(t, "patient", changed(messages, 2, func(m []byte) { m[at] ^= 1 }))
+	for name, c := range map[string]struct {
+		log    eventlog.Log
+		failed int
+	}{"sound": {log, 0}, "changed": {tampered, 1}} {
+		for _, limit := range []int{0, 30} {
+			asked, said := 0, map[event.AggregateID]event.Hash{}
+			report, err := verify.Against(t.Context(), c.log, verify.Options{Aggregates: limit, Derived: func(_ context.Context, proven verify.Proven) (failed []verify.Result) {
+				asked++
+				for a := range ids {
+					if newest, root, ok := proven(a); ok && newest == 3 && said[a] == (event.Hash{}) {
+						said[a] = root
+						failed = append(failed, verify.Result{Aggregate: a, Verdict: verify.Tampered, Version: newest, Snapshots: true})
+					}
+					if _, _, again := proven(a); again {
+						t.Errorf("%s: %s was told twice", name, a)
+					}
+				}
+				return failed
+			}})
+			if err != nil || len(ids) != 200 || len(said) != 200-c.failed || len(report.Failed) != 200 || (limit > 0) != (asked > 1) {
+				t.Errorf("%s, %d at once: got %d of %d aggregates in %d readings, %d failed, %v", name, limit, len(said), len(ids), asked, len(report.Failed), err)
+			}
+			for _, f := range report.Failed {
+				if one, err := verify.Aggregate(t.Context(), c.log, newestOf(t, c.log, f.Aggregate), f.Aggregate); f.Snapshots && (err != nil || one.Root != said[f.Aggregate] || one.Version != 3) {
+					t.Fatalf("%s, %s: told was the root %s, proven is %+v, %v", name, f.Aggregate, said[f.Aggregate], one, err)
+				}
+			}
+		}
+	}
+}
+
+// newestOf is where the newest commit of an aggregate lies.
+func newestOf(t *testing.T, log eventlog.Log, a event.AggregateID) (at event.Position) {
+	t.Helper()
+	for i, m := range verifytest.Messages(t, log) {
+		block, commits, err := event.DecodeBlock(m, uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, c := range commits {
+			if c.Aggregate == a {
+				at = event.Position{Log: log.Name(), Sequence: uint64(i + 1), Index: uint32(n), Block: block.ID}
+			}
+		}
+	}
+	return at
+}
+
 func prove(t testing.TB, log eventlog.Log, newest event.Position, id string) verify.Result {
 	t.Helper()
 	result, err := verify.Aggregate(context.Background(), log, newest, of(id))

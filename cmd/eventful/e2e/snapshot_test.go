@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
@@ -64,7 +65,16 @@ func TestSnapshotEditedInKV(t *testing.T) {
 	if out := s.must("aggregate:get", "patient/A", "2"); !strings.Contains(out, "  crp          2") && !strings.Contains(out, "2\n") {
 		t.Errorf("got %s", out)
 	}
-	s.must("aggregate:verify", "--all") // of the log
+	for _, args := range [][]string{{"--all"}, {"--type=patient"}} {
+		o := s.run(append([]string{"aggregate:verify"}, args...)...)
+		if o.status != 7 || !strings.Contains(o.stderr, `patient/A at version 2 (log patient, sequence 0): TAMPERED: the snapshot at version 2 lies: its field "crp" differs`) || !strings.Contains(o.stderr, "hint: the log is as it was written") {
+			t.Errorf("%s: got exit status %d: %s%s", args, o.status, o.stdout, o.stderr)
+		}
+	}
 	s.must("aggregate:snapshot", "patient/A", "2", "--comment=taken anew")
 	s.must("aggregate:verify", "patient/A")
+	var report client.Report
+	if s.ask(&report, "aggregate:verify", "--type=patient"); len(report.Failed) > 0 || len(report.Logs) != 1 || report.Logs[0].Snapshots != 1 || report.Logs[0].Unchecked != "" {
+		t.Errorf("got %+v, want the snapshots of one aggregate looked at", report)
+	}
 }

@@ -60,6 +60,18 @@ func (m *Memory) Below(_ context.Context, prefix string) (keys []string, err err
 	return keys, nil
 }
 
+// Next implements snapshot.Bucket.
+func (m *Memory) Next(_ context.Context, prefix string, above uint64) (key string, value []byte, revision uint64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, e := range m.values {
+		if strings.HasPrefix(k, prefix+".") && e.revision > above && (revision == 0 || e.revision < revision) {
+			key, value, revision = k, bytes.Clone(e.value), e.revision
+		}
+	}
+	return key, value, revision, nil
+}
+
 // Erase implements snapshot.Bucket.
 func (m *Memory) Erase(_ context.Context, key string, revision uint64) error {
 	m.mu.Lock()
