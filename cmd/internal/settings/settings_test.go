@@ -104,6 +104,11 @@ func TestRefusals(t *testing.T) {
 		{"no port", "", "is no number", []string{"--port=65536"}, problem.Malformed},
 		{"a token in an address", "", "is host and port", []string{"--server=nats://0123456789abcdef@127.0.0.1:7070"}, problem.Malformed},
 		{"a token behind an address", "format = 1\nserver = \"nats://127.0.0.1:7070/?token=0123456789abcdef\"\n", "is host and port", nil, problem.Malformed},
+		{"no time ago", "format = 1\narchive-older-than = \"soon\"\n", `archive-older-than (file`, nil, problem.Malformed},
+		{"a time ago of no log", "format = 1\narchive-idle-for = \"720h,War d=24h\"\n", "for example 720h, or patient=720h", nil, problem.Malformed},
+		{"a time ago below zero", "format = 1\narchive-idle-for = \"patient=-1h\"\n", "no duration above zero", nil, problem.Malformed},
+		{"no size", "format = 1\narchive-larger-than = \"patient=10GiB,ward=\"\n", "for example 10GiB", nil, problem.Malformed},
+		{"a size of nothing", "format = 1\narchive-larger-than = \"0\"\n", "above zero", nil, problem.Malformed},
 		{"no form", "", "is none of", []string{"--output=xml"}, problem.Malformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
