@@ -89,12 +89,14 @@ func ahead(source tiles.Source, size uint64) tiles.Source {
 
 // tilesProblem turns an error of package tiles or logtree into one for people; other errors pass.
 func tilesProblem(what string, err error) error {
-	for _, refutes := range []error{tiles.ErrForked, tiles.ErrTruncated, tiles.ErrTampered, tiles.ErrUnreadable, logtree.ErrProof, logtree.ErrSignature} {
+	for _, refutes := range []error{tiles.ErrForked, tiles.ErrTruncated, tiles.ErrTampered, tiles.ErrUnreadable, logtree.ErrProof} {
 		if errors.Is(err, refutes) {
 			return refuted("%s: %v", what, err)
 		}
 	}
 	switch {
+	case errors.Is(err, logtree.ErrSignature):
+		return refuted("%s: %v", what, err).WithHint("the file was altered, it is of another log, or the policy is not that of its site: `eventful log:checkpoint --keys` prints one. Of the log itself it says nothing")
 	case errors.Is(err, logtree.ErrFormat):
 		return problem.New(problem.Malformed, "%s: %v", what, err).WithHint("proofs come from `eventful log:prove`, checkpoints from `eventful log:checkpoint LOG`, policies from `eventful log:checkpoint --keys`")
 	case errors.Is(err, fs.ErrExist):

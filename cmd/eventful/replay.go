@@ -64,7 +64,11 @@ func (a *app) replay(cmd *cobra.Command, c *client.Client, id event.AggregateID,
 		if left -= min(left, uint64(len(page.Steps))); page.Cursor != "" && len(page.Steps) > 0 && (!bounded || left > 0) {
 			continue
 		}
-		if err := p.close(); err != nil || page.Agrees == nil || *page.Agrees && len(page.Lies) == 0 {
+		if err := p.close(); err != nil || page.Agrees == nil {
+			return err
+		}
+		if *page.Agrees && len(page.Lies) == 0 {
+			_, err := fmt.Fprintf(a.errOut, "it comes to the state that aggregate:get gives; no snapshot says anything else\n")
 			return err
 		}
 		if len(page.Lies) > 0 {

@@ -35,6 +35,7 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 	aggregateType := cmd.Flags().String("type", "", "every aggregate of this `type`")
 	all := cmd.Flags().Bool("all", false, "every log, from its beginning")
 	files := cmd.Flags().StringArray("checkpoint", nil, "`file` with a checkpoint that you kept (log:checkpoint): the log must extend it; may be repeated")
+	cmd.Flags().String("wait-for", "none", "of one aggregate: prove when everything up to this `position` is included, as a write printed it; latest: all that is stored; none: at once")
 	remoteFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		given := len(args)
@@ -45,6 +46,9 @@ func newAggregateVerifyCommand(a *app) *cobra.Command {
 		}
 		if given != 1 {
 			return usageError("for example `eventful aggregate:verify patient/A`", "give one of [TYPE/]ID, --type and --all")
+		}
+		if len(args) == 0 && cmd.Flags().Changed("wait-for") {
+			return usageError("leave --wait-for out: whole logs are read, up to their ends", "--wait-for is about one aggregate")
 		}
 		if cmd.Flags().Changed("type") {
 			if err := checkType(*aggregateType); err != nil {
@@ -73,7 +77,11 @@ func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string, kept 
 	if err != nil {
 		return err
 	}
-	v, err := c.Verify(cmd.Context(), id, kept...)
+	wait, err := waiting(cmd)
+	if err != nil {
+		return err
+	}
+	v, err := c.VerifyBehind(cmd.Context(), id, wait, kept...)
 	if err != nil {
 		return err
 	}
@@ -229,11 +237,16 @@ func newAggregateExportCommand(a *app) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 	}
 	to := cmd.Flags().String("to", "", "`file` to write, readable by its owner only; standard output if not given")
+	waitFlag(cmd)
 	return a.onAggregate(cmd, func(cmd *cobra.Command, c *client.Client, id event.AggregateID, _ []string) error {
 		if form := a.settings.FromFlags("output")["output"]; form != "" && form != "json" {
 			return usageError("leave -o out: what verifiers read is JSON (docs/spec/log.md, section 9)", "an export cannot be written as %s", form)
 		}
-		export, err := c.Export(cmd.Context(), id)
+		wait, err := waiting(cmd)
+		if err != nil {
+			return err
+		}
+		export, err := c.Export(cmd.Context(), id, wait)
 		if err != nil {
 			return err
 		}

@@ -112,6 +112,12 @@ func (c *Client) Verify(ctx context.Context, a event.AggregateID, kept ...string
 	return v, c.ask(ctx, a, "verify", read{}, brought{kept}, v)
 }
 
+// VerifyBehind is Verify, as soon as the index includes a position that an answer to a command named (WaitFor), or all that is stored (Latest).
+func (c *Client) VerifyBehind(ctx context.Context, a event.AggregateID, wait ReadOption, kept ...string) (*Verdict, error) {
+	v := &Verdict{}
+	return v, c.ask(ctx, a, "verify", readOf([]ReadOption{wait}), brought{kept}, v)
+}
+
 // VerifyType has the server recompute all aggregates of a type. Only ctx bounds it. progress may be nil.
 func (c *Client) VerifyType(ctx context.Context, aggregateType string, progress Progress, kept ...string) (*Report, error) {
 	if aggregateType == "" {
@@ -146,8 +152,9 @@ func (c *Client) verifyAll(ctx context.Context, aggregateType string, progress P
 	return report, decodeInto(report, m, err)
 }
 
-// Export reads an aggregate with all its commits, page by page.
-func (c *Client) Export(ctx context.Context, a event.AggregateID) (*Export, error) {
+// Export reads an aggregate with all its commits, page by page. Of the options WaitFor and Latest count.
+func (c *Client) Export(ctx context.Context, a event.AggregateID, options ...ReadOption) (*Export, error) {
+	of := readOf(options)
 	export := &Export{}
 	for from := event.Version(1); ; {
 		body := struct {
@@ -157,7 +164,7 @@ func (c *Client) Export(ctx context.Context, a event.AggregateID) (*Export, erro
 			Export
 			Cursor json.RawMessage `json:"cursor"`
 		}
-		if err := c.ask(ctx, a, "export", read{}, body, &page); err != nil {
+		if err := c.ask(ctx, a, "export", read{waitFor: of.waitFor}, body, &page); err != nil {
 			return nil, err
 		}
 		commits := append(export.Commits, page.Commits...)

@@ -41,6 +41,9 @@ func (b *eventsBody) wanted(k asked) (want projector.EventsWanted, p *problem.Pr
 			return want, p
 		}
 	}
+	if !want.Since.IsZero() && !want.Until.IsZero() && !want.Since.Before(want.Until) {
+		return want, problem.New(problem.Malformed, "the body: until is not later than since").WithHint("nothing lies between them; give the earlier time as since")
+	}
 	if b.ID != "" {
 		want.Aggregate = event.AggregateID{Type: k.about.Type, ID: b.ID}
 		if err := want.Aggregate.Check(); err != nil {

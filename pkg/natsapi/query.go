@@ -73,7 +73,7 @@ func (a *API) query(ctx context.Context, r request) *problem.Problem {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if p := a.waitFor(ctx, ask, q.action == token.ActionRead); p != nil {
+	if p := a.waitFor(ctx, ask, q.action == token.ActionRead || ask.about.ID != ""); p != nil {
 		return p
 	}
 	var told atomic.Bool // why it takes long
