@@ -33,6 +33,36 @@ func (t *tenant) claim(ctx context.Context, p *registry.Plugin, layout int) (*op
 	return t.take(ctx, bucket, key, point, revision)
 }
 
+// settle closes the checkpoints of a plugin that is disabled, where whoever worked under them did not: a process that was killed, or one that never got its target open.
+func (t *tenant) settle(ctx context.Context, p *registry.Plugin) error {
+	if p.Removed || p.Enabled {
+		return nil
+	}
+	bucket, err := t.e.cfg.Checkpoints(ctx)
+	if err != nil {
+		return fmt.Errorf("open the checkpoints: %w", err)
+	}
+	sides, err := t.sides(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, s := range sides {
+		key := CheckpointKey(t.name, s.number, t.index)
+		c, revision, err := t.load(ctx, bucket, key)
+		if errors.Is(err, errUnreadable) || err == nil && (revision == 0 || c.Closed) {
+			continue // nobody can work under it, or nobody did
+		}
+		if err == nil {
+			c.Closed = true
+			_, err = t.take(ctx, bucket, key, c, revision)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *tenant) load(ctx context.Context, bucket Bucket, key string) (c Checkpoint, revision uint64, err error) {
 	value, revision, err := bucket.Get(ctx, key)
 	if err != nil {

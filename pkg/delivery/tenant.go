@@ -66,6 +66,11 @@ func (t *tenant) run(ctx context.Context) {
 		changed := t.e.view.changes()
 		p := t.e.view.now().plugins[t.name]
 		if p.Removed || !p.Enabled || t.e.kinds[p.Kind] == nil {
+			if err := t.settle(ctx, p); err != nil && ctx.Err() == nil {
+				t.complain(err)
+				t.rest(ctx, changed)
+				continue
+			}
 			t.idle(ctx, changed)
 			continue
 		}

@@ -1,0 +1,47 @@
+package delivery_test
+
+import (
+	"testing"
+
+	"github.com/eventfuldb/eventful/pkg/registry"
+)
+
+// Disabling a plugin comes to an end, also if its target never opened, or if whoever had its partitions is gone: who has them next says that nothing is under way.
+func TestADisabledPluginIsSettled(t *testing.T) {
+	t.Parallel()
+	for name, running := range map[string]bool{"at work": true, "gone": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sink := newTarget()
+			sink.shut = errBusy
+			w := newWorld(t, sink.kind(false))
+			w.write(50, 5)
+			w.configure("sink", map[string]string{"partitions": "2"})
+			_, stop := w.runner()
+			w.until("both partitions say so", func() bool {
+				all := w.checkpoints("sink")
+				return len(all) == 2 && all[0].State == "retrying" && all[1].State == "retrying"
+			})
+			if open, err := w.desk().Open(t.Context(), w.registered("sink")); err != nil || len(open) != 2 {
+				t.Fatalf("got %v, %v, want that both are worked on", open, err)
+			}
+			if !running {
+				stop()
+			}
+			w.plugin("sink", registry.Disabled, nil)
+			if !running {
+				_, stop = w.runner()
+			}
+			w.until("nothing is under way", func() bool {
+				open, err := w.desk().Open(t.Context(), w.registered("sink"))
+				return err == nil && len(open) == 0
+			})
+			sink.mu.Lock()
+			sink.shut = nil
+			sink.mu.Unlock()
+			w.plugin("sink", registry.Enabled, nil)
+			w.arrived(sink)
+			stop()
+		})
+	}
+}
