@@ -103,13 +103,11 @@ func (t *tenant) begin(ctx context.Context, bucket Bucket, p *registry.Plugin, l
 			return empty, err
 		}
 		if merged == nil {
-			merged = &Checkpoint{Logs: maps.Clone(one.Logs), Replay: one.Replay, Replaying: one.Replaying, Retry: one.Retry}
+			merged = &Checkpoint{Logs: maps.Clone(one.Logs), Replay: one.Replay, Replaying: one.Replaying, Replayed: one.Replayed, Retry: one.Retry}
 			continue
 		}
 		merged.Retry = min(merged.Retry, one.Retry)
-		if merged.Replay = min(merged.Replay, one.Replay); len(one.Replaying) > 0 || len(merged.Replaying) > 0 {
-			merged.Replay, merged.Replaying = max(p.Replay.Number, 1)-1, nil // begin it again
-		}
+		merged.Replay, merged.Replaying = min(merged.through(), one.through()), nil // what is under way begins again
 		if err := slowest(merged.Logs, one.Logs); err != nil {
 			return empty, err
 		}

@@ -18,6 +18,7 @@ const maxRetried = 1024
 // retrying is a retry of parked changes under way.
 type retrying struct {
 	number uint64 // of the retry; 0: none is under way
+	asked  uint64 // the parked change that it is about; 0: all
 	next   uint64 // the parked change that is read next
 	ended  bool   // all are read
 	left   int    // that are not settled
@@ -40,7 +41,10 @@ func (p *partition) readParked(ctx context.Context) error {
 		}
 	}
 	if asked := p.plugin.Retry; asked.Number > p.open.point.Retry {
-		p.retry = retrying{number: asked.Number, next: max(asked.Only, 1), stuck: map[event.AggregateID]bool{}}
+		if asked.Number > p.open.point.Retry+1 {
+			asked.Only = 0 // an earlier one was not done, of which it is not known here what it asked for
+		}
+		p.retry = retrying{number: asked.Number, asked: asked.Only, next: max(asked.Only, 1), stuck: map[event.AggregateID]bool{}}
 		if p.w.how.block && asked.Only > 0 {
 			p.retry.next = 1
 			return p.eachParked(ctx, asked.Only, func(number uint64, _ Parked, a event.AggregateID) (bool, error) {
@@ -125,12 +129,11 @@ func (p *partition) retryMore(ctx context.Context) error {
 		p.stopping = p.w.how.block // what is parked by now is looked at anew, so that no aggregate stays blocked behind nothing
 		return nil
 	}
-	asked := p.plugin.Retry
 	read := 0
 	err := p.eachParked(ctx, r.next, func(number uint64, one Parked, a event.AggregateID) (bool, error) {
 		r.next = number + 1
-		single := asked.Only > 0 && !p.w.how.block
-		if single && number != asked.Only {
+		single := r.asked > 0 && !p.w.how.block
+		if single && number != r.asked {
 			read = -1
 			return false, nil
 		}

@@ -46,6 +46,7 @@ type partition struct {
 	blocked map[event.AggregateID]int // --on-error=block: parked changes of each aggregate
 	// foremost is the lowest version of these: what comes again in front of it, behind a crash, arrived before and is not parked.
 	foremost map[event.AggregateID]event.Version
+	replays  []registry.Replay // under way
 	retry    retrying
 	breaker  breaker
 	rate     rate
@@ -80,7 +81,7 @@ func newPartition(t *tenant, w *work, p *registry.Plugin, o *opened) *partition 
 	return &partition{
 		t: t, w: w, plugin: p, open: o, in: make(chan *arrival), results: make(chan *result, w.how.concurrency), buffers: make(chan []plugin.Change, w.how.concurrency), over: make(chan struct{}),
 		failed: make(chan error, 1), saved: make(chan error, 1), lanes: map[event.AggregateID]*lane{}, waiting: map[*lane]bool{}, logs: map[string]*progress{},
-		blocked: map[event.AggregateID]int{}, foremost: map[event.AggregateID]event.Version{}, breaker: breaker{longest: w.how.backoff}, rate: rate{perSecond: w.how.rate},
+		blocked: map[event.AggregateID]int{}, foremost: map[event.AggregateID]event.Version{}, replays: p.ReplaysBehind(o.point.through()), breaker: breaker{longest: w.how.backoff}, rate: rate{perSecond: w.how.rate},
 	}
 }
 
@@ -265,9 +266,11 @@ func (p *partition) replaying(i *item) (again, skip bool) {
 	if !there || i.change.Position.Sequence > upTo {
 		return false, false
 	}
-	r := p.plugin.Replay
-	skip = !r.Covers(i.change.Aggregate) || i.change.Meta.Time < r.Time && r.Time != 0 || r.Log == i.change.Position.Log && i.change.Position.Sequence < r.Sequence
-	return true, skip
+	at := i.change.Position
+	asked := slices.ContainsFunc(p.replays, func(r registry.Replay) bool {
+		return r.Asks(i.change.Aggregate, at.Log, at.Sequence, i.change.Meta.Time)
+	})
+	return true, !asked
 }
 
 // push puts a change at the end of its aggregate's lane.

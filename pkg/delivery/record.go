@@ -40,12 +40,13 @@ type Checkpoint struct {
 	Logs  map[string]Mark `json:"logs"`  // a log that is missing is not begun
 	// Closed: its owner settled everything and delivers no more; another layout may take the place of this one.
 	Closed bool `json:"closed,omitempty"`
-	// Replay is the newest one that was begun, and Replaying what is left of it.
+	// Replay is the newest one that was begun, Replaying what is left of those behind Replayed.
 	Replay    uint64            `json:"replay,omitempty"`
 	Replaying map[string]uint64 `json:"replaying,omitempty"` // log -> the sequence behind which changes are new again
-	Retry     uint64            `json:"retry,omitempty"`     // the newest one that was done
-	State     string            `json:"state"`               // delivering, retrying or stopped
-	Error     string            `json:"error,omitempty"`     // the last one
+	Replayed  uint64            `json:"replayed,omitempty"`
+	Retry     uint64            `json:"retry,omitempty"` // the newest one that was done
+	State     string            `json:"state"`           // delivering, retrying or stopped
+	Error     string            `json:"error,omitempty"` // the last one
 	Saved     event.Time        `json:"saved"`
 }
 

@@ -32,6 +32,9 @@ const (
 // MaxPartitions is the highest number of partitions.
 const MaxPartitions = 256
 
+// maxReplays is how many replays are told apart. Of more than these the oldest stand as one of everything: what comes again too often does no harm.
+const maxReplays = 256
+
 // Plugin is one configured plugin.
 type Plugin struct {
 	Name    string            `json:"name"`
@@ -45,7 +48,9 @@ type Plugin struct {
 	Layouts []Layout `json:"layouts"`
 	// Replay is the newest one that was asked for; Number 0: none ever was.
 	Replay Replay `json:"replay"`
-	Retry  Retry  `json:"retry"`
+	// Replays are those that were asked for, the newest last. What whoever reads the whole system log knows: nobody else needs them.
+	Replays []Replay `json:"-"`
+	Retry   Retry    `json:"retry"`
 	// Purges counts the purges of parked changes.
 	Purges uint64 `json:"purges,omitempty"`
 }
@@ -171,7 +176,21 @@ func (p *Plugin) replay(fields map[string]string) error {
 	}
 	r.Number = p.Replay.Number + 1
 	p.Replay = r
+	p.Replays = append(slices.Clone(p.Replays), r)
+	if len(p.Replays) > maxReplays {
+		p.Replays = p.Replays[1:]
+		p.Replays[0] = Replay{Number: p.Replays[0].Number}
+	}
 	return err
+}
+
+// ReplaysBehind gives the replays that were asked for behind the one with a number, in their order.
+func (p *Plugin) ReplaysBehind(number uint64) []Replay {
+	first := slices.IndexFunc(p.Replays, func(r Replay) bool { return r.Number > number })
+	if first < 0 {
+		return nil
+	}
+	return p.Replays[first:]
 }
 
 func replayOf(fields map[string]string) (r Replay, err error) {
@@ -218,6 +237,14 @@ func (r Replay) Fields() map[string]string {
 func (r Replay) Covers(a event.AggregateID) bool {
 	aggregateType, id, one := strings.Cut(r.Scope, "/")
 	return r.Scope == "" || aggregateType == a.Type && (!one || id == a.ID)
+}
+
+// Asks reports whether a replay is about what was stored at a time, at a sequence of a log.
+func (r Replay) Asks(a event.AggregateID, log string, sequence uint64, at event.Time) bool {
+	if r.Log != "" {
+		return r.Log == log && sequence >= r.Sequence
+	}
+	return r.Covers(a) && (r.Time == 0 || at >= r.Time)
 }
 
 // Check says why nothing can be replayed like this.

@@ -123,3 +123,29 @@ func TestPartitionsAreStable(t *testing.T) {
 		t.Error("no partitions")
 	}
 }
+
+// More replays than are told apart ask for everything: none is left out.
+func TestManyReplays(t *testing.T) {
+	p := apply(t, nil, registry.Configured, "kind", "process", "options", `{}`, "partitions", "1")
+	for n := range 1000 {
+		p = apply(t, p, registry.Replayed, "scope", fmt.Sprint("patient/", n))
+	}
+	asks := func(number uint64, id string) (n int) {
+		for _, r := range p.ReplaysBehind(number) {
+			if r.Asks(event.AggregateID{Type: "patient", ID: id}, "patient", 1, 0) {
+				n++
+			}
+		}
+		return n
+	}
+	for number, want := range map[uint64]map[string]int{0: {"0": 1, "999": 2}, 998: {"997": 0, "998": 1, "999": 1}, 1000: {"999": 0}} {
+		for id, n := range want {
+			if got := asks(number, id); got != n {
+				t.Errorf("behind %d: got %d replays of patient/%s, want %d", number, got, id, n)
+			}
+		}
+	}
+	if len(p.Replays) > 256 {
+		t.Errorf("%d replays are kept", len(p.Replays))
+	}
+}

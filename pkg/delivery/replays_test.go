@@ -1,0 +1,104 @@
+package delivery_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/plugin"
+	"github.com/eventfuldb/eventful/pkg/registry"
+	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
+)
+
+// Replays that are asked for one after the other all happen: none takes the place of one that was not begun, or that is under way.
+func TestReplaysAtOnce(t *testing.T) {
+	t.Parallel()
+	sink, held := newTarget(), false
+	var tried map[event.AggregateID]bool
+	sink.outcome = func(c *plugin.Change) plugin.Outcome {
+		if held && c.Again {
+			tried[c.Aggregate] = true
+			return plugin.Retry(errBusy)
+		}
+		return plugin.Done()
+	}
+	w := newWorld(t, sink.kind(false))
+	w.write(200, 10)
+	w.configure("sink", map[string]string{"partitions": "2", "max-backoff": "100ms"})
+	_, stop := w.runner()
+	w.arrived(sink)
+	one, two, three := verifytest.Aggregate("patient", "1"), verifytest.Aggregate("patient", "2"), verifytest.Aggregate("patient", "3")
+	ask := func(a event.AggregateID) {
+		w.plugin("sink", registry.Replayed, registry.Replay{Scope: a.String()}.Fields())
+	}
+	hold := func(on bool) {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		held, tried = on, map[event.AggregateID]bool{}
+		clear(sink.deliveries)
+	}
+	came := func(all ...event.AggregateID) {
+		t.Helper()
+		w.until("all of them come again", func() bool {
+			sink.mu.Lock()
+			defer sink.mu.Unlock()
+			return !slices.ContainsFunc(all, func(a event.AggregateID) bool { return sink.deliveries[a] < w.written[a] })
+		})
+		w.write(20, 10)
+		w.arrived(sink)
+	}
+
+	hold(true)
+	ask(one)
+	w.until("the first is under way", func() bool {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		return tried[one]
+	})
+	ask(two)
+	ask(three)
+	sink.mu.Lock()
+	held = false
+	sink.mu.Unlock()
+	came(one, two, three)
+
+	stop()
+	hold(false)
+	before := maps.Clone(w.written)
+	ask(two)
+	ask(three)
+	_, stop = w.runner()
+	came(two, three)
+	stop()
+	for a, n := range sink.deliveries {
+		if want := w.written[a] - before[a]; a != two && a != three && n != want {
+			t.Errorf("%s: got %d deliveries, want %d, as nobody asked for it again", a, n, want)
+		}
+	}
+}
+
+// So it is with parked changes: a retry of one does not take the place of that of another.
+func TestRetriesAtOnce(t *testing.T) {
+	t.Parallel()
+	sink, mended := newTarget(), false
+	sink.outcome = func(*plugin.Change) plugin.Outcome {
+		if !mended {
+			return plugin.Park(errBusy)
+		}
+		return plugin.Done()
+	}
+	w := newWorld(t, sink.kind(false))
+	w.configure("sink", nil)
+	_, stop := w.runner()
+	w.logs["patient"].Block(w.commit("A", "came"), w.commit("B", "came"))
+	w.until("both are parked", func() bool { return w.dead.count() == 2 })
+	stop()
+	mended = true
+	w.plugin("sink", registry.Retried, map[string]string{"number": "1"})
+	w.plugin("sink", registry.Retried, map[string]string{"number": "2"})
+	_, stop = w.runner()
+	w.until("both are tried again", func() bool { return w.dead.count() == 0 })
+	w.arrived(sink)
+	stop()
+}
