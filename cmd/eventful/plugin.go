@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/event"
 )
 
 // drainTimeout is how long a command waits that lets what is under way come to its end.
@@ -26,12 +27,12 @@ func newPluginListCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		p := a.printer("NAME", "TYPE", "STATE", "LAG EVENTS", "LAG", "PARKED", "LAST ERROR")
+		p := a.printer("NAME", "TYPE", "STATE", "LAG EVENTS", "LAG", "PARKED", "POSITION", "LAST ERROR")
 		for _, one := range list {
 			if *active && !one.Enabled {
 				continue
 			}
-			err := p.add(one, one.Name, one.Type, one.State, fmt.Sprint(one.LagEvents), seconds(one.LagSeconds), fmt.Sprint(one.Parked), orDash(one.Error))
+			err := p.add(one, one.Name, one.Type, one.State, fmt.Sprint(one.LagEvents), seconds(one.LagSeconds), fmt.Sprint(one.Parked), placesOf(one.Positions), orDash(one.Error))
 			if err != nil {
 				return err
 			}
@@ -39,6 +40,26 @@ func newPluginListCommand(a *app) *cobra.Command {
 		return p.close()
 	})
 	return cmd
+}
+
+// shownPlaces is how many logs a plugin's row names; plugin:show has all.
+const shownPlaces = 3
+
+// placesOf words up to which sequence of which log everything is settled, as `plugin:replay --from-seq` takes it.
+func placesOf(positions []string) string {
+	var places []string
+	for i, text := range positions {
+		at, err := event.ParsePosition(text)
+		switch {
+		case i == shownPlaces:
+			return strings.Join(append(places, fmt.Sprintf("%d more", len(positions)-i)), ", ")
+		case err != nil:
+			places = append(places, text)
+		default:
+			places = append(places, fmt.Sprintf("%s:%d", at.Log, at.Sequence))
+		}
+	}
+	return orDash(strings.Join(places, ", "))
 }
 
 func seconds(s float64) string {

@@ -31,7 +31,7 @@ func newPluginConfigCommand(a *app) *cobra.Command {
 			"it is stored, and everything that is wrong is named at once. A new plugin is disabled: `eventful plugin:enable NAME` starts it.\n\n" +
 			"--file reads YAML with the keys type and options. An option that is a file (marked below) is read here, and its content is stored.\n" +
 			"Secret options are better given as --OPTION-file=FILE, which others cannot see.\n\n" + optionsText(),
-		Args: cobra.ExactArgs(1),
+		Args: oneName,
 	}
 	adminFlags(cmd)
 	kind := cmd.Flags().String("type", "", "type of the plugin; by default its name")
@@ -63,6 +63,14 @@ func newPluginConfigCommand(a *app) *cobra.Command {
 	return cmd
 }
 
+// oneName wants the name of a plugin and nothing else. What stands behind an option without = is no value of it: only the server knows which options take none.
+func oneName(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usageError("an option and its value are one word, with = between them: --OPTION=VALUE", "%.80q is neither the name of the plugin nor an option", args[1])
+	}
+	return cobra.ExactArgs(1)(cmd, args)
+}
+
 // optionsText lists all options of all types.
 func optionsText() string {
 	var b strings.Builder
@@ -74,12 +82,12 @@ func optionsText() string {
 			for _, mark := range []struct {
 				is   bool
 				text string
-			}{{o.Required, "required"}, {o.Secret, "secret"}, {o.Form == plugin.File, "a file"}, {o.Default != "", "default " + o.Default}} {
+			}{{o.Required, "required"}, {o.Secret, "secret"}, {o.Form == plugin.File, "a file"}, {o.Default != "" && o.Form != plugin.File, "default " + o.Default}} {
 				if mark.is {
 					help += "; " + mark.text
 				}
 			}
-			fmt.Fprintf(&b, "  --%-14s %s\n", o.Name, help)
+			fmt.Fprintf(&b, "  --%-21s %s\n", o.Name, help)
 		}
 	}
 	list(delivery.Common())
@@ -138,7 +146,7 @@ func (a *app) givenOptions(cmd *cobra.Command, config *client.PluginConfig) (err
 			name, value = secret, strings.TrimRight(value, "\r\n")
 		case option != nil && option.Form == plugin.File:
 			value, err = readOption(value)
-		case option != nil && option.Secret:
+		case option != nil && option.Secret && value != plugin.Masked:
 			a.warn("--%s is on the command line, where others can see it: give --%s-file", name, name)
 		}
 		config.Options[name] = value
@@ -180,7 +188,7 @@ func readOption(path string) (string, error) {
 		return "", usageError("name a file that can be read", "%v", err)
 	}
 	if len(text) > plugin.MaxValue {
-		return "", usageError(fmt.Sprintf("at most %d bytes are allowed", plugin.MaxValue), "%s has more", path)
+		return "", usageError("leave out what is not needed", "%s has more than the %d bytes that an option may have", path, plugin.MaxValue)
 	}
 	return string(text), nil
 }

@@ -35,7 +35,7 @@ func newPluginParkedCommand(a *app) *cobra.Command {
 		if verb == "list" {
 			return a.listParked(cmd, c, args[0])
 		}
-		number, err := parkedNumber(args[min(len(args), 2):], *all && verb != "show")
+		number, err := parkedNumber(verb, args[min(len(args), 2):], *all)
 		if err != nil {
 			return err
 		}
@@ -54,14 +54,19 @@ func newPluginParkedCommand(a *app) *cobra.Command {
 			}
 			return a.show(map[string]uint64{"purged": n}, "purged", fmt.Sprint(n))
 		}
-		return usageError("it is list, show, retry or purge", "plugin:parked knows no %.40q", verb)
+		return nil
 	})
 	return cmd
 }
 
-// parkedNumber holds that exactly one of number and all is given.
-func parkedNumber(args []string, all bool) (uint64, error) {
-	if (len(args) == 1) == all {
+// parkedNumber holds that exactly one of number and all is given, to a verb that there is.
+func parkedNumber(verb string, args []string, all bool) (uint64, error) {
+	switch one := len(args) == 1; {
+	case verb != "show" && verb != "retry" && verb != "purge":
+		return 0, usageError("it is list, show, retry or purge", "plugin:parked knows no %.40q", verb)
+	case verb == "show" && (all || !one):
+		return 0, usageError("give a number as `eventful plugin:parked NAME` lists them", "one NUMBER is wanted")
+	case one == all:
 		return 0, usageError("give a number as `eventful plugin:parked NAME` lists them, or --all", "one NUMBER or --all is wanted")
 	}
 	if all {
@@ -105,11 +110,14 @@ func newPluginLogsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "plugin:logs NAME", Short: "Show what the server logged about a plugin", Args: cobra.ExactArgs(1)}
 	follow := cmd.Flags().BoolP("follow", "f", false, "go on as lines are added, until interrupted")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		tail := run.Tail{Path: run.LogPath(a.settings.DataDir), Follow: *follow}
-		err := tail.Copy(cmd.Context(), onlyPlugin{args[0], a.logOutput()})
+		tail, about := run.Tail{Path: run.LogPath(a.settings.DataDir), Follow: *follow}, &onlyPlugin{name: args[0], to: a.logOutput()}
+		err := tail.Copy(cmd.Context(), about)
 		if errors.Is(err, fs.ErrNotExist) {
 			return problem.New(problem.NotFound, "there is no log: no server ever ran on %s", a.settings.DataDir).
 				WithHint("a plugin-runner of its own logs to its standard error; or name another folder with --data-dir")
+		}
+		if err == nil && about.lines == 0 {
+			a.warn("nothing was logged about a plugin %q; a plugin-runner of its own logs to its standard error", args[0])
 		}
 		return err
 	}
@@ -118,17 +126,19 @@ func newPluginLogsCommand(a *app) *cobra.Command {
 
 // onlyPlugin passes on those lines of a log that are about a plugin.
 type onlyPlugin struct {
-	name string
-	to   io.Writer
+	name  string
+	to    io.Writer
+	lines int // that were passed on
 }
 
 // Write gets a line in each call (run.Tail).
-func (o onlyPlugin) Write(line []byte) (int, error) {
+func (o *onlyPlugin) Write(line []byte) (int, error) {
 	var about struct {
 		Plugin string `json:"plugin"`
 	}
 	if !bytes.Contains(line, []byte(o.name)) || json.Unmarshal(line, &about) != nil || about.Plugin != o.name {
 		return len(line), nil
 	}
+	o.lines++
 	return o.to.Write(line)
 }

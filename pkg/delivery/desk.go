@@ -28,9 +28,6 @@ type Desk struct {
 	Now         func() time.Time
 }
 
-// masked stands in the place of a secret.
-const masked = "********"
-
 // Examine checks a configuration whole. before is the one that it takes the place of, or nil: a secret option that is given as it is shown keeps its value. The error
 // joins everything that is wrong.
 func (d *Desk) Examine(p registry.Plugin, given plugin.Values, before *registry.Plugin, schemas []*schema.Schema) (registry.Plugin, int, error) {
@@ -48,7 +45,7 @@ func (d *Desk) Examine(p registry.Plugin, given plugin.Values, before *registry.
 			return p, 0, err
 		}
 		for option, value := range given {
-			if old, there := former[option]; value == masked && there && secret(kind, option) {
+			if old, there := former[option]; value == plugin.Masked && there && secret(kind, option) {
 				given[option] = old
 			}
 		}
@@ -57,11 +54,9 @@ func (d *Desk) Examine(p registry.Plugin, given plugin.Values, before *registry.
 	values, err := kind.Examine(s, Common()...)
 	if err != nil {
 		problems = append(problems, err)
-	} else {
-		s.Options = values
-		problems = append(problems, CheckCommon(s)...)
 	}
-	if len(problems) > 0 {
+	s.Options = values
+	if problems = append(problems, CheckCommon(s)...); len(problems) > 0 {
 		return p, 0, errors.Join(problems...)
 	}
 	p.Options, p.Secrets, err = d.Secrets.Split(kind, p.Name, values)
@@ -98,7 +93,7 @@ func (d *Desk) Shown(p *registry.Plugin, schemas []*schema.Schema) (map[string]s
 	}
 	for option := range values {
 		if _, open := p.Options[option]; !open {
-			values[option] = masked
+			values[option] = plugin.Masked
 		}
 	}
 	if k := d.kind(p.Kind); k != nil && k.Show != nil {

@@ -18,7 +18,7 @@ type Kind struct {
 	// Options are all that it knows; any other one is refused. Names of the options that every plugin has (package delivery) are taken.
 	Options []Option
 	// Check looks at what no single option can say, without I/O: options against each other, and names of types and fields against the schemas. It gives
-	// everything that is wrong, one error each, and is called only if each option is fine by itself. nil: nothing to look at.
+	// everything that is wrong, one error each. It is called whatever single options hold, so it passes over what these are refused for. nil: nothing to look at.
 	Check func(Settings) []error
 	// Open makes a plugin ready. It may do I/O, and fails if the target cannot be used; it is tried again then.
 	Open func(context.Context, Settings) (Plugin, error)
@@ -63,9 +63,9 @@ func (s *Settings) Schema(aggregateType string) *schema.Schema {
 // s.Options is what was given; it is not changed.
 func (k *Kind) Examine(s Settings, more ...Option) (Values, error) {
 	values, problems := examine(append(more[:len(more):len(more)], k.Options...), s.Options)
-	if len(problems) == 0 && k.Check != nil {
+	if k.Check != nil {
 		s.Options = values
-		problems = k.Check(s)
+		problems = append(problems, k.Check(s)...)
 	}
 	return values, errors.Join(problems...)
 }

@@ -35,6 +35,9 @@ func Taken() []string {
 // MaxValue is the longest value of an option, in bytes.
 const MaxValue = 256 << 10
 
+// Masked stands in the place of a secret where options are shown. Given as a value, it keeps the secret as it is.
+const Masked = "********"
+
 // Option is one option of a kind.
 type Option struct {
 	// Name as it stands behind the two hyphens: a-z, 0-9 and hyphens.

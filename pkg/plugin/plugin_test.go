@@ -29,8 +29,8 @@ func kind() *plugin.Kind {
 			return nil
 		}},
 	}, Check: func(s plugin.Settings) []error {
-		if s.Options["mode"] == "b" && !s.Options.Bool("tls") {
-			return []error{errors.New("mode b needs --tls")}
+		if s.Options["mode"] != "a" && !s.Options.Bool("tls") {
+			return []error{errors.New("this mode needs --tls")}
 		}
 		return nil
 	}}
@@ -54,7 +54,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("everything was taken")
 	}
-	for _, want := range []string{"--url is missing", "--size", "--timeout", "--mode", "--types", "--tls", "--password: too short", "--colour", "--more", "--partitions"} {
+	for _, want := range []string{"--url is missing", "--size", "--timeout", "--mode", "--types", "--tls", "--password: too short", "--colour", "--more", "--partitions", "mode needs --tls"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%s", want, err)
 		}
@@ -62,7 +62,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	if strings.Contains(err.Error(), "abc") {
 		t.Error("the error holds the secret")
 	}
-	if _, err := kind().Examine(plugin.Settings{Options: plugin.Values{"url": "u", "mode": "b"}}); err == nil || !strings.Contains(err.Error(), "mode b needs") {
+	if _, err := kind().Examine(plugin.Settings{Options: plugin.Values{"url": "u", "mode": "b"}}); err == nil || !strings.Contains(err.Error(), "mode needs") {
 		t.Errorf("got %v, want what Check says", err)
 	}
 }

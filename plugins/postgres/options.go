@@ -69,7 +69,10 @@ func show(s plugin.Settings) plugin.Values {
 
 // check looks at options against each other, and at the mapping against the schemas.
 func check(s plugin.Settings) (problems []error) {
-	u, _ := url.Parse(s.Options[optionURL]) // checkURL has seen to it
+	u, err := url.Parse(s.Options[optionURL])
+	if err != nil {
+		u = &url.URL{} // checkURL has said so
+	}
 	if mode := u.Query().Get("sslmode"); s.Options[optionCA] != "" && (mode == "disable" || mode == "require") {
 		problems = append(problems, fmt.Errorf("--%s is of use with sslmode=verify-full or verify-ca only", optionCA))
 	}

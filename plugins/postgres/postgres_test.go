@@ -378,6 +378,12 @@ func TestAccess(t *testing.T) {
 			p.Close()
 		}
 	}
+	// What no table is to blame for is said once, and not for each of them.
+	two := append(schemas(), &schema.Schema{Definition: schema.Definition{Aggregate: "bed", Events: map[string]schema.Event{"taken": {Fields: []string{"by"}}}}})
+	_, err := postgres.Kind().Open(t.Context(), plugin.Settings{Name: "pg", Site: "here", Options: b.settings(plugin.Values{"url": address("test", "sslmode=disable"), "password": "canary", "mapping": "version: 1"}), Schemas: two})
+	if err == nil || strings.Count(err.Error(), "password") != 1 {
+		t.Errorf("two tables: got %v", err)
+	}
 	b.exec("GRANT SELECT, INSERT ON eventful_positions TO reader")
 	p := b.open(t, plugin.Values{"url": address("reader", "sslmode=disable"), "password": "canary-of-reader"})
 	if err := p.Test(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied") {

@@ -40,6 +40,9 @@ type catalogColumn struct {
 
 // examine finds the table of each aggregate type, and holds it against the configuration. The error names everything that is wrong, and how tables that fit are made.
 func (t *target) examine(ctx context.Context) (map[string]*table, error) {
+	if err := t.pool.Ping(ctx); err != nil { // once, and not for each table
+		return nil, told(err)
+	}
 	found, seen, problems := map[string]*table{}, map[string]*table{}, []error(nil)
 	for _, aggregateType := range t.mapping.Types {
 		name := tableName(t.mapping, aggregateType)
