@@ -135,7 +135,7 @@ var anything = []string{"cmd"}
 
 // examples may import what applications may; the demo runs an OpenSearch node besides.
 var forExamples = []string{
-	"pkg/aggregate", "pkg/client", "pkg/event", "pkg/importer", "pkg/keyring", "pkg/problem", "pkg/schema", "pkg/token", "pkg/verify", "streams", natsGo, yaml,
+	"pkg/aggregate", "pkg/client", "pkg/event", "pkg/importer", "pkg/keyring", "pkg/plugin", "pkg/problem", "pkg/schema", "pkg/token", "pkg/verify", "streams", natsGo, yaml,
 	"internal/opensearchnode",
 }
 
