@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/eventfuldb/eventful/pkg/delivery"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
@@ -101,4 +102,50 @@ func TestRetriesAtOnce(t *testing.T) {
 	w.until("both are tried again", func() bool { return w.dead.count() == 0 })
 	w.arrived(sink)
 	stop()
+}
+
+// A plugin that is removed amid a replay delivers no more, nothing of it is under way any more, and one that takes its name begins anew.
+func TestRemovedAmidAReplay(t *testing.T) {
+	t.Parallel()
+	sink, held := newTarget(), false
+	sink.outcome = func(c *plugin.Change) plugin.Outcome {
+		if held && c.Again {
+			return plugin.Retry(errBusy)
+		}
+		return plugin.Done()
+	}
+	w := newWorld(t, sink.kind(false))
+	w.write(200, 10)
+	w.configure("sink", map[string]string{"partitions": "2", "max-backoff": "100ms"})
+	_, stop := w.runner()
+	w.arrived(sink)
+	sink.mu.Lock()
+	held = true
+	sink.mu.Unlock()
+	w.plugin("sink", registry.Replayed, registry.Replay{}.Fields())
+	w.until("the replay is held up", func() bool {
+		all := w.checkpoints("sink")
+		return slices.ContainsFunc(all, func(c delivery.Checkpoint) bool { return c.State == "retrying" && len(c.Replaying) > 0 })
+	})
+	w.plugin("sink", registry.Disabled, nil)
+	w.until("nothing is under way", func() bool {
+		open, err := w.desk().Open(t.Context(), w.registered("sink"))
+		return err == nil && len(open) == 0
+	})
+	w.plugin("sink", registry.Removed, nil)
+	sink.mu.Lock()
+	held = false
+	clear(sink.deliveries)
+	clear(sink.newest)
+	clear(sink.log)
+	sink.mu.Unlock()
+	w.write(20, 10)
+	w.configure("sink", map[string]string{"partitions": "2"})
+	w.arrived(sink)
+	stop()
+	for a, n := range sink.deliveries {
+		if n != w.written[a] {
+			t.Errorf("%s: got %d deliveries, want %d: nothing is left of the replay", a, n, w.written[a])
+		}
+	}
 }

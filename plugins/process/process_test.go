@@ -53,8 +53,10 @@ func child(how string, args []string) {
 			fmt.Println("hello there")
 		case "stranger":
 			fmt.Println(`{"id":"nobody","status":"done"}`)
-		case "long":
-			fmt.Println(strings.Repeat("x", 1<<20))
+		case "long": // a line of 1 GiB
+			for range 1 << 10 {
+				fmt.Print(strings.Repeat("x", 1<<20))
+			}
 		case "deaf": // closes its input
 			os.Stdin.Close()
 			<-time.After(time.Hour)
