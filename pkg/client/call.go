@@ -29,6 +29,9 @@ const commandPatience = 2 * time.Second
 // slowPatience is how long an attempt of a slow request waits: the server gives it up after ten seconds, and a repeat has it begin again.
 const slowPatience = 12 * time.Second
 
+// trialPatience is how long an attempt of a brief request waits: a plugin-runner says after --call-timeout, which is 30 s if not set, that a target hangs.
+const trialPatience = 32 * time.Second
+
 // noAnswer is what to do about silence.
 const noAnswer = "wait longer, for example with --timeout=1m; `eventful status` says whether the engines run"
 
@@ -202,6 +205,8 @@ func (k *call) patience(n int) time.Duration {
 		return min(k.client.opts.Patience, commandPatience<<min(n-1, 8))
 	case k.req.slow:
 		return max(k.client.opts.Patience, slowPatience)
+	case k.req.brief:
+		return max(k.client.opts.Patience, trialPatience)
 	case !k.req.long:
 		return k.client.opts.Patience
 	case k.req.part != nil:

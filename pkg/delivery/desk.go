@@ -127,7 +127,7 @@ type PartitionState struct {
 
 // Standing says how a plugin stands, by what its runners stored last, which they do each second at most. logs are the logs of its types.
 func (d *Desk) Standing(ctx context.Context, p *registry.Plugin, logs []string) (Standing, error) {
-	s := Standing{State: "disabled", Positions: []string{}, Partitions: []PartitionState{}}
+	s := Standing{State: stateDisabled, Positions: []string{}, Partitions: []PartitionState{}}
 	bucket, err := d.Checkpoints(ctx)
 	if err != nil {
 		return s, err
@@ -221,7 +221,7 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 	number, layout := p.Layout()
 	var merged map[string]Mark
 	if p.Enabled {
-		s.State = "starting"
+		s.State = stateStarting
 	}
 	for i := range layout.Partitions {
 		key := CheckpointKey(p.Name, number, i)
@@ -229,7 +229,7 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 		if err != nil {
 			return nil, err
 		}
-		c := Checkpoint{State: "starting", Logs: map[string]Mark{}}
+		c := Checkpoint{State: stateStarting, Logs: map[string]Mark{}}
 		if revision > 0 {
 			c, err = DecodeCheckpoint(d.Secrets, key, value)
 			if errors.Is(err, errUnreadable) {
@@ -245,6 +245,9 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 			return nil, err
 		}
 		state := PartitionState{Partition: i, State: c.State, Owner: c.Owner, Epoch: c.Epoch, Error: c.Error}
+		if !p.Enabled {
+			state.State = stateDisabled
+		}
 		if c.Saved != 0 {
 			state.Saved = time.Unix(0, int64(c.Saved)).UTC()
 		}
@@ -261,7 +264,7 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 
 // worse reports whether one state says more than another.
 func worse(a, b string) bool {
-	order := []string{"disabled", "starting", stateDelivering, stateRetrying, stateStopped}
+	order := []string{stateDisabled, stateStarting, stateDelivering, stateRetrying, stateStopped}
 	return slices.Index(order, a) > slices.Index(order, b)
 }
 

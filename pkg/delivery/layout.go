@@ -76,7 +76,10 @@ func (t *tenant) load(ctx context.Context, bucket Bucket, key string) (c Checkpo
 
 func (t *tenant) take(ctx context.Context, bucket Bucket, key string, point Checkpoint, revision uint64) (*opened, error) {
 	point.Epoch++
-	point.Owner, point.Saved, point.State = t.e.cfg.Lease.Member.ID, t.now(), stateDelivering
+	if point.State != stateRetrying { // which it is until its target was opened
+		point.State = stateStarting
+	}
+	point.Owner, point.Saved = t.e.cfg.Lease.Member.ID, t.now()
 	o := &opened{saver{bucket, t.e.cfg.Secrets, key, revision, point.Epoch}, point}
 	if err := o.saver.save(ctx, point); err != nil {
 		return nil, err

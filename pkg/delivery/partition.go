@@ -111,6 +111,7 @@ func (p *partition) run(ctx context.Context, mustEnd func() bool) (err error) {
 	if leave, err = p.join(ctx, leave); err != nil {
 		return err
 	}
+	p.note(stateDelivering, nil)
 	p.t.log.Info().Uint64("epoch", p.open.saver.epoch).Msg("partition was taken up")
 	for {
 		if p.stopping = p.stopping || mustEnd(); p.stopping && p.busy == 0 && !p.saving {

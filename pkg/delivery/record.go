@@ -45,7 +45,7 @@ type Checkpoint struct {
 	Replaying map[string]uint64 `json:"replaying,omitempty"` // log -> the sequence behind which changes are new again
 	Replayed  uint64            `json:"replayed,omitempty"`
 	Retry     uint64            `json:"retry,omitempty"` // the newest one that was done
-	State     string            `json:"state"`           // delivering, retrying or stopped
+	State     string            `json:"state"`           // starting, delivering, retrying or stopped
 	Error     string            `json:"error,omitempty"` // the last one
 	Saved     event.Time        `json:"saved"`
 }
@@ -66,9 +66,12 @@ func (m Mark) position() (event.Position, error) { return event.ParsePosition(m.
 
 // States of a partition.
 const (
+	stateStarting   = "starting" // it was taken over, and its target is being opened
 	stateDelivering = "delivering"
 	stateRetrying   = "retrying"
 	stateStopped    = "stopped"
+
+	stateDisabled = "disabled" // of the plugin: it is not kept here
 )
 
 // CheckpointKey is where the checkpoint of a partition lies.

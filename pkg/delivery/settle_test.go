@@ -1,8 +1,10 @@
 package delivery_test
 
 import (
+	"context"
 	"testing"
 
+	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
 )
 
@@ -44,4 +46,34 @@ func TestADisabledPluginIsSettled(t *testing.T) {
 			stop()
 		})
 	}
+}
+
+// Until its target is open a plugin is starting, and not said to deliver; disabled, no partition of it is.
+func TestATargetThatOpensLate(t *testing.T) {
+	t.Parallel()
+	sink, opens := newTarget(), make(chan struct{})
+	k := sink.kind(false)
+	open := k.Open
+	k.Open = func(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) {
+		<-opens
+		return open(ctx, s)
+	}
+	w := newWorld(t, k)
+	w.write(50, 5)
+	w.configure("sink", nil)
+	_, stop := w.runner()
+	w.until("the partition has an owner", func() bool { return len(w.checkpoints("sink")) == 1 })
+	states := func(plugin, partition string) bool {
+		s, err := w.desk().Standing(t.Context(), w.registered("sink"), []string{"patient"})
+		return err == nil && s.State == plugin && len(s.Partitions) == 1 && s.Partitions[0].State == partition
+	}
+	if !states("starting", "starting") {
+		t.Error("it delivers to a target that is not open")
+	}
+	close(opens)
+	w.arrived(sink)
+	w.until("it delivers", func() bool { return states("delivering", "delivering") })
+	w.plugin("sink", registry.Disabled, nil)
+	w.until("it is disabled", func() bool { return states("disabled", "disabled") })
+	stop()
 }
