@@ -26,7 +26,7 @@ const Name = "nats"
 func Kind(site Site) *plugin.Kind {
 	return sieve.Kind(&plugin.Kind{
 		Name: Name, Summary: "publishes each event as a CloudEvent on event.<type>.<id>.<event>, in a JetStream stream",
-		Options: options(), Check: check,
+		Options: options(), Check: check, Show: show,
 		Open: func(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) { return open(ctx, site, s) },
 	})
 }

@@ -337,3 +337,22 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		}
 	}
 }
+
+// What is shown names the stream that there is, also of the site's own feed, and is a configuration again.
+func TestTheStreamIsShown(t *testing.T) {
+	for url, want := range map[string]string{"": "FEED", "nats://127.0.0.1:4222": "EVENTS"} {
+		given := plugin.Values{}
+		if url != "" {
+			given["url"] = url
+		}
+		k := nats.Kind(nats.Site{})
+		values, err := k.Examine(plugin.Settings{Options: given})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := k.Show(plugin.Settings{Options: values})
+		if _, err := k.Examine(plugin.Settings{Options: shown}); err != nil || shown["stream"] != want {
+			t.Errorf("url %q: got stream %s, %v, want %s", url, shown["stream"], err, want)
+		}
+	}
+}

@@ -66,6 +66,14 @@ func check(s plugin.Settings) []error {
 	return nil
 }
 
+// show names the stream of the site's own feed, whatever the default of others is.
+func show(s plugin.Settings) plugin.Values {
+	if Own(s.Options) {
+		s.Options[optionStream] = streams.FeedStream
+	}
+	return s.Options
+}
+
 func checkURLs(value string) error {
 	for text := range strings.SplitSeq(value, ",") {
 		u, err := url.Parse(text)

@@ -32,6 +32,9 @@ func Kind(k *plugin.Kind) *plugin.Kind {
 		return append(problems, checkHandedOn(s)...)
 	}
 	kind.Show = func(s plugin.Settings) plugin.Values {
+		if k.Show != nil {
+			s.Options = k.Show(s)
+		}
 		if m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mapping.HandedOn); err == nil {
 			if whole, err := m.YAML(); err == nil {
 				s.Options[optionMapping] = string(whole)
