@@ -31,10 +31,10 @@ func newTokenAuthCommand(a *app) *cobra.Command {
 			"EVENTFUL_TOKEN and EVENTFUL_AUTH_KEY go before the session. It ends after 8 hours, and never outlives its token.\n\n" +
 			"With --keep-alive it goes on until token:logout. An auth key is simply kept. An access token is renewed where the session holds the auth key that\n" +
 			"issued it too: a command that finds less than half of the token's lifetime left refreshes it first (token:refresh) by its lifetime, and fills its budget\n" +
-			"up to what it was. Nothing runs in between: a token that no command uses in time expires, and so does one without its auth key.",
+			"up to what it was; where it has expired meanwhile, one with the same rights, budget and lifetime is issued in its place. What was revoked is not renewed.",
 		Args: cobra.MaximumNArgs(1),
 	}
-	keep := cmd.Flags().Bool("keep-alive", false, "until token:logout: the token is renewed while it is used and the session holds its auth key")
+	keep := cmd.Flags().Bool("keep-alive", false, "until token:logout: the token is renewed when it is used, where the session holds its auth key")
 	cmd.Flags().String("account", "", "public `id` of the site's account APP, for an auth key of another machine")
 	timeoutFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

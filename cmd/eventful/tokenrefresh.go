@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventfuldb/eventful/pkg/client"
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
@@ -105,29 +106,45 @@ func (a *app) refresh(cmd *cobra.Command, seed []byte, r client.Refresh) (*succe
 	}
 	claims := token.Claims{IdentifierType: next.IdentifierType, IdentifierID: next.IdentifierID, Aggregates: next.Aggregates, Actions: actionsOf(next.Actions),
 		Limit: next.Limit, Expires: next.Expires}
-	for _, text := range next.AggregateIDs {
-		id, err := streams.ParseAggregate(text)
-		if err != nil {
-			return nil, problem.New(problem.Internal, "the server names the aggregate %.80q: %v", text, err)
-		}
-		claims.AggregateIDs = append(claims.AggregateIDs, id)
+	if claims.AggregateIDs, err = aggregatesNamed(next.AggregateIDs); err != nil {
+		return nil, err
 	}
-	m := &successor{Predecessor: next.ID, Left: next.Left}
-	text, userSeed, err := token.Mint(seed, account, claims)
+	m, err := mint(seed, account, claims)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.TokenSucceed(cmd.Context(), text, next.ID); err != nil {
+	m.Predecessor, m.Left = next.ID, next.Left
+	return m, c.TokenSucceed(cmd.Context(), m.Token, next.ID)
+}
+
+// mint signs a token that takes another one's place. It counts when it is recorded.
+func mint(seed []byte, account string, claims token.Claims) (*successor, error) {
+	text, userSeed, err := token.Mint(seed, account, claims)
+	if err != nil {
 		return nil, err
 	}
 	made, err := jwt.DecodeUserClaims(text)
 	if err != nil {
 		return nil, problem.New(problem.Internal, "the token cannot be read back: %v", err)
 	}
-	m.userSeed = userSeed
-	m.issued = issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates, Actions: words(claims.Actions), Only: next.AggregateIDs,
-		Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.TokenInboxPrefix(made.Subject, made.Tags)}
-	return m, nil
+	only := make([]string, len(claims.AggregateIDs))
+	for i, id := range claims.AggregateIDs {
+		only[i] = id.String()
+	}
+	return &successor{userSeed: userSeed, issued: issued{Token: text, ID: made.ID, Actor: claims.Actor(), Issuer: made.Issuer, Aggregates: claims.Aggregates, Actions: words(claims.Actions), Only: only,
+		Limit: claims.Limit, Expires: time.Unix(made.Expires, 0).UTC(), User: made.Subject, Inbox: streams.TokenInboxPrefix(made.Subject, made.Tags)}}, nil
+}
+
+// aggregatesNamed reads what the server says that a token is confined to.
+func aggregatesNamed(names []string) (all []event.AggregateID, err error) {
+	for _, text := range names {
+		id, err := streams.ParseAggregate(text)
+		if err != nil {
+			return nil, problem.New(problem.Internal, "the server names the aggregate %.80q: %v", text, err)
+		}
+		all = append(all, id)
+	}
+	return all, nil
 }
 
 // keepSuccessor puts the new token into the session where that holds the old one.
