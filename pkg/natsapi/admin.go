@@ -3,6 +3,7 @@ package natsapi
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -168,18 +169,24 @@ type typeBody struct {
 }
 
 func (a *API) schemaList(_ context.Context, _ request, h headers) (any, *problem.Problem) {
-	if _, p := a.who(h, false); p != nil {
+	c, p := a.who(h, false)
+	if p != nil {
 		return nil, p
 	}
-	return map[string]any{"schemas": a.cfg.Writer.Schemas()}, nil
+	covered := slices.DeleteFunc(a.cfg.Writer.Schemas(), func(t writer.TypeInfo) bool { return !c.Covers(t.Type) })
+	return map[string]any{"schemas": covered}, nil
 }
 
 func (a *API) schemaShow(_ context.Context, r request, h headers) (any, *problem.Problem) {
 	var body typeBody
-	if _, p := a.who(h, false); p != nil {
-		return nil, p
+	c, p := a.who(h, false)
+	if p == nil {
+		p = r.body(&body)
 	}
-	if p := r.body(&body); p != nil {
+	if p == nil && !c.Covers(body.Type) {
+		p = problem.New(problem.Forbidden, "the token of %s covers no aggregates of type %.80q", c.Actor(), body.Type).WithHint("use a token whose aggregates hold that type")
+	}
+	if p != nil {
 		return nil, p
 	}
 	return answerOrProblem(a.cfg.Writer.Schema(body.Type))

@@ -71,6 +71,11 @@ func (c *Claims) Allows(a Action, aggregateType string) bool {
 	return slices.Contains(c.Aggregates, All) && !event.IsReserved(aggregateType)
 }
 
+// Covers reports whether the token may do anything at all with aggregates of the type, or some of them.
+func (c *Claims) Covers(aggregateType string) bool {
+	return slices.ContainsFunc(c.Actions, func(a Action) bool { return c.Allows(a, aggregateType) })
+}
+
 // AllowsAggregate reports whether the token may do a on this one aggregate.
 func (c *Claims) AllowsAggregate(a Action, id event.AggregateID) bool {
 	return c.Allows(a, id.Type) && (len(c.AggregateIDs) == 0 || slices.Contains(c.AggregateIDs, id))

@@ -96,7 +96,7 @@ func matrix(site string) []cell {
 		{"qry._.entries", `{"log":"patient","from":0,"to":1}`, "xxxxyxxxx"},
 		{"adm.server.status", "", "yyyyyyyyy"},
 		{"adm.schema.list", "", "yyyyyyyyy"},
-		{"adm.schema.show", `{"type":"patient"}`, "yyyyyyyyy"},
+		{"adm.schema.show", `{"type":"patient"}`, "yyyyyxxyy"},
 		{"adm.schema.draft", `{"definition":{}}`, "--------y"},
 		{"adm.schema.migrate", `{"type":"patient","dry-run":true}`, "--------y"},
 		{"adm.schema.discard", `{"type":"none"}`, "--------y"},
