@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,40 +29,51 @@ func newPluginConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin:config NAME [--type=TYPE] --OPTION=VALUE… | --file=FILE",
 		Short: "Configure a plugin, or replace its configuration whole",
-		Long: "Configure a plugin, or replace its configuration whole. NAME is the type too if none is given. The configuration is checked whole before\n" +
-			"it is stored, and everything that is wrong is named at once. A new plugin is disabled: `eventful plugin:enable NAME` starts it.\n\n" +
+		Long: "Configure a plugin, or replace its configuration whole. Without --type it keeps the type that it has; NAME is that of a new one. The configuration\n" +
+			"is checked whole before it is stored, and everything that is wrong is named at once. A new plugin is disabled: `eventful plugin:enable NAME` starts it.\n\n" +
 			"--file reads YAML with the keys type and options. An option that is a file (marked below) is read here, and its content is stored.\n" +
 			"Secret options are better given as --OPTION-file=FILE, which others cannot see.\n\n" + optionsText(),
 		Args: oneName,
 	}
 	adminFlags(cmd)
-	kind := cmd.Flags().String("type", "", "type of the plugin; by default its name")
+	kind := cmd.Flags().String("type", "", "type of the plugin; by default the one that it has, or its name")
 	file := cmd.Flags().String("file", "", "YAML `file` with type and options")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		config := client.PluginConfig{Name: args[0], Options: map[string]string{}}
+	cmd.RunE = a.asPluginAdmin(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		config := client.PluginConfig{Name: args[0], Type: *kind, Options: map[string]string{}}
 		if *file != "" {
-			if err := readPluginFile(*file, &config); err != nil {
+			if err := readPluginFile(cmd.Context(), *file, c, &config); err != nil {
 				return err
 			}
-		}
-		if *kind != "" {
-			config.Type = *kind
+		} else if err := typeOf(cmd.Context(), c, &config); err != nil {
+			return err
 		}
 		if err := a.givenOptions(cmd, &config); err != nil {
 			return err
 		}
-		c, err := a.connectAdmin(cmd)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
 		p, err := c.ConfigurePlugin(cmd.Context(), config)
 		if err != nil {
 			return err
 		}
 		return a.showPlugin(p)
-	}
+	})
 	return cmd
+}
+
+// typeOf sees to the type where none was given: the one that the plugin has, or else its name. What is read as a file here depends on it.
+func typeOf(ctx context.Context, c *client.Client, config *client.PluginConfig) error {
+	if config.Type != "" {
+		return nil
+	}
+	there, err := c.Plugin(ctx, config.Name)
+	if errors.Is(err, client.ErrNotFound) {
+		config.Type = config.Name
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	config.Type = there.Type
+	return nil
 }
 
 // oneName wants the name of a plugin and nothing else. What stands behind an option without = is no value of it: only the server knows which options take none.
@@ -156,13 +169,9 @@ func (a *app) givenOptions(cmd *cobra.Command, config *client.PluginConfig) (err
 
 // optionsOf are the options of a configuration's type, as far as this program knows.
 func optionsOf(config *client.PluginConfig) []plugin.Option {
-	kind := config.Type
-	if kind == "" {
-		kind = config.Name
-	}
 	all := delivery.Common()
 	for _, k := range run.Kinds(process.Host{Elsewhere: true}, nats.Site{}) {
-		if k.Name == kind {
+		if k.Name == config.Type {
 			all = append(all, k.Options...)
 		}
 	}
@@ -194,7 +203,7 @@ func readOption(path string) (string, error) {
 }
 
 // readPluginFile reads type and options. An option of the form file is written as the name of one, beside this one, or as YAML in its place.
-func readPluginFile(path string, config *client.PluginConfig) error {
+func readPluginFile(ctx context.Context, path string, c *client.Client, config *client.PluginConfig) error {
 	text, err := readOption(path)
 	if err != nil {
 		return err
@@ -208,7 +217,12 @@ func readPluginFile(path string, config *client.PluginConfig) error {
 	if err := decoder.Decode(&file); err != nil {
 		return usageError("it has the keys type and options", "%s: %v", path, err)
 	}
-	config.Type = file.Type
+	if config.Type == "" {
+		config.Type = file.Type
+	}
+	if err := typeOf(ctx, c, config); err != nil {
+		return err
+	}
 	known := optionsOf(config)
 	for name, node := range file.Options {
 		o := find(known, name)
