@@ -47,7 +47,7 @@ func (a *app) exportLog(ctx context.Context, c *client.Client, log, dir string) 
 	if err != nil {
 		return refuted("the checkpoint of log %s: %v", log, err)
 	}
-	progress, finish := a.progress("exporting")
+	progress, finish := a.progress("exporting", "events")
 	e := tiles.Export{Dir: dir, Note: []byte(found[0].Note), Checkpoint: signed, Progress: progress}
 	e.Entries = func(ctx context.Context, from, to uint64) ([][]byte, error) { return c.Entries(ctx, log, from, to) }
 	e.Entries = ahead(e.Entries, signed.Size)

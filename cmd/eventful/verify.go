@@ -101,7 +101,7 @@ func (a *app) verifyOne(cmd *cobra.Command, c *client.Client, name string, kept 
 
 // verifyMany verifies a type, or everything if it is empty.
 func (a *app) verifyMany(cmd *cobra.Command, c *client.Client, aggregateType string, kept []string) error {
-	progress, finish := a.progress("verifying")
+	progress, finish := a.progress("verifying", "messages")
 	verify := func(ctx context.Context, p client.Progress) (*client.Report, error) {
 		return c.VerifyAll(ctx, p, kept...)
 	}
@@ -210,14 +210,14 @@ func refuted(format string, args ...any) *problem.Problem {
 		WithHint("the log is not as it was written, or a part of it cannot be read; keep a copy of the data as it is before anything else. docs/proofs.md says what each word means, docs/archive.md how the archive is mended")
 }
 
-// progress shows how far something is: a bar on a terminal, nothing elsewhere. finish must be called.
-func (a *app) progress(what string) (step client.Progress, finish func()) {
+// progress shows how far something is, in what it counts: a bar on a terminal, nothing elsewhere. finish must be called.
+func (a *app) progress(what, counts string) (step client.Progress, finish func()) {
 	screen, ok := a.errOut.(*os.File)
 	if !ok || !term.IsTerminal(int(screen.Fd())) || a.form != "table" {
 		return nil, func() {}
 	}
 	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(screen), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(counts),
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 	step = func(done, total uint64) {
 		if bar.GetMax64() != int64(total) {
