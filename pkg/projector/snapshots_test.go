@@ -311,6 +311,12 @@ func TestSnapshotsOfALog(t *testing.T) {
 			t.Errorf("%d at once: got %d aggregates, want 5 (-want +got):\n%s", at, n, diff)
 		}
 	}
+	h.stop()
+	var p *problem.Problem
+	none := projector.LogCheck{Log: patient, Proven: func(event.AggregateID) (event.Version, event.Hash, bool) { return 0, event.Hash{}, false }, Seen: func() {}}
+	if _, err := h.p.CheckLogSnapshots(t.Context(), none); !errors.As(err, &p) || p.Code != problem.Unavailable {
+		t.Errorf("without an index: got %v, want unavailable", err)
+	}
 }
 
 // BenchmarkGetLong reads the newest state of an aggregate of 1,300 events, with a snapshot at version 1200 and without.
