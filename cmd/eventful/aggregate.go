@@ -256,53 +256,63 @@ func newAggregateListCommand(a *app) *cobra.Command {
 		if err := pages.check(); err != nil {
 			return err
 		}
-		aggregateType := strings.Join(args, "")
+		want := wantedList{aggregateType: strings.Join(args, ""), fields: *filter != "" || *sort != "", archived: *archived}
 		if len(args) == 1 {
-			if err := checkType(aggregateType); err != nil {
+			if err := checkType(want.aggregateType); err != nil {
 				return err
 			}
-		} else if *filter != "" || *sort != "" {
-			return usageError("name the TYPE", "--filter and --sort are about the fields of one aggregate type")
 		}
 		wait, err := waiting(cmd)
 		if err != nil {
 			return err
 		}
-		options := []client.ReadOption{client.Filter(*filter), client.Sort(*sort), wait}
+		want.options = []client.ReadOption{client.Filter(*filter), client.Sort(*sort), wait}
 		if *archived {
-			options = append(options, client.OnlyArchived())
+			want.options = append(want.options, client.OnlyArchived())
 		}
-		return a.listAggregates(cmd, aggregateType, *archived, pages, options)
+		return a.listAggregates(cmd, want, pages)
 	}
 	return cmd
 }
 
-func (a *app) listAggregates(cmd *cobra.Command, aggregateType string, archived bool, pages pageFlags, options []client.ReadOption) error {
+// wantedList is what a list of aggregates is about.
+type wantedList struct {
+	aggregateType string // empty: all
+	fields        bool   // it is about the fields of one type
+	archived      bool
+	options       []client.ReadOption
+}
+
+func (a *app) listAggregates(cmd *cobra.Command, want wantedList, pages pageFlags) error {
 	c, err := a.connect(cmd)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if want.fields && want.aggregateType == "" {
+		if want.aggregateType, err = onlyType(cmd, c); err != nil {
+			return err
+		}
+	}
 	columns := []string{"AGGREGATE", "VERSION", "STATE", "WRITTEN AT", "ROOT"}
-	if archived {
+	if want.archived {
 		columns = append(columns, "ARCHIVED AT", "COMMENT")
 	}
 	p := a.page("aggregates", columns...)
-	options = append(options, client.PageSize(*pages.take))
 	cursor := *pages.cursor
 	for shown := 0; ; {
-		page, err := c.ListPage(cmd.Context(), aggregateType, append(options, client.Cursor(cursor))...)
+		page, err := c.ListPage(cmd.Context(), want.aggregateType, append(want.options, client.PageSize(pages.next(shown)), client.Cursor(cursor))...)
 		if err != nil {
 			return err
 		}
-		if len(page.Aggregates) == 0 && page.Cursor == "" && shown == 0 && aggregateType != "" {
-			if err := typeExists(cmd, c, aggregateType); err != nil {
+		if len(page.Aggregates) == 0 && page.Cursor == "" && shown == 0 && want.aggregateType != "" {
+			if err := typeExists(cmd, c, want.aggregateType); err != nil {
 				return err
 			}
 		}
 		for _, s := range page.Aggregates {
 			row := []string{s.Type + "/" + s.ID, fmt.Sprint(s.Version), lifeText(s.Deleted), timeText(s.Time), short(s.Root)}
-			if archived && s.Archived != nil {
+			if want.archived && s.Archived != nil {
 				row = append(row, timeText(*s.Archived), s.Comment)
 			}
 			if err := p.add(s, row...); err != nil {
@@ -310,11 +320,27 @@ func (a *app) listAggregates(cmd *cobra.Command, aggregateType string, archived 
 			}
 		}
 		shown += len(page.Aggregates)
-		if cursor = page.Cursor; cursor == "" || shown > 0 && !*pages.all {
+		if cursor = page.Cursor; cursor == "" || pages.full(shown) {
 			break
 		}
 	}
 	return a.endPages(p, cursor)
+}
+
+// onlyType is the one type that there is; several are candidates.
+func onlyType(cmd *cobra.Command, c *client.Client) (string, error) {
+	schemas, err := c.SchemaList(cmd.Context())
+	if err != nil {
+		return "", fmt.Errorf("find the aggregate type: %w", err)
+	}
+	var types []string
+	for _, s := range schemas {
+		types = append(types, s.Type)
+	}
+	if len(types) == 1 {
+		return types[0], nil
+	}
+	return "", usageError("name the TYPE; there are: "+strings.Join(types, ", "), "--filter and --sort are about the fields of one aggregate type")
 }
 
 // typeExists is an error for a type that has no schema, not even a draft. Those of EventfulDB itself are built in.

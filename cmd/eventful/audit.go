@@ -99,8 +99,11 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 		return err
 	}
 	p := a.page("acts", "TIME", "ACTOR", "ACT", "ON", "WHAT", "HASH")
-	shown := 0
+	shown, take := 0, want.Take
 	for {
+		if !all {
+			want.Take = take - shown
+		}
 		page, err := c.Audit(cmd.Context(), administers, want, cursor)
 		if err != nil {
 			return err
@@ -111,7 +114,7 @@ func (a *app) listActs(cmd *cobra.Command, want client.ActsWanted, cursor string
 			}
 		}
 		shown += len(page.Acts)
-		if cursor = page.Cursor; cursor == "" || shown > 0 && !all {
+		if cursor = page.Cursor; cursor == "" || !all && shown >= take {
 			break
 		}
 	}

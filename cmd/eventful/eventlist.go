@@ -39,7 +39,6 @@ func newEventListCommand(a *app) *cobra.Command {
 		if err := periodOf(&want, *since, *until); err != nil {
 			return err
 		}
-		want.Take = *pages.take
 		return a.listEvents(cmd, want, pages)
 	}
 	return cmd
@@ -58,6 +57,7 @@ func (a *app) listEvents(cmd *cobra.Command, want client.EventsWanted, pages pag
 	p := a.page("events", "TIME", "ACTOR", "EVENT", "ON", "VERSION", "FIELDS", "HASH")
 	cursor := *pages.cursor
 	for shown := 0; ; {
+		want.Take = pages.next(shown)
 		page, err := c.EventsPage(cmd.Context(), want, cursor, wait)
 		if err != nil {
 			return err
@@ -73,7 +73,7 @@ func (a *app) listEvents(cmd *cobra.Command, want client.EventsWanted, pages pag
 				return err
 			}
 		}
-		if cursor = page.Cursor; cursor == "" || shown > 0 && !*pages.all {
+		if cursor = page.Cursor; cursor == "" || pages.full(shown) {
 			break
 		}
 	}

@@ -43,6 +43,17 @@ func newPageFlags(cmd *cobra.Command, what string) pageFlags {
 	return pageFlags{f.Int("take", 100, "`number` of "+what+" on a page"), f.String("cursor", "", "`cursor` of an earlier page, to go on behind it"), f.Bool("all", false, "all pages")}
 }
 
+// next is how many the next answer shall hold, behind those that were shown: an answer holds a thousand at most, and a page may take several.
+func (p *pageFlags) next(shown int) int {
+	if *p.all {
+		return *p.take
+	}
+	return *p.take - shown
+}
+
+// full reports whether no more are to be shown.
+func (p *pageFlags) full(shown int) bool { return !*p.all && shown >= *p.take }
+
 func (p *pageFlags) check() error {
 	if *p.take < 1 {
 		return usageError("give 1 or more", "--take=%d lists nothing", *p.take)
