@@ -65,8 +65,10 @@ func (k *projectedKeys) Key(publicID string) (token.Key, bool) {
 	defer cancel()
 	key := event.AggregateID{Type: schema.SystemKey, ID: publicID}
 	state, err := k.projector.Get(ctx, key, projector.When{})
-	if errors.Is(err, &problem.Problem{Code: problem.NotFound}) && k.mayWait(time.Now()) && k.projector.WaitForLatest(ctx, event.Reserved) == nil {
-		state, err = k.projector.Get(ctx, key, projector.When{})
+	if errors.Is(err, &problem.Problem{Code: problem.NotFound}) && k.mayWait(time.Now()) {
+		if err = k.projector.WaitForLatest(ctx, event.Reserved); err == nil {
+			state, err = k.projector.Get(ctx, key, projector.When{})
+		}
 	}
 	if err != nil && !errors.Is(err, &problem.Problem{Code: problem.NotFound}) {
 		k.unread.Add(1)
