@@ -92,6 +92,7 @@ type Store struct {
 	options Options
 	acks    *acks
 	read    jetstream.JetStream // for everything but appends
+	gets    chan struct{}       // one for each Get under way
 }
 
 // New makes a Store on a connection that Connect made, in the account of the logs. It sends nothing.
@@ -102,7 +103,7 @@ func New(nc *nats.Conn, site string, o Options) (*Store, error) {
 	if nc.Opts.ReconnectBufSize >= 0 {
 		return nil, fmt.Errorf("make log store: the connection keeps messages while it is down (ReconnectBufSize %d): use jetlog.Connect", nc.Opts.ReconnectBufSize)
 	}
-	s := &Store{nc: nc, site: site, options: o.withDefaults()}
+	s := &Store{nc: nc, site: site, options: o.withDefaults(), gets: make(chan struct{}, maxGets)}
 	s.acks = &acks{nc: nc, timeout: s.options.AckTimeout}
 	var err error
 	if s.read, err = s.jetStream(nc); err != nil {

@@ -39,8 +39,18 @@ func newLog(s *Store, name string, stream jetstream.Stream) (*log, error) {
 // Name implements eventlog.Log.
 func (l *log) Name() string { return l.name }
 
+// maxGets is how many Gets of a Store are under way at once; more wait their turn. A server cuts off a connection for which 64 MiB wait to be sent, and drops all requests of all
+// clients when 10,000 wait for it: an answer with a block of 1.25 MiB, the largest of more than one command, is 1.7 MiB.
+const maxGets = 32
+
 // Get implements eventlog.Log. The leader answers: nobody in the account LOG may ask by a direct get (delivery).
 func (l *log) Get(ctx context.Context, sequence uint64) (eventlog.Message, error) {
+	select {
+	case l.store.gets <- struct{}{}:
+		defer func() { <-l.store.gets }()
+	case <-ctx.Done():
+		return eventlog.Message{}, fmt.Errorf("get %d of log %s: %w", sequence, l.name, readOutcome(ctx, ctx.Err()))
+	}
 	m, err := l.get(ctx, sequence)
 	if err != nil {
 		return m, fmt.Errorf("get %d of log %s: %w", sequence, l.name, err)

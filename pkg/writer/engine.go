@@ -88,8 +88,10 @@ type engine struct {
 
 	applier    *applier
 	answering  chan *openBlock
-	answered   chan struct{}  // closed when answering is done
-	unanswered atomic.Int64   // blocks in answering
+	answered   chan struct{} // closed when answering is done
+	unanswered atomic.Int64  // blocks in answering
+	repeats    repeats
+	tellers    chan struct{}  // one for each conflict for which the log is read now
 	asides     sync.WaitGroup // goroutines that answer aside: conflicts, repeats, grants
 	metrics    *metrics
 	ctx        context.Context // of run, for what runs aside
@@ -132,7 +134,7 @@ func newEngine(cfg Config, name string, log eventlog.Log, sys *system, m *metric
 	e := &engine{
 		cfg: cfg, name: name, log: log, sys: sys, metrics: m,
 		logger: cfg.Log.With().Str("log", name).Logger(),
-		in:     make(chan *submission, cfg.Queue), granted: make(chan grantOutcome, 64), doubted: make(chan error, 1),
+		in:     make(chan *submission, cfg.Queue), granted: make(chan grantOutcome, 64), doubted: make(chan error, 1), tellers: make(chan struct{}, maxTellers),
 		parked: make(map[string][]*submission), denied: make(map[string]denial), own: make(map[event.ID16]bool), found: make(map[event.ID16]bool),
 	}
 	e.status.Store(&status{mode: starting})

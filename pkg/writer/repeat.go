@@ -2,7 +2,6 @@ package writer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,12 +9,13 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/statestore"
 )
 
 const (
 	asideTimeout = 5 * time.Second // for reading the log to word an answer
 	maxBetween   = 20              // events that a conflict names
+	maxTellers   = 4               // conflicts for which the log is read at once
+	turnPatience = time.Second     // how long a conflict waits to be one of them
 )
 
 // repeated deals with a command id that is in the window: with the first answer, or with an error if the content differs.
@@ -30,58 +30,10 @@ func (e *engine) repeated(s *submission) bool {
 		return true
 	}
 	sequence, found := e.ids.find(s.hash, e.ordinal, now)
-	if found {
-		e.aside(func(ctx context.Context) { e.repeatStored(ctx, s, sequence) })
+	if found && e.repeats.add(s, sequence) {
+		e.aside(e.answerRepeats)
 	}
 	return found
-}
-
-// repeatStored answers from the log.
-func (e *engine) repeatStored(ctx context.Context, s *submission, sequence uint64) {
-	answer, digest, err := e.firstAnswer(ctx, s.command.ID, sequence)
-	switch {
-	case errors.Is(err, statestore.ErrDoubted):
-		select {
-		case e.doubted <- err:
-		default: // somebody else found it, too
-		}
-		fallthrough
-	case err != nil:
-		s.reply(nil, problem.New(problem.Unavailable, "command %s was stored before, but its answer cannot be read now: %v", s.command.ID, err))
-	case digest != s.digest:
-		e.metrics.refused.WithLabelValues(string(problem.CommandIDReused)).Inc()
-		s.reply(nil, reused(s))
-	default:
-		s.reply(answer, nil)
-	}
-}
-
-// firstAnswer words the answer of a stored command again, from the log, and gives its digest.
-func (e *engine) firstAnswer(ctx context.Context, commandID string, sequence uint64) (*Answer, event.Hash, error) {
-	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
-	defer cancel()
-	m, err := e.log.Get(ctx, sequence)
-	if err != nil {
-		return nil, event.Hash{}, fmt.Errorf("read sequence %d: %w", sequence, err)
-	}
-	b, commits, err := event.DecodeBlock(m.Data, sequence)
-	if err != nil {
-		return nil, event.Hash{}, fmt.Errorf("read sequence %d: %w", sequence, err)
-	}
-	var digest event.Hash
-	var answers []CommitAnswer
-	for i, c := range commits {
-		if c.CommandID == commandID {
-			digest = c.CommandDigest
-			answers = append(answers, commitAnswer(c, c.Leaves(), event.Position{Log: e.name, Sequence: sequence, Index: uint32(i), Block: b.ID}))
-		}
-	}
-	if len(answers) == 0 {
-		return nil, digest, fmt.Errorf("sequence %d does not hold command %s, which the state says it holds: %w", sequence, commandID, statestore.ErrDoubted)
-	}
-	answer := answerOf(commandID, b.Time, answers)
-	answer.Repeated = true
-	return answer, digest, nil
 }
 
 func reused(s *submission) *problem.Problem {
@@ -151,11 +103,28 @@ func (e *engine) tell(s *submission, p *problem.Problem) {
 		return
 	}
 	e.aside(func(ctx context.Context) {
-		for _, c := range s.conflicts {
-			c.problem.Between = e.between(ctx, c.problem.Expected, c.newest)
-		}
+		e.nameBetween(ctx, s.conflicts)
 		s.reply(nil, p)
 	})
+}
+
+// nameBetween fills in what came between. It reads blocks for few commands at once; when many conflict at the same time, those without a turn in time are told without.
+func (e *engine) nameBetween(ctx context.Context, conflicts []conflict) {
+	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	turn := time.NewTimer(turnPatience)
+	defer turn.Stop()
+	select {
+	case e.tellers <- struct{}{}:
+		defer func() { <-e.tellers }()
+	case <-turn.C:
+		return
+	case <-ctx.Done():
+		return
+	}
+	for _, c := range conflicts {
+		c.problem.Between = e.between(ctx, c.problem.Expected, c.newest)
+	}
 }
 
 // between names the newest events behind the expected version, oldest first. It stops quietly where a block is not on disk yet.
@@ -164,8 +133,6 @@ func (e *engine) between(ctx context.Context, expected string, newest event.Link
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
-	defer cancel()
 	var out []problem.Between
 	for link := newest; link.Sequence > 0 && len(out) < maxBetween; {
 		b, commits, err := e.readBlock(ctx, link.Sequence, link.Block)
