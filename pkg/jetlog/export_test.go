@@ -6,6 +6,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// MaxGets is how many Gets of a Store are under way at once.
+const MaxGets = maxGets
+
 // Settled is settled.
 func Settled(ctx context.Context, change func(context.Context) (uint64, error)) (uint64, error) {
 	return settled(ctx, change)

@@ -65,6 +65,12 @@ type IDHash = idHash
 // ChunkIDs is how many ids leave the table at once.
 const ChunkIDs = chunkIDs
 
+// RepeatReaders is how many blocks are read at once for repeated commands, MaxTellers for conflicts.
+const (
+	RepeatReaders = repeatReaders
+	MaxTellers    = maxTellers
+)
+
 // NewCommandIDs makes a table for commands behind those of the first so many chunks.
 func NewCommandIDs(commands uint64, age time.Duration, chunks uint64) CommandIDs {
 	ids := &commandIDs{window: window{commands: commands, age: age}, first: chunks * chunkIDs, next: chunks * chunkIDs}
