@@ -14,8 +14,7 @@ import (
 const (
 	asideTimeout = 5 * time.Second // for reading the log to word an answer
 	maxBetween   = 20              // events that a conflict names
-	maxTellers   = 4               // conflicts for which the log is read at once
-	turnPatience = time.Second     // how long a conflict waits to be one of them
+	maxTellers   = 16              // conflicts for which the log is read at once
 )
 
 // repeated deals with a command id that is in the window: with the first answer, or with an error if the content differs.
@@ -108,17 +107,13 @@ func (e *engine) tell(s *submission, p *problem.Problem) {
 	})
 }
 
-// nameBetween fills in what came between. It reads blocks for few commands at once; when many conflict at the same time, those without a turn in time are told without.
+// nameBetween fills in what came between. The log is read for few conflicts at once; what cannot be read in time, the turn waited for included, is left out.
 func (e *engine) nameBetween(ctx context.Context, conflicts []conflict) {
 	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
 	defer cancel()
-	turn := time.NewTimer(turnPatience)
-	defer turn.Stop()
 	select {
 	case e.tellers <- struct{}{}:
 		defer func() { <-e.tellers }()
-	case <-turn.C:
-		return
 	case <-ctx.Done():
 		return
 	}
