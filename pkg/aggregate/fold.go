@@ -46,13 +46,13 @@ func FoldFields(s State, e event.Event, fields []event.Field, deletes bool) Stat
 		} else {
 			delete(next.Fields, f.Name)
 		}
-		next.seal(f)
+		next.seal(f, next.Version)
 	}
 	return next
 }
 
-// seal keeps note of whether the value of a field is sealed now. The map may be shared with the state before.
-func (s *State) seal(f event.Field) {
+// seal keeps note of whether the value of a field, which the event of a version gave it, is sealed. The map may be shared with the state before.
+func (s *State) seal(f event.Field, by event.Version) {
 	if _, was := s.Sealed[f.Name]; !was && !f.Sealed {
 		return
 	}
@@ -60,7 +60,7 @@ func (s *State) seal(f event.Field) {
 		s.Sealed = map[string]event.Version{}
 	}
 	if f.Sealed {
-		s.Sealed[f.Name] = s.Version
+		s.Sealed[f.Name] = by
 	} else {
 		delete(s.Sealed, f.Name)
 	}

@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
 // happened is an event as Fold takes it.
@@ -95,6 +97,56 @@ func TestFoldModel(t *testing.T) {
 			if diff := cmp.Diff(model(history[:version]), got); diff != "" {
 				t.Fatalf("state at version %d (-want +got):\n%s", version, diff)
 			}
+		}
+	})
+}
+
+// step is an event of a history that may be sealed or a rollback's.
+type step struct {
+	fields              []event.Field
+	deletes, rolledBack bool
+}
+
+func (s step) event() event.Event {
+	if s.rolledBack {
+		return event.Event{Type: "e", SchemaDigest: schema.RolledBackDigest}
+	}
+	return event.Event{Type: "e"}
+}
+
+// TestBackwardIsFold holds Backward, from any state in the middle, against Fold.
+func TestBackwardIsFold(t *testing.T) {
+	field := rapid.Custom(func(t *rapid.T) event.Field {
+		f := event.Field{Name: rapid.SampledFrom([]string{"a", "b", "c", "A"}).Draw(t, "name"), Set: rapid.Bool().Draw(t, "set")}
+		if f.Set {
+			f.Value, f.Sealed = rapid.StringN(0, 3, 8).Draw(t, "value"), rapid.Bool().Draw(t, "sealed")
+		}
+		return f
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		var history []step
+		states := []aggregate.State{{}}
+		for range rapid.IntRange(0, 30).Draw(t, "events") {
+			h := step{rapid.SliceOfNDistinct(field, 0, 4, func(f event.Field) string { return f.Name }).Draw(t, "fields"), rapid.IntRange(0, 4).Draw(t, "deletes") == 0, rapid.Bool().Draw(t, "rolled back")}
+			history = append(history, h)
+			states = append(states, aggregate.FoldFields(states[len(states)-1], h.event(), h.fields, h.deletes))
+		}
+		to := rapid.IntRange(0, len(history)).Draw(t, "to")
+		from := rapid.IntRange(0, to).Draw(t, "from")
+		var past aggregate.Backward
+		for i := to - 1; i >= from; i-- {
+			e := history[i].event()
+			if !past.Add(event.Version(i+1), &e, history[i].fields, history[i].deletes) {
+				from = 0 // nothing before it matters
+				break
+			}
+		}
+		base := maps.Clone(states[from].Fields)
+		if diff := cmp.Diff(states[to], past.Behind(states[from]), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("state at version %d (-want +got):\n%s", to, diff)
+		}
+		if !maps.Equal(base, states[from].Fields) {
+			t.Fatal("the state in front was changed")
 		}
 	})
 }

@@ -15,7 +15,8 @@ import (
 type feed struct {
 	w        *work
 	name     string
-	folds    *folds
+	folder   *folder
+	far      int           // messages that were read ahead last; of the feed's goroutine, as folder is
 	rejoined chan struct{} // holds one element when a member came
 
 	mu      sync.Mutex // guards members
@@ -119,11 +120,13 @@ func (f *feed) read(ctx context.Context, from event.Chain) error {
 	}
 	letGo := sync.OnceFunc(r.Stop)
 	defer letGo()
+	f.far = 1
 	for {
-		before := r.Chain().Sequence
-		found, err := r.Next(ctx)
-		if err == nil {
-			err = f.hand(ctx, source, &found, step{before, r.Chain(), letGo})
+		all, err := f.gather(ctx, source, r, letGo)
+		for i := range all {
+			if err := f.hand(ctx, source, &all[i]); err != nil {
+				return causeOf(ctx, err)
+			}
 		}
 		if err != nil {
 			return causeOf(ctx, err)
@@ -147,13 +150,9 @@ type step struct {
 
 // hand gives one judged message to every member that stands right before it. One that stands further back has just come: it is read for from its own place. errHeldUp: the
 // reader ended meanwhile.
-func (f *feed) hand(ctx context.Context, source eventlog.Log, found *eventlog.Found, at step) error {
-	var waiting []*member
-	for _, m := range f.all() {
-		if at.before <= m.chain.Sequence && m.chain.Sequence < found.Sequence {
-			waiting = append(waiting, m)
-		}
-	}
+func (f *feed) hand(ctx context.Context, source eventlog.Log, at *judged) error {
+	found := &at.found
+	waiting := f.waiting(found, at.before)
 	if len(waiting) == 0 {
 		return nil
 	}

@@ -8,15 +8,14 @@ import (
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
-// forget takes up that the log says of a key that it is destroyed, and gives the aggregate that it was of. The key itself may be there for a moment more, so its
+// forget takes up that the log says of a key that it is destroyed. The key itself may be there for a moment more, so its
 // commitment is remembered: what is prepared from now on is not opened with it.
-func (f *feed) forget(c *event.Commit) event.AggregateID {
+func (f *feed) forget(c *event.Commit) {
 	a, commitment := forgottenOf(c)
 	f.w.e.forgotten.add(commitment)
 	if f.w.e.cfg.Keys != nil {
 		f.w.e.cfg.Keys.Drop(a)
 	}
-	return a
 }
 
 // forgottenOf is the aggregate of which a commit of eventful-forgotten says that its encrypted fields are forgotten, and the commitment of their key.

@@ -56,6 +56,11 @@ type behaviour struct {
 	backoff     time.Duration
 }
 
+// takes reports whether the plugin gets aggregates of a type.
+func (b *behaviour) takes(aggregateType string) bool {
+	return len(b.types) == 0 || slices.Contains(b.types, aggregateType)
+}
+
 func behaviourOf(k *plugin.Kind, v plugin.Values) behaviour {
 	n := max(v.Int(OptionPartitions), 1)
 	return behaviour{

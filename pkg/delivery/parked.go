@@ -9,7 +9,6 @@ import (
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
-	"github.com/eventfuldb/eventful/pkg/schema"
 )
 
 // maxRetried is how many parked changes are in memory at a time to be tried again.
@@ -23,6 +22,7 @@ type retrying struct {
 	ended  bool   // all are read
 	left   int    // that are not settled
 	stuck  map[event.AggregateID]bool
+	folds  map[string]*folder // by log
 	only   *event.AggregateID // --on-error=block: all of the aggregate of the one that is named
 }
 
@@ -44,7 +44,7 @@ func (p *partition) readParked(ctx context.Context) error {
 		if asked.Number > p.open.point.Retry+1 {
 			asked.Only = 0 // an earlier one was not done, of which it is not known here what it asked for
 		}
-		p.retry = retrying{number: asked.Number, asked: asked.Only, next: max(asked.Only, 1), stuck: map[event.AggregateID]bool{}}
+		p.retry = retrying{number: asked.Number, asked: asked.Only, next: max(asked.Only, 1), stuck: map[event.AggregateID]bool{}, folds: map[string]*folder{}}
 		if p.w.how.block && asked.Only > 0 {
 			p.retry.next = 1
 			return p.eachParked(ctx, asked.Only, func(number uint64, _ Parked, a event.AggregateID) (bool, error) {
@@ -129,68 +129,32 @@ func (p *partition) retryMore(ctx context.Context) error {
 		p.stopping = p.w.how.block // what is parked by now is looked at anew, so that no aggregate stays blocked behind nothing
 		return nil
 	}
-	read := 0
+	var found []*again
+	single := r.asked > 0 && !p.w.how.block
 	err := p.eachParked(ctx, r.next, func(number uint64, one Parked, a event.AggregateID) (bool, error) {
 		r.next = number + 1
-		single := r.asked > 0 && !p.w.how.block
 		if single && number != r.asked {
-			read = -1
 			return false, nil
 		}
 		if r.stuck[a] || r.only != nil && *r.only != a {
 			return true, nil
 		}
-		i, err := p.parkedItem(ctx, number, one)
-		if err != nil {
-			return false, err
-		}
-		p.push(i)
-		r.left++
-		read++
-		return read < maxRetried && !single, nil
+		at, err := event.ParsePosition(one.Position)
+		found = append(found, &again{number: number, version: event.Version(one.Version), at: at})
+		return err == nil && len(found) < maxRetried && !single, err
 	})
-	if err == nil && read < maxRetried {
-		r.ended = true
+	if err == nil {
+		err = p.readAgain(ctx, found)
 	}
-	return err
-}
-
-// parkedItem reads a parked change from the log again.
-func (p *partition) parkedItem(ctx context.Context, number uint64, one Parked) (*item, error) {
-	at, err := event.ParsePosition(one.Position)
 	if err != nil {
-		return nil, fmt.Errorf("parked change %d: %w", number, err)
+		return err
 	}
-	source, err := p.t.e.cfg.Store.Open(ctx, at.Log)
-	if err != nil {
-		return nil, fmt.Errorf("parked change %d: %w", number, err)
+	for _, one := range found {
+		p.push(one.item())
+		r.left++
 	}
-	c, prev, err := commitAt(ctx, source, at)
-	if err != nil {
-		return nil, fmt.Errorf("parked change %d: %w", number, err)
-	}
-	seen := p.t.e.view.now()
-	if c.Aggregate.Type == schema.SystemForgotten {
-		i := forgottenItem(seen, c, at)
-		i.parked = number
-		return i, nil
-	}
-	items, err := itemsOf(seen, c, at)
-	if err != nil {
-		return nil, fmt.Errorf("parked change %d: %w", number, err)
-	}
-	n := int(one.Version) - int(c.First)
-	if n < 0 || n >= len(items) {
-		return nil, fmt.Errorf("parked change %d: %s has no version %d: %w", number, at, one.Version, errMismatch)
-	}
-	if p.w.how.state {
-		f := &feed{w: p.w, name: at.Log, folds: newFolds()}
-		if err := f.fold(ctx, source, seen, folding{c, prev, items}); err != nil {
-			return nil, fmt.Errorf("parked change %d: %w", number, err)
-		}
-	}
-	items[n].parked = number
-	return items[n], nil
+	r.ended = len(found) < maxRetried
+	return nil
 }
 
 // parked takes up that a change is parked now, or still.

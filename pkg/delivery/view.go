@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/registry"
@@ -202,6 +203,11 @@ func (s *seen) learnEvent(a event.AggregateID, eventType string, values map[stri
 	slices.Sort(sealed)
 	s.sealed[a.ID] = slices.Compact(sealed)
 	return nil
+}
+
+// ends reports whether an event ended its aggregate, by the schema that it was checked against.
+func (s *seen) ends(e *event.Event) bool {
+	return aggregate.EndsByRollback(e) || s.deletes[e.SchemaDigest][e.Type]
 }
 
 // logsOf are the logs that hold the types, or those of all types, in ascending order.

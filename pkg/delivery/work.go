@@ -90,7 +90,7 @@ func (w *work) feedOf(log string) *feed {
 	defer w.mu.Unlock()
 	f := w.feeds[log]
 	if f == nil {
-		f = &feed{w: w, name: log, rejoined: make(chan struct{}, 1), members: map[*member]bool{}, folds: newFolds()}
+		f = &feed{w: w, name: log, rejoined: make(chan struct{}, 1), members: map[*member]bool{}, folder: newFolder(log, w.log)}
 		w.feeds[log] = f
 		w.reading.Go(func() { f.run(w.ctx) })
 	}
