@@ -21,7 +21,7 @@ type judged struct {
 	step
 }
 
-// gather reads the next message. Where states in front of its commits are not in memory, as behind a restart, it reads on as far as the log goes, twice as far each time,
+// gather reads the next message. Where states in front of its commits are not in memory, as behind a restart, it reads on as far as the log goes, four times as far each time,
 // and recalls those in front of all that it read at once: so the past is gone through a few times, and not for each block. The messages count also with an error.
 func (f *feed) gather(ctx context.Context, source eventlog.Log, r *eventlog.Reader, letGo func()) ([]judged, error) {
 	size, err := 0, error(nil)
@@ -37,10 +37,10 @@ func (f *feed) gather(ctx context.Context, source eventlog.Log, r *eventlog.Read
 		return err == nil
 	}
 	if !next() || !f.w.how.state || !f.folder.lacks(f.foldings(all)) {
-		f.far = max(f.far/2, 1)
+		f.far /= 4
 		return all, err
 	}
-	f.far = min(2*f.far, maxAhead)
+	f.far = min(max(4*f.far, 4), maxAhead)
 	if _, last, unknown := source.Bounds(ctx); unknown == nil {
 		for len(all) < f.far && size < maxAheadBytes && r.Chain().Sequence < last && next() {
 		}
@@ -68,13 +68,13 @@ func (f *feed) recallAll(ctx context.Context, source eventlog.Log, all []judged)
 	}
 }
 
-// foldings are the commits of messages of which members want the states.
+// foldings are the commits of messages, one behind the other, of which members want the states.
 func (f *feed) foldings(all []judged) (commits []folding) {
 	for _, one := range all {
 		if one.found.Standing != event.Counts {
 			continue
 		}
-		wanted := indexes(f.waiting(&one.found, one.before))
+		wanted := indexes(f.waiting(&one.found, all[0].before))
 		for i, c := range one.found.Commits {
 			if _, concerned := f.concerns(c, wanted); concerned && c.Aggregate.Type != schema.SystemForgotten {
 				commits = append(commits, folding{commit: c, at: linkTo(&one.found, i), prev: one.found.Block.Records[i].Prev})
@@ -84,7 +84,7 @@ func (f *feed) foldings(all []judged) (commits []folding) {
 	return commits
 }
 
-// waiting are the members that get a message: those that stand right before it, or further back, having just come.
+// waiting are the members that get a message which a reader finds that stood at before: others stand behind it, or further back, having just come.
 func (f *feed) waiting(found *eventlog.Found, before uint64) (waiting []*member) {
 	for _, m := range f.all() {
 		if before <= m.chain.Sequence && m.chain.Sequence < found.Sequence {

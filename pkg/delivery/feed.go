@@ -120,7 +120,6 @@ func (f *feed) read(ctx context.Context, from event.Chain) error {
 	}
 	letGo := sync.OnceFunc(r.Stop)
 	defer letGo()
-	f.far = 1
 	for {
 		all, err := f.gather(ctx, source, r, letGo)
 		for i := range all {

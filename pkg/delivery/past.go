@@ -66,7 +66,7 @@ func (p *pasts) read(ctx context.Context, source eventlog.Log) error {
 		p.order = p.order[:last]
 		b := blocks.take(sequence)
 		for _, one := range of {
-			if err := p.step(one, b); err != nil {
+			if err := p.pass(one, b); err != nil {
 				return fmt.Errorf("fold %s: %w", one.aggregate, err)
 			}
 		}
@@ -77,19 +77,30 @@ func (p *pasts) read(ctx context.Context, source eventlog.Log) error {
 	return nil
 }
 
-// step takes one commit of a past.
-func (p *pasts) step(one *past, b *readBlock) error {
+// pass takes the commits that a past has in a block.
+func (p *pasts) pass(one *past, b *readBlock) error {
+	for sequence := one.next.Sequence; one.next.Sequence == sequence; {
+		if done, err := p.step(one, b); done || err != nil {
+			return err
+		}
+	}
+	p.wait(one)
+	return nil
+}
+
+// step takes one commit of a past. done: its state is found.
+func (p *pasts) step(one *past, b *readBlock) (done bool, err error) {
 	c, prev, err := b.commit(p.name, one.next)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if c.Aggregate != one.aggregate || c.Last()+1 != one.first {
-		return fmt.Errorf("the commit before version %d is not where it should be: %w", one.first, errMismatch)
+		return false, fmt.Errorf("the commit before version %d is not where it should be: %w", one.first, errMismatch)
 	}
 	more := true
 	for i := len(c.Events) - 1; i >= 0 && more; i-- {
 		if more, err = one.add(p.seen, c, i); err != nil {
-			return err
+			return false, err
 		}
 	}
 	one.next, one.first = prev, c.First
@@ -99,9 +110,9 @@ func (p *pasts) step(one *past, b *readBlock) error {
 	case one.base.folded != nil && one.next == one.base.behind:
 		p.found(one.aggregate, one.state(one.base.folded))
 	default:
-		p.wait(one)
+		return false, nil
 	}
-	return nil
+	return true, nil
 }
 
 func (one *past) add(seen *seen, c *event.Commit, i int) (more bool, err error) {
