@@ -26,7 +26,7 @@ type judged struct {
 func (f *feed) gather(ctx context.Context, source eventlog.Log, r *eventlog.Reader, letGo func()) ([]judged, error) {
 	size, err := 0, error(nil)
 	var all []judged
-	next := func() bool {
+	next := func(ctx context.Context) bool {
 		before := r.Chain().Sequence
 		var raw []byte
 		var found eventlog.Found
@@ -36,14 +36,19 @@ func (f *feed) gather(ctx context.Context, source eventlog.Log, r *eventlog.Read
 		}
 		return err == nil
 	}
-	if !next() || !f.w.how.state || !f.folder.lacks(f.foldings(all)) {
+	if !next(ctx) || !f.w.how.state || !f.folder.lacks(f.foldings(all)) {
 		f.far /= 4
 		return all, err
 	}
 	f.far = min(max(4*f.far, 4), maxAhead)
-	if _, last, unknown := source.Bounds(ctx); unknown == nil {
-		for len(all) < f.far && size < maxAheadBytes && r.Chain().Sequence < last && next() {
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, last, unknown := source.Bounds(soon); unknown == nil {
+		for len(all) < f.far && size < maxAheadBytes && r.Chain().Sequence < last && next(soon) {
 		}
+	}
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		err = errHeldUp // what should be there does not come: the log lost its end, or is slow
 	}
 	if len(all) > 1 {
 		f.recallAll(ctx, source, all)

@@ -91,7 +91,7 @@ func (f *feed) run(ctx context.Context) {
 var (
 	// errRejoin: a member came that stands elsewhere.
 	errRejoin = errors.New("another place to read from")
-	// errHeldUp: nothing was asked of the log while a member took nothing; now it does.
+	// errHeldUp: nothing was asked of the log while a member took nothing, and now it does; or the log gave nothing for a while.
 	errHeldUp = errors.New("reading was held up")
 )
 

@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/schema"
@@ -131,4 +133,34 @@ func TestRetriesShareTheirPasts(t *testing.T) {
 	if asked := log.asked.Load(); asked > 1500 { // each change by itself: 9,000
 		t.Errorf("%d messages were asked for by a retry, of 60", asked)
 	}
+}
+
+// cut is a store whose log of patients has lost its end, as when an administrator deleted its last message.
+type cut struct{ eventlog.Store }
+
+func (c cut) Open(ctx context.Context, name string) (eventlog.Log, error) {
+	log, err := c.Store.Open(ctx, name)
+	if err != nil || name == event.Reserved {
+		return log, err
+	}
+	_, last, err := log.Bounds(ctx)
+	return verifytest.Without(log, last), err
+}
+
+// What is read ahead does not wait for a message that does not come.
+func TestALogWithoutItsEndIsDelivered(t *testing.T) {
+	sink := newTarget()
+	w := newWorld(t, sink.kind(true))
+	s := &storied{w, map[event.AggregateID][]aggregate.State{}}
+	w.configure("sink", map[string]string{"state": "true"})
+	s.blocks(10, 20)
+	_, stop := w.runner()
+	w.arrived(sink)
+	stop()
+	s.blocks(3, 20)
+	w.follows = cut{w.store}
+	_, stop = w.runner()
+	w.until("all but the end arrives", func() bool { first, _ := sink.count(); return first == 12*50 })
+	stop()
+	s.check(sink)
 }
