@@ -6,12 +6,15 @@ import (
 	"maps"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/fieldkey"
+	"github.com/eventfuldb/eventful/pkg/fieldkey/fieldkeytest"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/schema"
@@ -163,4 +166,50 @@ func TestALogWithoutItsEndIsDelivered(t *testing.T) {
 	w.until("all but the end arrives", func() bool { first, _ := sink.count(); return first == 12*50 })
 	stop()
 	s.check(sink)
+}
+
+// Behind a restart each sealed value of a state is opened by the key that it is under; those under a key that was forgotten are left out.
+func TestSealedValuesOfAPast(t *testing.T) {
+	sink := newTarget()
+	w := newWorld(t, sink.kind(true))
+	var err error
+	if w.keys, err = fieldkey.New(fieldkey.Config{Site: verifytest.Site, Bucket: fieldkeytest.NewMemory(), After: func(time.Duration, func()) {}}); err != nil {
+		t.Fatal(err)
+	}
+	a := verifytest.Aggregate("patient", "A")
+	write := func(name string) (commitment event.Hash) {
+		t.Helper()
+		key, err := w.keys.Make(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		commitment = key.Commitment()
+		value := key.Seal(fieldkey.Place{Site: verifytest.Site, Aggregate: a, Field: name}, "text of "+name, nil)
+		c := w.commit("A", "came", event.Field{Name: name, Value: value, Set: true, Sealed: true})
+		c.KeyCommitment = commitment[:]
+		w.logs["patient"].Block(c)
+		return commitment
+	}
+	write("alias")
+	first := write("name")
+	if err := w.keys.Destroy(t.Context(), a, first); err != nil {
+		t.Fatal(err)
+	}
+	write("street")
+	w.logs["patient"].Block(w.commit("A", "came", verifytest.Text("crp", "5")))
+	w.configure("sink", map[string]string{"state": "true", "pii": "true"})
+	_, stop := w.runner()
+	w.arrived(sink)
+	stop()
+	write("town")
+	_, stop = w.runner()
+	w.arrived(sink)
+	stop()
+	last, got := sink.log[a][4], []string{}
+	for _, f := range last.State.Fields {
+		got = append(got, f.Name+"="+f.Value)
+	}
+	if diff := cmp.Diff([]string{"crp=5", "street=text of street", "town=text of town"}, got); diff != "" {
+		t.Errorf("state (-want +got):\n%s", diff)
+	}
 }
