@@ -3,6 +3,7 @@ package staging
 import (
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -176,7 +177,9 @@ func (s *Staging) examine(ctx context.Context, c Caller, r *record) (done *attem
 			open = append(open, a)
 		case names(p, r.Command):
 			return &a, r.answerOf(a, changes), nil
-		case moved(p): // and versions never go back
+		case taken(p): // and versions never go back
+		case moved(p):
+			return nil, nil, cannotTell(p, r.Command)
 		case p.Code == problem.CommandIDReused:
 			used = true
 			open = append(open, a)
@@ -206,6 +209,26 @@ func names(p *problem.Problem, command string) bool {
 	return slices.ContainsFunc(p.Between, func(b problem.Between) bool { return b.Command == command }) ||
 		slices.ContainsFunc(p.Problems, func(one *problem.Problem) bool { return names(one, command) })
 }
+
+// taken reports whether a conflict names the event that lies where one of an attempt would: of another command, as names was asked before.
+func taken(p *problem.Problem) bool {
+	if expected, err := strconv.ParseUint(p.Expected, 10, 64); err == nil && len(p.Between) > 0 && p.Between[0].Version == expected+1 {
+		return true
+	}
+	return slices.ContainsFunc(p.Problems, taken)
+}
+
+// cannotTell: the command id has left the window, and what a conflict names does not reach back to where the commit would lie. It may be stored, so it is not sent again.
+func cannotTell(p *problem.Problem, command string) *problem.Problem {
+	if !named(p) {
+		return problem.New(problem.Unavailable, "whether command %s, an earlier commit of what is staged, was stored cannot be read now", command).WithHint("try again in a moment")
+	}
+	return problem.New(problem.Conflict, "whether command %s, an earlier commit of what is staged, was stored cannot be told any more: too much was stored since", command).
+		WithHint("look for that command in the histories of the aggregates; then `eventful aggregate:discard`")
+}
+
+// named reports whether a conflict names any event.
+func named(p *problem.Problem) bool { return len(p.Between) > 0 || slices.ContainsFunc(p.Problems, named) }
 
 // moved reports whether a version is not the expected one.
 func moved(p *problem.Problem) bool {

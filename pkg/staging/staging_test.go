@@ -391,6 +391,32 @@ func TestCommitBehindTheWindow(t *testing.T) {
 	}
 }
 
+// More was stored since than a conflict names: nobody can tell any more whether the commit is stored, so it is not stored again.
+func TestCommitFarBehindTheWindow(t *testing.T) {
+	var ahead atomic.Int64
+	s := newSite(t, func(c *writer.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	who := s.caller("far")
+	s.mustAdd(who, change("patient", "far", "admitted"))
+	p := &process{s: s, at: 3, fault: notThere} // noted, stored, not cleared
+	if _, refused := p.staging().Commit(t.Context(), again(who), staging.Context{}); refused == nil || s.count("far") != 1 {
+		t.Fatalf("got %v and %d events, want a commit that is stored and not cleared", refused, s.count("far"))
+	}
+	ahead.Add(int64(25 * time.Hour))
+	const more = 30
+	for j := range more {
+		c := change("patient", "far", "crp", "crp", fmt.Sprint(j))
+		if _, p := s.execute(t.Context(), writer.Request{Token: who.Token, Command: aggregate.Command{ID: fmt.Sprint("more-", j), Changes: []aggregate.Change{c}}}); p != nil {
+			t.Fatal(p)
+		}
+	}
+	answer, refused := s.staging().Commit(t.Context(), again(who), staging.Context{})
+	if refused == nil || refused.Code != problem.Conflict || !strings.Contains(refused.Hint, "discard") || s.count("far") != 1+more {
+		t.Errorf("got %+v, %v and %d events, want it refused with a way out, and %d events", answer, refused, s.count("far"), 1+more)
+	}
+}
+
 // Somebody stages while the commit is stored and not yet cleared: it stays staged.
 func TestStagedWhileCommitting(t *testing.T) {
 	s := newSite(t, nil)
