@@ -20,6 +20,7 @@ const (
 	longestPause = 10 * time.Second
 	lasting      = 10 * time.Second // a child that lived so long did not fail at its start
 	patience     = 2 * time.Second  // for a child to end by itself when its input ends
+	lingering    = time.Second      // for what a child said before it ended to be read; shorter than patience, so that how it ended is what is told
 )
 
 // process is one child at a time, shared by all calls.
@@ -171,24 +172,36 @@ func (p *process) start() (*child, error) {
 		return nil, fmt.Errorf("start the program: %w", err)
 	}
 	c := &child{cmd: cmd, in: in, born: time.Now(), ended: make(chan struct{}), waiting: map[string]chan<- ack{}, dead: make(chan struct{})}
-	var reading sync.WaitGroup
-	reading.Go(func() { c.stopped(c.readAcks(out)) })
-	reading.Go(func() { relay(words, p.log) })
+	read := make(chan struct{})
 	go func() {
-		defer close(c.ended)
-		reading.Wait() // before Wait, which closes the pipes
-		err := cmd.Wait()
-		c.fail(fmt.Errorf("the program ended: %s; what it said is shown by `eventful plugin:logs`", exitText(err)))
+		defer close(read)
+		var reading sync.WaitGroup
+		reading.Go(func() { c.stopped(c.readAcks(out)) })
+		reading.Go(func() { relay(words, p.log) })
+		reading.Wait()
 	}()
+	go c.attend(read, in, out, words)
 	p.log.Info().Int("pid", cmd.Process.Pid).Msg("program of the plugin started")
 	return c, nil
 }
 
-func exitText(err error) string {
-	if err == nil {
-		return "exit status 0"
+// attend waits for the program to end, and closes its pipes. Children of its own that left its group may hold these open for ever: what is not read soon is not waited for.
+func (c *child) attend(read <-chan struct{}, pipes ...io.Closer) {
+	defer close(c.ended)
+	state, err := c.cmd.Process.Wait() // not cmd.Wait, which closes the pipes before they are read
+	c.kill()                           // children of its own may be left
+	select {
+	case <-read:
+	case <-time.After(lingering):
 	}
-	return err.Error()
+	if err == nil {
+		err = errors.New(state.String())
+	}
+	c.fail(fmt.Errorf("the program ended: %w; what it said is shown by `eventful plugin:logs`", err))
+	for _, pipe := range pipes {
+		_ = pipe.Close() // the input may be closed already
+	}
+	<-read
 }
 
 // deliver writes the changes and waits for their acknowledgements.
@@ -315,7 +328,6 @@ func (c *child) end(why error) {
 	if why != nil {
 		select {
 		case <-c.ended:
-			c.kill() // children of its own may be left
 			return
 		case <-timer.C:
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,16 @@ func child(how string, args []string) {
 		case "deaf": // closes its input
 			os.Stdin.Close()
 			<-time.After(time.Hour)
+		case "daemon": // ends, and leaves behind who holds its pipes, out of reach of a kill of its group
+			left := exec.Command("setsid", "sleep", "600")
+			left.Stdin, left.Stdout, left.Stderr = os.Stdin, os.Stdout, os.Stderr
+			if err := left.Start(); err != nil {
+				panic(err)
+			}
+			if err := os.WriteFile(fmt.Sprint(args[0], "/", left.Process.Pid), nil, 0o600); err != nil {
+				panic(err)
+			}
+			panic("it ends")
 		case "late": // dies once, half-way
 			if _, err := os.Stat(args[0] + ".died"); err != nil && n == 50 {
 				_ = os.WriteFile(args[0]+".died", nil, 0o600)
@@ -198,6 +209,49 @@ func TestChildrenThatMisbehave(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A child that leaves somebody behind who holds its pipes is replaced, told by how it ended, and closed, as any other.
+func TestAChildThatLeavesADaemon(t *testing.T) {
+	if _, err := exec.LookPath("setsid"); err != nil {
+		t.Skip("setsid is missing")
+	}
+	dir := t.TempDir()
+	daemons := func() (pids []int) {
+		left, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range left {
+			pid, err := strconv.Atoi(one.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+		return pids
+	}
+	t.Cleanup(func() { // behind the plugin, which must not need it
+		for _, pid := range daemons() {
+			if left, err := os.FindProcess(pid); err != nil || left.Kill() != nil {
+				t.Errorf("the daemon %d was not there any more: %v", pid, err)
+			}
+		}
+	})
+	p := open(t, "daemon", dir)
+	var changes []plugin.Change
+	for i := range 2000 { // more than a pipe holds, which nobody reads any more
+		changes = append(changes, plugintest.Change(fmt.Sprint("a", i), 1, "text", strings.Repeat("x", 200)))
+	}
+	until(t, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		o := p.Deliver(ctx, plugin.Batch{Changes: changes})[0]
+		if o.Status != plugin.StatusRetry || !strings.Contains(o.Err.Error(), "the program ended: exit status 2") {
+			t.Fatalf("got %s, %v, want retry with how the program ended", o.Status, o.Err)
+		}
+		return len(daemons()) > 1
+	})
 }
 
 func TestAChildThatDiesIsReplaced(t *testing.T) {
