@@ -21,6 +21,7 @@ type generations struct {
 	mu        sync.Mutex // guards what follows
 	targets   map[uint64]*target
 	published []uint64 // in the order of the calls
+	tried     []uint64 // generations that a test was opened with
 	refuse    int      // so many times
 	atPublish func(generation uint64)
 }
@@ -35,6 +36,12 @@ func (g *generations) kind() *plugin.Kind {
 	k := newTarget().kind(false)
 	k.Rebuilds = true
 	k.Open = func(_ context.Context, s plugin.Settings) (plugin.Plugin, error) {
+		if s.Trial {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.tried = append(g.tried, s.Generation)
+			return newTarget(), nil
+		}
 		return oneOf{g.of(s.Generation), g, s.Generation}, nil
 	}
 	return k
@@ -269,4 +276,24 @@ func TestForgettingReachesTargets(t *testing.T) {
 			t.Errorf("%d: got %+v", i, c)
 		}
 	}
+}
+
+// A test is of the generation that changes go to, and is told to be one.
+func TestATestIsOfTheNewestGeneration(t *testing.T) {
+	t.Parallel()
+	g := &generations{}
+	w := newWorld(t, g.kind())
+	w.configure("sink", nil)
+	w.write(10, 2)
+	e, stop := w.runner()
+	w.arrived(g.of(0))
+	w.plugin("sink", registry.Replayed, rebuild)
+	w.until("it is published", func() bool { n, _ := g.last(); return n == 1 })
+	if err := e.Try(t.Context(), "sink"); err != nil {
+		t.Fatal(err)
+	}
+	if len(g.tried) != 1 || g.tried[0] != 1 {
+		t.Errorf("got %v, want generation 1 tried once", g.tried)
+	}
+	stop()
 }

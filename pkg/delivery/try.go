@@ -20,7 +20,7 @@ type (
 	}
 )
 
-// Try opens the target of a plugin, has a dummy change reach it, and closes it again.
+// Try opens the target of a plugin in its newest generation, has a dummy change reach it, and closes it again.
 func (e *Engine) Try(ctx context.Context, name string) error {
 	p := e.view.now().plugins[name]
 	if p == nil || p.Removed {
@@ -36,7 +36,9 @@ func (e *Engine) Try(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, behaviourOf(kind, values).timeout)
 	defer cancel()
-	target, err := openSafely(ctx, kind, plugin.Settings{Name: name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Log: e.cfg.Log.With().Str("plugin", name).Logger()})
+	_, layout := p.Layout()
+	settings := plugin.Settings{Name: name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Generation: layout.Generation, Trial: true, Log: e.cfg.Log.With().Str("plugin", name).Logger()}
+	target, err := openSafely(ctx, kind, settings)
 	if err != nil {
 		return fmt.Errorf("open the target: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/opensearch-project/opensearch-go/v2/opensearchapi"
 
@@ -67,15 +68,7 @@ func property(t mapping.Type) object {
 
 // prepare puts the index template in place, brings the indices that there are up to it, and makes those that are known to be needed.
 func (t *target) prepare(ctx context.Context) error {
-	template := object{
-		"index_patterns": []string{t.names.template() + ".*"}, "priority": 500, "_meta": object{"eventful": t.names.owner()},
-		"template": object{"mappings": t.mappings(), "settings": object{
-			"number_of_shards": t.settings.shards, "number_of_replicas": t.settings.replicas, "refresh_interval": t.settings.refresh,
-			"gc_deletes": keepDeletes, "mapping.total_fields.limit": totalFields,
-		}},
-	}
-	put := opensearchapi.IndicesPutIndexTemplateRequest{Name: t.names.template(), Body: encoded(template)}
-	if _, err := t.admin(ctx, put, "put the index template"); err != nil {
+	if err := t.putTemplate(ctx, t.names.template(), t.names.template()+".*", 500); err != nil {
 		return err
 	}
 	have, err := t.indices(ctx)
@@ -83,7 +76,7 @@ func (t *target) prepare(ctx context.Context) error {
 		return err
 	}
 	for name := range have {
-		if generation, _, ok := t.names.parse(name); ok && generation == t.names.generation {
+		if generation, to, ok := t.names.parse(name); ok && generation == t.names.generation && !strings.HasPrefix(to, testTarget) {
 			if err := t.upgrade(ctx, name); err != nil {
 				return err
 			}
@@ -95,6 +88,19 @@ func (t *target) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// putTemplate puts an index template in place, for the indices of a pattern.
+func (t *target) putTemplate(ctx context.Context, name, pattern string, priority int) error {
+	template := object{
+		"index_patterns": []string{pattern}, "priority": priority, "_meta": object{"eventful": t.names.owner()},
+		"template": object{"mappings": t.mappings(), "settings": object{
+			"number_of_shards": t.settings.shards, "number_of_replicas": t.settings.replicas, "refresh_interval": t.settings.refresh,
+			"gc_deletes": keepDeletes, "mapping.total_fields.limit": totalFields,
+		}},
+	}
+	_, err := t.admin(ctx, opensearchapi.IndicesPutIndexTemplateRequest{Name: name, Body: encoded(template)}, "put the index template")
+	return err
 }
 
 // known are the targets that can be told before a change comes: not those with a date in their name.

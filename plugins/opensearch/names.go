@@ -14,6 +14,7 @@ const formatVersion = 1
 //	eventful.<plugin>.<generation>            index template
 //	eventful.<plugin>.<generation>.<target>   index; readers use the alias <target>
 //	eventful.<plugin>.<generation>..removed   index of what was removed; no reader needs it
+//	eventful.<plugin>.<generation>..test-<x>  index, and index template, of a test that is under way
 //	….write                                   alias of the index, under which it is written: one that is gone is not made anew by a write
 type names struct {
 	site, plugin string

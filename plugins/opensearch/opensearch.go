@@ -38,6 +38,7 @@ type target struct {
 	mapping  *mapping.Mapping
 	names    names
 	settings indexSettings
+	trial    bool // plugin.Settings.Trial
 	log      zerolog.Logger
 
 	mu    sync.Mutex        // guards what follows, and is held while an index is made
@@ -51,11 +52,14 @@ func open(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) {
 		return nil, fmt.Errorf("read the mapping: %w", err)
 	}
 	t := &target{
-		mapping: m, names: names{site: s.Site, plugin: s.Name, generation: s.Generation}, log: s.Log, ready: map[string]string{},
+		mapping: m, names: names{site: s.Site, plugin: s.Name, generation: s.Generation}, log: s.Log, trial: s.Trial, ready: map[string]string{},
 		settings: indexSettings{shards: s.Options.Int(optionShards), replicas: s.Options.Int(optionReplicas), refresh: s.Options[optionRefresh]},
 	}
 	if t.client, t.http, err = connect(s.Options); err != nil {
 		return nil, err
+	}
+	if t.trial {
+		return t, nil
 	}
 	if err := t.prepare(ctx); err != nil {
 		return nil, errors.Join(err, t.Close())

@@ -54,6 +54,51 @@ func TestRebuild(t *testing.T) {
 	want(t, address, "p1", 2, `{"name":"live"}`)
 }
 
+// A trial leaves indices, templates and what readers have as they were, in a generation that is filled, one that is not yet, and one whose index is gone.
+func TestATrialLeavesNothing(t *testing.T) {
+	address := shared(t)
+	s := settings(t, address)
+	try := func(what string, generation uint64) {
+		t.Helper()
+		s := s
+		s.Trial, s.Generation = true, generation
+		all := func() string {
+			_, aliases := ask(t, http.MethodGet, address+"/eventful."+s.Name+".*/_alias", "")
+			_, templates := ask(t, http.MethodGet, address+"/_index_template/eventful."+s.Name+"*", "")
+			return aliases + templates
+		}
+		before := all()
+		if err := open(t, s).Test(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := all(); got != before {
+			t.Errorf("%s: got %s, want %s as before", what, got, before)
+		}
+	}
+	try("before anything is there", 0)
+	done(t, open(t, s), plugintest.Change("A", 1, "name", "Ada"))
+	try("in use", 0)
+	try("a generation that is not begun", 1)
+	s.Generation = 1
+	p := open(t, s)
+	done(t, p, plugintest.Change("A", 1, "name", "Ada"))
+	if err := p.(plugin.Rebuilder).Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	try("rebuilt", 1)
+	must(t, http.MethodDelete, address+"/eventful."+s.Name+".1."+place(t), "")
+	try("its index is gone", 1)
+	if status, _ := ask(t, http.MethodGet, address+"/"+place(t)+"/_count", ""); status != http.StatusNotFound {
+		t.Errorf("readers have an index again: %d", status)
+	}
+	must(t, http.MethodPut, address+"/"+place(t), "")
+	s.Trial = true
+	if err := open(t, s).Test(t.Context()); err == nil || !strings.Contains(err.Error(), "is not this plugin's") {
+		t.Errorf("an index of the alias's name: got %v", err)
+	}
+	must(t, http.MethodDelete, address+"/"+place(t), "")
+}
+
 func count(t testing.TB, address string) string {
 	t.Helper()
 	got := must(t, http.MethodGet, address+"/"+place(t)+"/_count", "")
