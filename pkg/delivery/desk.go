@@ -111,7 +111,7 @@ type Standing struct {
 	LagEvents  uint64           `json:"lag-events"`  // of its logs, not looked at yet
 	LagSeconds float64          `json:"lag-seconds"` // since the oldest of these was stored
 	Parked     uint64           `json:"parked"`
-	Error      string           `json:"error,omitempty"` // the last one
+	Error      string           `json:"error,omitempty"` // the last one of the partition that is worst off: what keeps one from delivering goes before what was parked
 	Partitions []PartitionState `json:"partitions"`
 }
 
@@ -154,25 +154,19 @@ func (d *Desk) Open(ctx context.Context, p *registry.Plugin) (open []int, err er
 	if err != nil {
 		return nil, err
 	}
-	now, _, err := loadTakeover(ctx, bucket, d.Secrets, p.Name)
-	if err != nil {
-		return nil, err
+	for number, layout := range slices.Backward(p.Layouts) { // who works under an earlier one may not have come to its end
+		more, err := d.openOf(ctx, bucket, p, number, layout)
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, more...)
 	}
-	number, layout := p.Layout()
-	open, err = d.openOf(ctx, bucket, p, number)
-	if n, _, ok := p.LayoutOf(now.Generation); err == nil && ok && now.Generation < layout.Generation {
-		more, err2 := d.openOf(ctx, bucket, p, n)
-		open, err = append(open, more...), err2
-	}
-	return open, err
+	slices.Sort(open)
+	return slices.Compact(open), nil
 }
 
 // openOf gives those of one layout.
-func (d *Desk) openOf(ctx context.Context, bucket Bucket, p *registry.Plugin, number int) (open []int, err error) {
-	_, layout := p.Layout()
-	if number < len(p.Layouts) {
-		layout = p.Layouts[number]
-	}
+func (d *Desk) openOf(ctx context.Context, bucket Bucket, p *registry.Plugin, number int, layout registry.Layout) (open []int, err error) {
 	for i := range layout.Partitions {
 		key := CheckpointKey(p.Name, number, i)
 		value, revision, err := bucket.Get(ctx, key)
@@ -220,6 +214,7 @@ func (d *Desk) Rebuilds(kind string) bool {
 func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Plugin, s *Standing) (map[string]Mark, error) {
 	number, layout := p.Layout()
 	var merged map[string]Mark
+	var of string // the state of the partition whose error is shown
 	if p.Enabled {
 		s.State = stateStarting
 	}
@@ -252,8 +247,8 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 			state.Saved = time.Unix(0, int64(c.Saved)).UTC()
 		}
 		s.Partitions = append(s.Partitions, state)
-		if c.Error != "" {
-			s.Error = c.Error
+		if c.Error != "" && (s.Error == "" || worse(c.State, of)) {
+			s.Error, of = c.Error, c.State
 		}
 		if p.Enabled && worse(c.State, s.State) {
 			s.State = c.State

@@ -94,7 +94,7 @@ func (t *tenant) takeOver(ctx context.Context, p *registry.Plugin, s side, w *wo
 		if before.Generation == s.layout.Generation {
 			continue
 		}
-		if err := t.closeLayout(ctx, bucket, n, before.Partitions); err != nil {
+		if err := t.closeLayout(ctx, bucket, n, 0, before.Partitions); err != nil {
 			return err
 		}
 	}

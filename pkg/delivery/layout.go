@@ -33,7 +33,8 @@ func (t *tenant) claim(ctx context.Context, p *registry.Plugin, layout int) (*op
 	return t.take(ctx, bucket, key, point, revision)
 }
 
-// settle closes the checkpoints of a plugin that is disabled, where whoever worked under them did not: a process that was killed, or one that never got its target open.
+// settle closes the checkpoints of a plugin that is disabled, of every layout, where whoever worked under them did not: a process that was killed, or one that never got its target open.
+// Partitions that the newest layout does not have are partition 0's to see to: nobody may have them any more.
 func (t *tenant) settle(ctx context.Context, p *registry.Plugin) error {
 	if p.Removed || p.Enabled {
 		return nil
@@ -42,25 +43,36 @@ func (t *tenant) settle(ctx context.Context, p *registry.Plugin) error {
 	if err != nil {
 		return fmt.Errorf("open the checkpoints: %w", err)
 	}
-	sides, err := t.sides(ctx, p)
-	if err != nil {
-		return err
+	_, newest := p.Layout()
+	for number, layout := range p.Layouts {
+		if t.index < layout.Partitions {
+			if err := t.settleOne(ctx, bucket, CheckpointKey(t.name, number, t.index)); err != nil {
+				return err
+			}
+		}
 	}
-	for _, s := range sides {
-		key := CheckpointKey(t.name, s.number, t.index)
-		c, revision, err := t.load(ctx, bucket, key)
-		if errors.Is(err, errUnreadable) || err == nil && (revision == 0 || c.Closed) {
-			continue // nobody can work under it, or nobody did
-		}
-		if err == nil {
-			c.Closed = true
-			_, err = t.take(ctx, bucket, key, c, revision)
-		}
-		if err != nil {
-			return err
+	for number, layout := range p.Layouts {
+		if t.index == 0 && layout.Partitions > newest.Partitions {
+			if err := t.closeLayout(ctx, bucket, number, newest.Partitions, layout.Partitions); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// settleOne closes one checkpoint of this partition, under which nobody works any more: who has the lease does one thing after the other.
+func (t *tenant) settleOne(ctx context.Context, bucket Bucket, key string) error {
+	c, revision, err := t.load(ctx, bucket, key)
+	if errors.Is(err, errUnreadable) || err == nil && (revision == 0 || c.Closed) {
+		return nil // nobody can work under it, or nobody did
+	}
+	if err != nil {
+		return err
+	}
+	c.Closed = true
+	_, err = t.take(ctx, bucket, key, c, revision)
+	return err
 }
 
 func (t *tenant) load(ctx context.Context, bucket Bucket, key string) (c Checkpoint, revision uint64, err error) {
@@ -93,7 +105,7 @@ func (t *tenant) begin(ctx context.Context, bucket Bucket, p *registry.Plugin, l
 	if layout == 0 || p.Layouts[layout].Fresh {
 		return empty, nil
 	}
-	if err := t.closeLayout(ctx, bucket, layout-1, p.Layouts[layout-1].Partitions); err != nil {
+	if err := t.closeLayout(ctx, bucket, layout-1, 0, p.Layouts[layout-1].Partitions); err != nil {
 		return empty, err
 	}
 	var merged *Checkpoint
@@ -141,11 +153,11 @@ func slowest(a, b map[string]Mark) error {
 // closePatience is how long who works under a layout that is over may take to settle before its checkpoint is taken away.
 const closePatience = 10 * pause
 
-// closeLayout waits until nobody delivers under a layout any more. Who does not close its partition in time loses it, as a process that is gone has to.
-func (t *tenant) closeLayout(ctx context.Context, bucket Bucket, layout, partitions int) error {
+// closeLayout waits until nobody delivers under the partitions from first to before end of a layout any more. Who does not close its partition in time loses it, as a process that is gone has to.
+func (t *tenant) closeLayout(ctx context.Context, bucket Bucket, layout, first, end int) error {
 	patient, cancel := context.WithTimeout(ctx, closePatience)
 	defer cancel()
-	for i := range partitions {
+	for i := first; i < end; i++ {
 		key := CheckpointKey(t.name, layout, i)
 		for {
 			c, revision, err := t.load(ctx, bucket, key)

@@ -3,7 +3,9 @@ package delivery_test
 import (
 	"context"
 	"testing"
+	"time"
 
+	"github.com/eventfuldb/eventful/pkg/delivery"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
 )
@@ -48,6 +50,60 @@ func TestADisabledPluginIsSettled(t *testing.T) {
 	}
 }
 
+// A plugin that is disabled right behind a change of its partitions is not said to be settled while a call of the former layout is under way.
+func TestADisabledPluginOfAnotherLayoutIsSettled(t *testing.T) {
+	t.Parallel()
+	sink, called, ends := newTarget(), make(chan struct{}, 1000), make(chan struct{})
+	sink.outcome = func(*plugin.Change) plugin.Outcome {
+		called <- struct{}{}
+		<-ends
+		return plugin.Done()
+	}
+	w := newWorld(t, sink.kind(false))
+	w.write(1, 1)
+	w.configure("sink", map[string]string{"partitions": "2"})
+	_, stop := w.runner()
+	<-called
+	w.configure("sink", map[string]string{"partitions": "1"})
+	w.plugin("sink", registry.Disabled, nil)
+	open := func() []int {
+		t.Helper()
+		open, err := w.desk().Open(t.Context(), w.registered("sink"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return open
+	}
+	for until := time.Now().Add(time.Second); time.Now().Before(until); <-time.After(20 * time.Millisecond) {
+		if len(open()) == 0 {
+			t.Fatal("it is said to be settled with a call under way")
+		}
+	}
+	close(ends)
+	w.until("nothing is under way", func() bool { return len(open()) == 0 })
+	stop()
+}
+
+// Whoever has partition 0 settles those that the newest layout does not have, behind a runner that is gone.
+func TestPartitionsThatAreNoMoreAreSettled(t *testing.T) {
+	t.Parallel()
+	sink := newTarget()
+	sink.shut = errBusy
+	w := newWorld(t, sink.kind(false))
+	w.configure("sink", map[string]string{"partitions": "2"})
+	_, stop := w.runner()
+	w.until("both partitions are begun", func() bool { return len(w.checkpoints("sink")) == 2 })
+	stop()
+	w.configure("sink", map[string]string{"partitions": "1"})
+	w.plugin("sink", registry.Disabled, nil)
+	_, stop = w.runner()
+	w.until("nothing is under way", func() bool {
+		open, err := w.desk().Open(t.Context(), w.registered("sink"))
+		return err == nil && len(open) == 0
+	})
+	stop()
+}
+
 // Until its target is open a plugin is starting, and not said to deliver; disabled, no partition of it is.
 func TestATargetThatOpensLate(t *testing.T) {
 	t.Parallel()
@@ -76,4 +132,30 @@ func TestATargetThatOpensLate(t *testing.T) {
 	w.plugin("sink", registry.Disabled, nil)
 	w.until("it is disabled", func() bool { return states("disabled", "disabled") })
 	stop()
+}
+
+// What keeps a partition from delivering is shown before what another one has parked.
+func TestTheErrorOfThePartitionThatIsWorstOff(t *testing.T) {
+	t.Parallel()
+	for state, at := range map[string]int{"retrying": 0, "stopped": 1} {
+		w := newWorld(t, newTarget().kind(false))
+		w.configure("sink", map[string]string{"partitions": "3"})
+		for i := range 3 {
+			c := delivery.Checkpoint{State: "delivering", Error: "it was parked"}
+			if i == at {
+				c = delivery.Checkpoint{State: state, Error: "the target is away"}
+			}
+			key := delivery.CheckpointKey("sink", 0, i)
+			value, err := delivery.EncodeCheckpoint(w.secrets, key, c)
+			if err == nil {
+				err = w.bucket.Put(t.Context(), key, value, 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s, err := w.desk().Standing(t.Context(), w.registered("sink"), nil); err != nil || s.State != state || s.Error != "the target is away" {
+			t.Errorf("got %+v, %v, want %s and its error", s, err, state)
+		}
+	}
 }
