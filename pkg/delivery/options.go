@@ -46,6 +46,7 @@ func Common() []plugin.Option {
 type behaviour struct {
 	partitions  int
 	generation  uint64 // of the target
+	begun       bool   // changes went there before
 	block       bool
 	types       []string
 	state, pii  bool

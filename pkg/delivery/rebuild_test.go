@@ -297,3 +297,50 @@ func TestATestIsOfTheNewestGeneration(t *testing.T) {
 	}
 	stop()
 }
+
+// A target is told whether changes went to it before, which they did not if all are about to come again; for such a replay it is opened anew.
+func TestATargetIsToldWhatWentThere(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var told []bool // of each opening
+	sink := newTarget()
+	k := sink.kind(false)
+	k.Open = func(_ context.Context, s plugin.Settings) (plugin.Plugin, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, s.Begun)
+		return sink, nil
+	}
+	w := newWorld(t, k)
+	w.configure("sink", nil)
+	w.write(10, 2)
+	e, stop := w.runner()
+	w.arrived(sink)
+	opened := func(times int, begun bool) {
+		t.Helper()
+		w.until("it is opened", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) >= times })
+		mu.Lock()
+		defer mu.Unlock()
+		if len(told) != times || told[times-1] != begun {
+			t.Errorf("got %v, want %d openings, the last one %t", told, times, begun)
+		}
+	}
+	opened(1, false)
+	w.until("its checkpoint says so", func() bool { c := w.checkpoints("sink"); return len(c[0].Logs) > 0 })
+	try := func() {
+		t.Helper()
+		if err := e.Try(t.Context(), "sink"); err != nil {
+			t.Error(err)
+		}
+	}
+	try()
+	opened(2, true)
+	w.plugin("sink", registry.Replayed, registry.Replay{}.Fields())
+	opened(3, false)
+	w.until("it is replayed", func() bool { _, total := sink.count(); return total == 20 })
+	stop()
+	w.plugin("sink", registry.Replayed, registry.Replay{Scope: "patient"}.Fields())
+	_, stop = w.runner()
+	w.until("it is replayed again", func() bool { _, total := sink.count(); return total == 30 })
+	stop()
+}

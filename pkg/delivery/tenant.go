@@ -176,11 +176,11 @@ func (t *tenant) serve(ctx context.Context, p *registry.Plugin, s side, shut *in
 		return t.stopped(ctx, open, err)
 	}
 	how := behaviourOf(kind, values)
-	how.partitions, how.generation = s.layout.Partitions, s.layout.Generation
+	how.partitions, how.generation, how.begun = s.layout.Partitions, s.layout.Generation, len(open.point.Logs) > 0
 	if how.pii && t.e.cfg.Keys == nil {
 		return t.stopped(ctx, open, errors.New("this process holds no keys of encrypted fields, which --pii needs: start plugin-runners with --plugin-pii"))
 	}
-	w, err := t.e.acquire(ctx, workKey{t.name, p.Change, s.layout.Generation}, kind, values, how)
+	w, err := t.e.acquire(ctx, workKey{t.name, p.Change, s.layout.Generation, newestOfAll(p.Replays)}, kind, values, how)
 	if err != nil { // it may be down
 		*shut++
 		return t.standing(ctx, open, standing{stateRetrying, fmt.Errorf("open the target: %w", err), backoff(*shut, how.backoff)})
@@ -276,7 +276,7 @@ func (e *Engine) acquire(ctx context.Context, key workKey, kind *plugin.Kind, va
 	}
 	w.users++
 	e.mu.Unlock()
-	settings := plugin.Settings{Name: key.name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Generation: key.generation, Log: e.cfg.Log.With().Str("plugin", key.name).Logger()}
+	settings := plugin.Settings{Name: key.name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Generation: key.generation, Begun: how.begun, Log: e.cfg.Log.With().Str("plugin", key.name).Logger()}
 	if err := w.open(ctx, settings); err != nil {
 		e.release(w)
 		return nil, err

@@ -16,6 +16,7 @@ type workKey struct {
 	name       string
 	change     uint64
 	generation uint64
+	replay     uint64 // the newest one of everything: for that what a target lost may be made anew
 }
 
 // work is what the partitions of one plugin in this process share: the open target, and one reader for each log.

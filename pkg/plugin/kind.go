@@ -45,6 +45,8 @@ type Settings struct {
 	Schemas []*schema.Schema
 	// Generation counts how often the target was filled anew, from 0 (Rebuilder).
 	Generation uint64
+	// Begun: changes went to this target before, and are not all about to come again. What is to keep them and is not there is a loss to be told, not made anew without a word.
+	Begun bool
 	// Trial: the plugin is opened for Test alone, beside others that deliver, or before anybody does. What readers of the target see stays as it is, and what Test makes for itself goes again.
 	Trial bool
 	// Log is for facts an operator wants to see, without values of fields; `plugin:logs` shows them. The zero value is silent.

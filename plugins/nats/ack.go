@@ -21,7 +21,8 @@ const maxPending = 4096
 
 var (
 	errLost     = errors.New("the connection was lost before the acknowledgement")
-	errNoStream = errors.New("no stream takes the event")
+	errAway     = errors.New("not connected to NATS")
+	errNoStream = errors.New("no stream takes the event; if it was removed, `eventful plugin:replay NAME --all -f` makes it anew and publishes again what it held")
 	errGarbage  = errors.New("the answer is no acknowledgement of this stream")
 )
 

@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -36,9 +38,13 @@ type target struct {
 	connection *nats.Conn
 	jet        jetstream.JetStream
 	stream     jetstream.Stream
+	config     jetstream.StreamConfig // of a stream that is not the site's own feed
 	acks       *acks
 	intake     string // secret part of the subjects that the stream takes; empty: they are those of the feed
 	purges     bool   // values of encrypted fields are in the stream, and go when they are forgotten
+
+	looking sync.Mutex // guards looked
+	looked  time.Time  // when the stream was last seen to be this plugin's
 }
 
 // open connects, and makes the stream where it is missing.
@@ -67,8 +73,11 @@ func (t *target) prepare(ctx context.Context, s plugin.Settings) (err error) {
 		return err
 	}
 	config := streamConfig(s)
+	t.config = config
 	before, err := t.jet.Stream(ctx, config.Name)
 	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && s.Begun:
+		return fmt.Errorf("stream %s is not there, and changes were published before: `eventful plugin:replay %s --all -f` makes it and publishes everything again, --from-time=TIME what was stored since", config.Name, s.Name)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		t.stream, err = t.jet.CreateStream(ctx, config)
 	case err == nil && !ownedBy(before, config):
@@ -91,8 +100,47 @@ func newJetStream(c *nats.Conn) (jetstream.JetStream, error) {
 	return jet, nil
 }
 
+const (
+	lookPause    = time.Second     // how long a stream that was seen to be this plugin's is taken for that
+	lookPatience = 3 * time.Second // for an answer, which a connection that is lost meanwhile never brings
+)
+
+// ours says why the stream is not this plugin's any more, or nil. Acknowledgements name a stream and not whose it is, so who removes it and makes another one of that name is noticed
+// by looking, within lookPause. One that is away is no matter here: publishing says so.
+func (t *target) ours(ctx context.Context) error {
+	if t.intake != "" {
+		return nil // nobody but engines makes streams there
+	}
+	t.looking.Lock()
+	defer t.looking.Unlock()
+	if time.Since(t.looked) < lookPause {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	now, err := t.jet.Stream(ctx, t.config.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil
+	case err != nil && !t.connection.IsConnected():
+		return errAway
+	case err != nil:
+		return fmt.Errorf("look at stream %s: %w", t.config.Name, err)
+	case !ownedBy(now, t.config):
+		return owned(now, t.config)
+	}
+	t.looked = time.Now()
+	return nil
+}
+
 // Deliver publishes the batch and waits for the server. One message is used for all: what is published is copied.
 func (t *target) Deliver(ctx context.Context, b plugin.Batch) []plugin.Outcome {
+	if !t.connection.IsConnected() {
+		return plugin.All(len(b.Changes), plugin.Retry(errAway))
+	}
+	if err := t.ours(ctx); err != nil {
+		return plugin.All(len(b.Changes), plugin.Retry(err))
+	}
 	call, m := t.acks.begin(len(b.Changes)), newMessage()
 	for i := range b.Changes {
 		reply, err := call.reply(ctx, i)
@@ -149,6 +197,9 @@ func judge(err error) plugin.Outcome {
 	var api *jetstream.APIError
 	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == codeTooLarge {
 		return plugin.Park(fmt.Errorf("the event is larger than a message may be: %w", err))
+	}
+	if errors.Is(err, nats.ErrReconnectBufExceeded) { // what the client says of a message while it has no connection
+		err = errAway
 	}
 	return plugin.Retry(fmt.Errorf("publish: %w", err))
 }

@@ -356,3 +356,43 @@ func TestTheStreamIsShown(t *testing.T) {
 		}
 	}
 }
+
+// A stream that is gone is not made anew without a word, and one of somebody else that takes its place is not published into.
+func TestAStreamThatIsReplaced(t *testing.T) {
+	s := start(t, t.TempDir(), -1)
+	js, p := stock(t, s), open(t, s, nil)
+	deliver := func(want plugin.Status, why string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		for {
+			o := p.Deliver(ctx, plugin.Batch{Changes: []plugin.Change{plugintest.Change("A", 1, "name", "Ada")}})[0]
+			if o.Status == want && (why == "" || strings.Contains(o.Err.Error(), why)) {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("got %s, %v, want %s, %q", o.Status, o.Err, want, why)
+			}
+		}
+	}
+	deliver(plugin.StatusDone, "")
+	if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	deliver(plugin.StatusRetry, "no stream takes the event")
+	settings := plugin.Settings{Name: "feed", Site: "here", Options: plugin.Values{"url": s.ClientURL()}, Begun: true}
+	var err error
+	if settings.Options, err = nats.Kind(nats.Site{}).Examine(settings); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nats.Kind(nats.Site{}).Open(t.Context(), settings); err == nil || !strings.Contains(err.Error(), "plugin:replay feed --all -f") {
+		t.Errorf("got %v, want that the stream is not there", err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"event.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	deliver(plugin.StatusRetry, "not of this plugin")
+	s.Shutdown()
+	s.WaitForShutdown()
+	deliver(plugin.StatusRetry, "not connected to NATS")
+}
