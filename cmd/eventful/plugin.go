@@ -120,15 +120,16 @@ func patient(cmd *cobra.Command) {
 }
 
 func newPluginRemoveCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "plugin:remove NAME", Short: "Remove a plugin; what it brought to its target stays there", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "plugin:remove NAME", Short: "Remove a plugin; what it brought to its target stays there, what is parked is dropped", Args: cobra.ExactArgs(1)}
 	adminFlags(cmd)
 	patient(cmd)
 	disable := cmd.Flags().Bool("disable", false, "disable it first; an enabled one is refused otherwise")
 	cmd.RunE = a.asPluginAdmin(func(cmd *cobra.Command, c *client.Client, args []string) error {
-		if err := c.RemovePlugin(cmd.Context(), args[0], *disable); err != nil {
+		purged, err := c.RemovePlugin(cmd.Context(), args[0], *disable)
+		if err != nil {
 			return err
 		}
-		return a.show(map[string]string{"removed": args[0]}, "removed", args[0])
+		return a.show(map[string]any{"removed": args[0], "purged": purged}, "removed", args[0], "purged", fmt.Sprint(purged))
 	})
 	return cmd
 }

@@ -105,9 +105,14 @@ func (c *Client) DisablePlugin(ctx context.Context, name string) (*Plugin, error
 	return p, c.act(ctx, "plugin", "disable", pluginBody{Name: name}, p)
 }
 
-// RemovePlugin takes a configuration back; an enabled plugin is refused, unless it is to be disabled first.
-func (c *Client) RemovePlugin(ctx context.Context, name string, disable bool) error {
-	return c.act(ctx, "plugin", "remove", pluginBody{Name: name, Disable: disable}, &struct{}{})
+// RemovePlugin takes a configuration back; an enabled plugin is refused, unless it is to be disabled first. It drops what is parked, and says how
+// many changes that were.
+func (c *Client) RemovePlugin(ctx context.Context, name string, disable bool) (purged uint64, err error) {
+	var answer struct {
+		Purged uint64 `json:"purged"`
+	}
+	err = c.act(ctx, "plugin", "remove", pluginBody{Name: name, Disable: disable}, &answer)
+	return answer.Purged, err
 }
 
 // TestPlugin has a dummy change brought to the target of a plugin, and removed again.

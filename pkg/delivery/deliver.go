@@ -147,12 +147,17 @@ func (p *partition) call(ctx context.Context, changes []plugin.Change) (outcomes
 	return outcomes
 }
 
-// record keeps what has to be kept of an outcome: a refused change is parked, one that was parked and has arrived is not any more. What cannot be kept is tried again.
+// record keeps what has to be kept of an outcome: a refused change is parked, one that is refused again too, with its new cause (not with --on-error=block, where the order of the
+// numbers is that of the retries), one that was parked and has arrived is not any more. What cannot be kept is tried again.
 func (p *partition) record(ctx context.Context, i *item, o plugin.Outcome) plugin.Outcome {
 	var err error
 	switch {
 	case o.Status == plugin.StatusPark && i.parked == 0:
 		err = p.park(ctx, i, o.Err, false)
+	case o.Status == plugin.StatusPark && !p.w.how.block: // with its new cause it takes its own place: a crash in between leaves both
+		if err = p.park(ctx, i, o.Err, false); err == nil {
+			err = p.dead.Remove(ctx, i.parked)
+		}
 	case o.Status == plugin.StatusDone && i.parked > 0:
 		err = p.dead.Remove(ctx, i.parked)
 	}
@@ -176,8 +181,12 @@ func (p *partition) park(ctx context.Context, i *item, cause error, behind bool)
 	if err != nil {
 		return err
 	}
-	// The id holds the replay: a change that a replay brings again, behind a purge, is parked again.
-	return p.dead.Add(ctx, p.t.name, fmt.Sprintf("%s/%s/%d/%d/%d/%d", p.t.name, c.Leaf, p.w.how.generation, p.plugin.Replay.Number, p.plugin.Purges, p.plugin.Retry.Number), data)
+	// The id holds the replay: a change that a replay brings again, behind a purge, is parked again. It holds what it takes the place of: that is removed behind it.
+	id := fmt.Sprintf("%s/%s/%d/%d/%d/%d", p.t.name, c.Leaf, p.w.how.generation, p.plugin.Replay.Number, p.plugin.Purges, p.plugin.Retry.Number)
+	if i.parked > 0 {
+		id += fmt.Sprint("/", i.parked)
+	}
+	return p.dead.Add(ctx, p.t.name, id, data)
 }
 
 // settle takes up what became of a batch.

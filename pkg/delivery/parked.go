@@ -23,6 +23,7 @@ type retrying struct {
 	left   int    // that are not settled
 	stuck  map[event.AggregateID]bool
 	folds  map[string]*folder // by log
+	again  map[string]bool    // leaf hashes of what was refused again, and is parked under a higher number now
 	only   *event.AggregateID // --on-error=block: all of the aggregate of the one that is named
 }
 
@@ -44,7 +45,7 @@ func (p *partition) readParked(ctx context.Context) error {
 		if asked.Number > p.open.point.Retry+1 {
 			asked.Only = 0 // an earlier one was not done, of which it is not known here what it asked for
 		}
-		p.retry = retrying{number: asked.Number, asked: asked.Only, next: max(asked.Only, 1), stuck: map[event.AggregateID]bool{}, folds: map[string]*folder{}}
+		p.retry = retrying{number: asked.Number, asked: asked.Only, next: max(asked.Only, 1), stuck: map[event.AggregateID]bool{}, folds: map[string]*folder{}, again: map[string]bool{}}
 		if p.w.how.block && asked.Only > 0 {
 			p.retry.next = 1
 			return p.eachParked(ctx, asked.Only, func(number uint64, _ Parked, a event.AggregateID) (bool, error) {
@@ -136,7 +137,7 @@ func (p *partition) retryMore(ctx context.Context) error {
 		if single && number != r.asked {
 			return false, nil
 		}
-		if r.stuck[a] || r.only != nil && *r.only != a {
+		if r.stuck[a] || r.again[one.Leaf] || r.only != nil && *r.only != a {
 			return true, nil
 		}
 		at, err := event.ParsePosition(one.Position)
@@ -166,6 +167,7 @@ func (p *partition) parked(i *item) {
 		}
 		return
 	}
+	p.retry.again[i.change.Leaf.String()] = true
 	if p.w.how.block {
 		p.retry.stuck[a] = true
 		p.dropRetries(a)

@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -147,5 +148,39 @@ func TestRemovedAmidAReplay(t *testing.T) {
 		if n != w.written[a] {
 			t.Errorf("%s: got %d deliveries, want %d: nothing is left of the replay", a, n, w.written[a])
 		}
+	}
+}
+
+// A change that is refused again is parked once, with the new cause, and a retry tries it once, however many there are.
+func TestWhatIsRefusedAgainHasItsNewCause(t *testing.T) {
+	t.Parallel()
+	const n = 1100 // more than are tried at a time
+	sink, cause, tries := newTarget(), "the first cause", 0
+	sink.outcome = func(*plugin.Change) plugin.Outcome {
+		tries++
+		return plugin.Park(errors.New(cause))
+	}
+	w := newWorld(t, sink.kind(false))
+	w.configure("sink", nil)
+	w.write(n, 2*n)
+	_, stop := w.runner()
+	w.until("all are parked", func() bool { return w.dead.count() == n })
+	sink.mu.Lock()
+	cause = "the second cause"
+	sink.mu.Unlock()
+	w.plugin("sink", registry.Retried, nil)
+	w.until("the retry is done", func() bool { return w.checkpoints("sink")[0].Retry == 1 })
+	stop()
+	if tries != 2*n {
+		t.Errorf("got %d tries, want %d", tries, 2*n)
+	}
+	found, err := w.desk().Parked(t.Context(), "sink", 1, func(number uint64, one delivery.Parked) bool {
+		if one.Cause != "the second cause" {
+			t.Errorf("%d: got %q, want the second cause", number, one.Cause)
+		}
+		return one.Cause == "the second cause"
+	})
+	if err != nil || found != n {
+		t.Errorf("got %d parked, %v, want %d", found, err, n)
 	}
 }

@@ -103,6 +103,11 @@ func (a *API) pluginConfig(ctx context.Context, c *token.Claims, b pluginBody) (
 	if p := a.cfg.Writer.ConfigurePlugin(ctx, c, one, partitions); p != nil {
 		return nil, p
 	}
+	if before == nil { // an earlier version left what was parked under the name
+		if _, p := a.purge(ctx, c, b.Name, 0); p != nil {
+			return nil, p
+		}
+	}
 	return a.pluginShow(ctx, c, b)
 }
 
@@ -267,7 +272,20 @@ func (a *API) pluginRemove(ctx context.Context, c *token.Claims, b pluginBody) (
 			return nil, p
 		}
 	}
-	return done{}, a.cfg.Writer.RemovePlugin(ctx, c, b.Name)
+	one, p := a.cfg.Writer.Plugin(b.Name)
+	if p != nil {
+		return nil, p
+	}
+	var purged uint64
+	if !one.Enabled { // else it is refused
+		if purged, p = a.purge(ctx, c, b.Name, 0); p != nil {
+			return nil, p
+		}
+	}
+	if p := a.cfg.Writer.RemovePlugin(ctx, c, b.Name); p != nil {
+		return nil, p
+	}
+	return map[string]uint64{"purged": purged}, nil
 }
 
 func (a *API) pluginTest(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
@@ -352,14 +370,21 @@ func (a *API) pluginPurge(ctx context.Context, c *token.Claims, b pluginBody) (a
 			return nil, p
 		}
 	}
-	n, err := a.cfg.Plugins.Desk.Purge(ctx, b.Name, b.Number)
-	if err != nil {
-		return nil, problem.New(problem.Unavailable, "%v", err).WithHint("run it again: it goes on where it was")
-	}
-	if n > 0 {
-		if p := a.cfg.Writer.PurgedPlugin(ctx, c, b.Name, b.Number, n); p != nil {
-			return nil, p
-		}
+	n, p := a.purge(ctx, c, b.Name, b.Number)
+	if p != nil {
+		return nil, p
 	}
 	return map[string]uint64{"purged": n}, nil
+}
+
+// purge drops parked changes, the one with a number, or with 0 all, and records how many.
+func (a *API) purge(ctx context.Context, c *token.Claims, name string, only uint64) (uint64, *problem.Problem) {
+	n, err := a.cfg.Plugins.Desk.Purge(ctx, name, only)
+	if err != nil {
+		return n, problem.New(problem.Unavailable, "%v", err).WithHint("run it again: it goes on where it was")
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	return n, a.cfg.Writer.PurgedPlugin(ctx, c, name, only, n)
 }
