@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -198,6 +199,9 @@ func readOption(path string) (string, error) {
 	}
 	if len(text) > plugin.MaxValue {
 		return "", usageError("leave out what is not needed", "%s has more than the %d bytes that an option may have", path, plugin.MaxValue)
+	}
+	if !utf8.Valid(text) { // on its way to the server a byte would become another one
+		return "", usageError("save it as UTF-8", "%s is no UTF-8", path)
 	}
 	return string(text), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,17 +40,11 @@ func (d *Desk) Examine(p registry.Plugin, given plugin.Values, before *registry.
 	if kind == nil {
 		return p, 0, errors.Join(append(problems, fmt.Errorf("there is no plugin type %.40q; there are %s", p.Kind, d.names()))...)
 	}
-	if before != nil {
-		former, err := d.Secrets.Join(before)
-		if err != nil {
-			return p, 0, err
-		}
-		for option, value := range given {
-			if old, there := former[option]; value == plugin.Masked && there && secret(kind, option) {
-				given[option] = old
-			}
-		}
+	kept, err := d.keep(p, kind, given, before)
+	if err != nil {
+		return p, 0, err
 	}
+	problems = append(problems, kept...)
 	s := plugin.Settings{Name: p.Name, Site: d.Site, Options: given, Schemas: schemas}
 	values, err := kind.Examine(s, Common()...)
 	if err != nil {
@@ -61,6 +56,28 @@ func (d *Desk) Examine(p registry.Plugin, given plugin.Values, before *registry.
 	}
 	p.Options, p.Secrets, err = d.Secrets.Split(kind, p.Name, values)
 	return p, values.Int(OptionPartitions), err
+}
+
+// keep gives secret options that are given as they are shown the values of before, and says of which that may not be: what is kept is sent nowhere else than it was.
+func (d *Desk) keep(p registry.Plugin, kind *plugin.Kind, given plugin.Values, before *registry.Plugin) (problems []error, err error) {
+	if before == nil {
+		return nil, nil
+	}
+	former, err := d.Secrets.Join(before)
+	if err != nil {
+		return nil, err
+	}
+	elsewhere := before.Kind != p.Kind || slices.ContainsFunc(kind.Options, func(o plugin.Option) bool { return o.Address && given[o.Name] != former[o.Name] })
+	for _, option := range slices.Sorted(maps.Keys(given)) {
+		old, there := former[option]
+		if given[option] != plugin.Masked || !there || !secret(kind, option) {
+			continue
+		}
+		if given[option] = old; elsewhere {
+			problems = append(problems, fmt.Errorf("--%s: give it anew: the one that is kept is for the type and the address of before alone", option))
+		}
+	}
+	return problems, nil
 }
 
 func secret(k *plugin.Kind, option string) bool {

@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,6 +157,41 @@ func TestTheErrorOfThePartitionThatIsWorstOff(t *testing.T) {
 		}
 		if s, err := w.desk().Standing(t.Context(), w.registered("sink"), nil); err != nil || s.State != state || s.Error != "the target is away" {
 			t.Errorf("got %+v, %v, want %s and its error", s, err, state)
+		}
+	}
+}
+
+// A secret that is kept goes nowhere else than it did.
+func TestAKeptSecretStaysWithItsAddress(t *testing.T) {
+	t.Parallel()
+	kind := &plugin.Kind{Name: "sink", Options: []plugin.Option{{Name: "url", Address: true}, {Name: "password", Secret: true}, {Name: "mode"}}}
+	other := *kind
+	other.Name = "drain"
+	d := &delivery.Desk{Site: "here", Kinds: []*plugin.Kind{kind, &other}}
+	before, _, err := d.Examine(registry.Plugin{Name: "one", Kind: "sink"}, plugin.Values{"url": "a", "password": "hunter2"}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		kind  string
+		given plugin.Values
+		fits  bool
+	}{
+		"another option":             {"sink", plugin.Values{"url": "a", "password": plugin.Masked, "mode": "x"}, true},
+		"another address":            {"sink", plugin.Values{"url": "b", "password": plugin.Masked}, false},
+		"no address":                 {"sink", plugin.Values{"password": plugin.Masked}, false},
+		"another type":               {"drain", plugin.Values{"url": "a", "password": plugin.Masked}, false},
+		"another address and secret": {"sink", plugin.Values{"url": "b", "password": "hunter3"}, true},
+	} {
+		p, _, err := d.Examine(registry.Plugin{Name: "one", Kind: c.kind}, c.given, &before, nil)
+		if (err == nil) != c.fits {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%s: the error repeats the secret: %v", name, err)
+		}
+		if values, joining := d.Secrets.Join(&p); err == nil && (joining != nil || !strings.HasPrefix(values["password"], "hunter")) {
+			t.Errorf("%s: got %v, %v", name, values, joining)
 		}
 	}
 }

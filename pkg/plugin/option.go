@@ -48,7 +48,9 @@ type Option struct {
 	Default  string // taken when it is not given; empty: none
 	Required bool
 	// Secret: the value is stored sealed, shown masked, and never logged.
-	Secret   bool
+	Secret bool
+	// Address: it says where secret ones are sent. With another value those have to be given anew.
+	Address  bool
 	Values   []string // of Choice and List
 	Min, Max int64    // of Integer and Duration; both 0: no bounds
 	// Check says what else is wrong with a value, without repeating one that is secret; nil: nothing.

@@ -42,7 +42,7 @@ const (
 
 func options() []plugin.Option {
 	return []plugin.Option{
-		{Name: optionURL, Help: "addresses of the servers, nats:// or tls://, separated by commas; without one, the site's own feed", Form: plugin.List, Check: checkURLs},
+		{Name: optionURL, Help: "addresses of the servers, nats:// or tls://, separated by commas; without one, the site's own feed", Form: plugin.List, Check: checkURLs, Address: true},
 		{Name: optionCreds, Help: "content of a credentials file: a JWT and its seed", Secret: true, Check: checkCreds},
 		{Name: optionCA, Help: "file with the certificates (PEM) that the servers' own are signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
 		{Name: optionStream, Help: "name of the stream, which is made if it is missing", Default: defaultStream, Check: checkStream},

@@ -22,6 +22,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"key of two lines":   {plugin.Values{"url": "https://a", "api-key": "hunter2\r\nX: y"}, []string{"no line break"}},
 		"a mapping's errors": {plugin.Values{"url": "http://a", "mapping": "types: patient\nrules: [{fields: {a: event.nme, b: state.colour}}]"}, []string{"event.nme is no field", "state.colour is no field"}},
 		"an index's name":    {plugin.Values{"url": "http://a", "mapping": "target: Patients of {type}"}, []string{"is no name of an index"}},
+		"an own index":       {plugin.Values{"url": "http://a", "mapping": "target: eventful.other.0.{type}"}, []string{"of the indices of plugins themselves"}},
 		"a long name":        {plugin.Values{"url": "http://a", "mapping": "target: " + strings.Repeat("x", 200)}, []string{"is no name of an index"}},
 		"what would be lost": {plugin.Values{"url": "http://a", "mapping": "rules: [{when: {if: event.status == 'x'}, fields: {a: {constant: 1}}}, {copy: state}]"}, []string{"--on-error=block"}},
 		"a huge mapping":     {plugin.Values{"url": "http://a", "mapping": strings.Repeat("#", 10<<20)}, []string{"at most 262144 are allowed"}},

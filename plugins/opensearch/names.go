@@ -21,17 +21,20 @@ type names struct {
 	generation   uint64
 }
 
-const writeSuffix = ".write"
+const (
+	prefix      = "eventful."
+	writeSuffix = ".write"
+)
 
-func (n names) all() string { return "eventful." + n.plugin + ".*" }
+func (n names) all() string { return prefix + n.plugin + ".*" }
 
-func (n names) template() string { return fmt.Sprintf("eventful.%s.%d", n.plugin, n.generation) }
+func (n names) template() string { return fmt.Sprintf("%s%s.%d", prefix, n.plugin, n.generation) }
 
 func (n names) index(target string) string { return n.template() + "." + target }
 
 // parse reads the name of an index or index template; target is empty for a template. false: it is none of this plugin's.
 func (n names) parse(name string) (generation uint64, target string, ok bool) {
-	rest, ok := strings.CutPrefix(name, "eventful."+n.plugin+".")
+	rest, ok := strings.CutPrefix(name, prefix+n.plugin+".")
 	if !ok {
 		return 0, "", false
 	}

@@ -35,7 +35,7 @@ const wholeState = "version: 1\n"
 
 func options() []plugin.Option {
 	return []plugin.Option{
-		{Name: optionURL, Help: "addresses of the cluster's nodes, separated by commas, each with http:// or https://", Form: plugin.List, Required: true, Check: checkURLs},
+		{Name: optionURL, Help: "addresses of the cluster's nodes, separated by commas, each with http:// or https://", Form: plugin.List, Required: true, Check: checkURLs, Address: true},
 		{Name: optionMapping, Help: "file that says which events become which fields; without one, every field of every aggregate", Form: plugin.File, Default: wholeState},
 		{Name: optionUser, Help: "user, for basic authentication"},
 		{Name: optionPassword, Help: "password of the user", Secret: true},
@@ -130,7 +130,11 @@ const maxTarget = 160 // bytes; an index has at most 255, with the names of plug
 
 func checkTargets(m *mapping.Mapping, s plugin.Settings) (problems []error) {
 	for _, t := range m.Types {
-		if name := m.Target.With(map[string]string{"type": t, "log": t, "site": s.Site, "year": "2006", "month": "01", "day": "02"}); !indexName.MatchString(name) || len(name) > maxTarget {
+		name := m.Target.With(map[string]string{"type": t, "log": t, "site": s.Site, "year": "2006", "month": "01", "day": "02"})
+		switch {
+		case strings.HasPrefix(name, prefix):
+			problems = append(problems, fmt.Errorf("mapping: target %q is no name for readers: those that begin with %s are of the indices of plugins themselves", name, prefix))
+		case !indexName.MatchString(name) || len(name) > maxTarget:
 			problems = append(problems, fmt.Errorf("mapping: target %q is no name of an index: lower-case letters, digits, _, . and -, first a letter or digit, at most %d", name, maxTarget))
 		}
 	}

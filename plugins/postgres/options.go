@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/plugin"
@@ -33,7 +34,7 @@ const wholeState = "version: 1\n"
 
 func options() []plugin.Option {
 	return []plugin.Option{
-		{Name: optionURL, Help: "postgres://USER@HOST:PORT/DATABASE?sslmode=MODE; MODE is verify-full if not given", Required: true, Check: checkURL},
+		{Name: optionURL, Help: "postgres://USER@HOST:PORT/DATABASE?sslmode=MODE; MODE is verify-full if not given", Required: true, Check: checkURL, Address: true},
 		{Name: optionPassword, Help: "password of the user", Secret: true},
 		{Name: optionCA, Help: "file with the certificates (PEM) that the server's own is signed by; without one, those that the system trusts", Form: plugin.File, Check: plugin.CheckCertificates},
 		{Name: optionMapping, Help: "file that says which events become what in which table; without one, a table for each aggregate type, of its name, with a column for each field", Form: plugin.File, Default: wholeState},
@@ -151,6 +152,9 @@ func parseURL(value string) (string, error) {
 	}
 	if _, has := u.User.Password(); has {
 		return "", errors.New("an address holds no password: give --password-file")
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return "", fmt.Errorf("%.20q is no port: 1 to 65535", u.Port())
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {

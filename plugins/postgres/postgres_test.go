@@ -398,7 +398,7 @@ func TestAccess(t *testing.T) {
 func TestOptionsThatAreWrong(t *testing.T) {
 	good := plugin.Values{"url": "postgres://u@h/db", "mapping": rows("t", "name")}
 	for option, values := range map[string][]string{
-		"url": {"http://h/db", "postgres://h/db", "postgres://u@h", "postgres://u:canary@h/db", "postgres://u@h/db?sslmode=prefer", "postgres://u@h/db?sslkey=/etc/key", "postgres://u@h/db?host=/tmp",
+		"url": {"http://h/db", "postgres://u@h:99999/db", "postgres://u@h:0/db", "postgres://h/db", "postgres://u@h", "postgres://u:canary@h/db", "postgres://u@h/db?sslmode=prefer", "postgres://u@h/db?sslkey=/etc/key", "postgres://u@h/db?host=/tmp",
 			"postgres://u@h/db?password=canary", "postgres://u@h/db?service=x", "postgres://u@h/db?sslmode=disable&sslmode=require"},
 		"mapping": {"", "- a", rows("a.b.c", "name"), rows("a b", "name"), rows("1a", "name"), rows("t-{log}", "name"), rows("t", "a.b=state.name"), rows("t", "a-b=state.name"), rows("t", "a=meta.nothing"),
 			rows("t", "version=state.name"), rows("t", "nothing=state.colour"), rows("t", strings.Repeat("a", 64)+"=state.name"), "key: 'patient/{id}'\n",

@@ -87,7 +87,7 @@ func (t *target) examineOne(ctx context.Context, name string) (*table, error) {
 		problems = append(problems, fmt.Errorf("it has no primary key or unique index over (%s) and nothing else", strings.Join(t.keys(), ", ")))
 	}
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("table %s does not fit:\n%w\na table that fits is made by\n%s", at.name(), errors.Join(problems...), t.create(at.sql()))
+		return nil, fmt.Errorf("table %s does not fit: %w\na table that fits is made by\n%s", at.name(), errors.Join(problems...), t.create(at.sql()))
 	}
 	tab := &table{at, map[string]string{}}
 	for _, c := range all {

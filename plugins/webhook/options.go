@@ -36,7 +36,7 @@ const minSecret = 16
 
 func options() []plugin.Option {
 	return []plugin.Option{
-		{Name: optionURL, Help: "address that each change is sent to, http:// or https://", Required: true, Check: checkURL},
+		{Name: optionURL, Help: "address that each change is sent to, http:// or https://", Required: true, Check: checkURL, Address: true},
 		{Name: optionMode, Help: "structured (the whole CloudEvent is the body) or binary (its attributes are headers)", Form: plugin.Choice, Values: []string{modeStructured, modeBinary}, Default: modeStructured},
 		{Name: optionSecret, Help: "what requests are signed with (HMAC-SHA256), at least 16 characters; without one they are not signed", Secret: true, Check: checkSecret},
 		{Name: optionHeaders, Help: "further headers, NAME: VALUE, separated by line breaks", Secret: true, Check: checkHeaders},
