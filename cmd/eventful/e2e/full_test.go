@@ -31,6 +31,13 @@ func onDisk(t *testing.T, minFree string) (s *site, mount string) {
 	}
 	s = configuredIn(t, t.TempDir(), filepath.Join(mount, "data"), "EVENTFUL_MIN_FREE="+minFree, "EVENTFUL_MIN_FREE_PERCENT=0")
 	s.openWithSchema()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		log, err := os.ReadFile(filepath.Join(s.dir, "eventful.log"))
+		t.Logf("the end of the server's log (%v):\n%s", err, log[max(0, len(log)-16<<10):])
+	})
 	return s, mount
 }
 
