@@ -228,7 +228,9 @@ func cannotTell(p *problem.Problem, command string) *problem.Problem {
 }
 
 // named reports whether a conflict names any event.
-func named(p *problem.Problem) bool { return len(p.Between) > 0 || slices.ContainsFunc(p.Problems, named) }
+func named(p *problem.Problem) bool {
+	return len(p.Between) > 0 || slices.ContainsFunc(p.Problems, named)
+}
 
 // moved reports whether a version is not the expected one.
 func moved(p *problem.Problem) bool {
