@@ -25,7 +25,11 @@ func (a *app) keepCheckpoint(ctx context.Context, c *client.Client, newest clien
 			return err
 		}
 	}
-	if err := putDurably(to, []byte(newest.Note)); err != nil {
+	mode := fs.FileMode(0o644) // it holds no secret
+	if info, err := os.Stat(to); err == nil {
+		mode = info.Mode().Perm()
+	}
+	if err := put(to, []byte(newest.Note), mode); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.errOut, "wrote %s: %s of log %s\n", filepath.Base(to), counted(newest.Size, "event"), newest.Log)
@@ -91,25 +95,4 @@ func extended(ctx context.Context, c *client.Client, newest client.Checkpoint, k
 func contradicted(name, format string, args ...any) *problem.Problem {
 	return refuted("%s, which was left as it is, contradicts the log: %s", name, fmt.Sprintf(format, args...)).
 		WithHint("keep that file: it shows that history was cut or rewritten, or an old backup put back. `eventful aggregate:verify --all --checkpoint=FILE` says more; give --to another file for what is signed now")
-}
-
-// putDurably puts a file in place as a whole, or leaves what was there.
-func putDurably(path string, content []byte) error {
-	mode := fs.FileMode(0o644)
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
-	}
-	name := path + ".new"
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(name, path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(name)))
-	}
-	return nil
 }

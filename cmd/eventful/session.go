@@ -149,13 +149,16 @@ func (a *app) forget() (there bool, err error) {
 }
 
 // putSecret replaces a file that only its owner can read.
-func putSecret(path string, content []byte) error {
+func putSecret(path string, content []byte) error { return put(path, content, 0o600) }
+
+// put replaces a file as a whole, on the disk when it comes back, or leaves what was there.
+func put(path string, content []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(content)
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
