@@ -13,8 +13,9 @@ import (
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
-// TestQueriesThatWaitLeaveRoom: queries that wait for a position that will never be there keep neither acts nor other queries out, nor other actors' waiting.
-func TestQueriesThatWaitLeaveRoom(t *testing.T) {
+// both opens the doors of a writer and a projector of the logs of wardLogs, whose auth key it gives.
+func both(t *testing.T, cfg natsapi.Config) (c *caller, seed []byte) {
+	t.Helper()
 	seed, store, _ := wardLogs(t)
 	p, err := projector.New(projector.Config{Store: store, Dir: t.TempDir(), Key: key, Site: site})
 	if err != nil {
@@ -28,7 +29,13 @@ func TestQueriesThatWaitLeaveRoom(t *testing.T) {
 	during(t, w.Run)
 	<-p.Ready()
 	<-w.Ready()
-	c := open(t, natsapi.Config{Writer: w, Projector: p, Store: store})
+	cfg.Writer, cfg.Projector, cfg.Store = w, p, store
+	return open(t, cfg), seed
+}
+
+// TestQueriesThatWaitLeaveRoom: queries that wait for a position that will never be there keep neither acts nor other queries out, nor other actors' waiting.
+func TestQueriesThatWaitLeaveRoom(t *testing.T) {
+	c, seed := both(t, natsapi.Config{})
 
 	const never = "patient/5000/0/00000000000000000000000000000001"
 	for _, user := range []struct {

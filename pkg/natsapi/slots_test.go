@@ -10,27 +10,12 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/problem"
-	"github.com/eventfuldb/eventful/pkg/projector"
-	"github.com/eventfuldb/eventful/pkg/writer"
 )
 
 // TestWrongTokensTakeNoSlots: as many queries and acts with wrong tokens as go into the connection refuse nobody whose token was used before.
 func TestWrongTokensTakeNoSlots(t *testing.T) {
 	t.Parallel()
-	seed, store, _ := wardLogs(t)
-	p, err := projector.New(projector.Config{Store: store, Dir: t.TempDir(), Key: key, Site: site})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := writer.New(writer.Config{Site: site, Store: store, Dir: t.TempDir(), Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	during(t, p.Run)
-	during(t, w.Run)
-	<-p.Ready()
-	<-w.Ready()
-	c := open(t, natsapi.Config{Writer: w, Projector: p, Store: store, Concurrency: 8})
+	c, seed := both(t, natsapi.Config{Concurrency: 8})
 	c.token = mint(t, seed, "ada")
 	for _, subject := range []string{"qry.patient.A.get", "adm.schema.list"} {
 		if _, p := c.ask(subject, "", nil); p != nil {
