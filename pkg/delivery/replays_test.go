@@ -13,6 +13,17 @@ import (
 	"github.com/eventfuldb/eventful/pkg/verify/verifytest"
 )
 
+// inTwoParts has 200 changes of 10 aggregates arrive through two partitions.
+func inTwoParts(t *testing.T, sink *target) (w *world, stop func()) {
+	t.Helper()
+	w = newWorld(t, sink.kind(false))
+	w.write(200, 10)
+	w.configure("sink", map[string]string{"partitions": "2", "max-backoff": "100ms"})
+	_, stop = w.runner()
+	w.arrived(sink)
+	return w, stop
+}
+
 // Replays that are asked for one after the other all happen: none takes the place of one that was not begun, or that is under way.
 func TestReplaysAtOnce(t *testing.T) {
 	t.Parallel()
@@ -25,11 +36,7 @@ func TestReplaysAtOnce(t *testing.T) {
 		}
 		return plugin.Done()
 	}
-	w := newWorld(t, sink.kind(false))
-	w.write(200, 10)
-	w.configure("sink", map[string]string{"partitions": "2", "max-backoff": "100ms"})
-	_, stop := w.runner()
-	w.arrived(sink)
+	w, stop := inTwoParts(t, sink)
 	one, two, three := verifytest.Aggregate("patient", "1"), verifytest.Aggregate("patient", "2"), verifytest.Aggregate("patient", "3")
 	ask := func(a event.AggregateID) {
 		w.plugin("sink", registry.Replayed, registry.Replay{Scope: a.String()}.Fields())
@@ -115,11 +122,7 @@ func TestRemovedAmidAReplay(t *testing.T) {
 		}
 		return plugin.Done()
 	}
-	w := newWorld(t, sink.kind(false))
-	w.write(200, 10)
-	w.configure("sink", map[string]string{"partitions": "2", "max-backoff": "100ms"})
-	_, stop := w.runner()
-	w.arrived(sink)
+	w, stop := inTwoParts(t, sink)
 	sink.mu.Lock()
 	held = true
 	sink.mu.Unlock()
