@@ -411,19 +411,26 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
+// refusals names the stream of refused commands.
+func (o *office) refusals() (js jetstream.JetStream, name string) {
+	o.t.Helper()
+	js, err := jetstream.New(o.nc)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	name, _, err = streams.RefusedStream(jetlogtest.Site)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return js, name
+}
+
 // While a refusal cannot be kept the command stays in the inbox.
 func TestRefusalComesBeforeTheAcknowledgement(t *testing.T) {
 	o := newOffice(t, func(context.Context, string, nats.Header, []byte) *problem.Problem {
 		return problem.New(problem.Invalid, "never")
 	}, nil)
-	js, err := jetstream.New(o.nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, _, err := streams.RefusedStream(jetlogtest.Site)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js, name := o.refusals()
 	if err := js.DeleteStream(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventfuldb/eventful/pkg/inbox"
-	"github.com/eventfuldb/eventful/pkg/jetlog/jetlogtest"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/streams"
@@ -86,14 +84,7 @@ func TestNoRoomForRefusals(t *testing.T) {
 		}
 		return nil
 	}, nil)
-	js, err := jetstream.New(o.nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, _, err := streams.RefusedStream(jetlogtest.Site)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js, name := o.refusals()
 	stream, err := js.Stream(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
