@@ -37,6 +37,23 @@ func toNobody(ctx context.Context, s *stage) error {
 		return err
 	}
 	defer f.close()
+	turns, err := s.inTurns(ctx, one, f, func(on bool) error {
+		verb := "plugin:disable"
+		if on {
+			verb = "plugin:enable"
+		}
+		_, err := one.run(ctx, verb, "hook")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.compare(fmt.Sprintf("%s, %d clients", pluginDown, clients), pluginDisabled, turns, 0.95)
+	return nil
+}
+
+// inTurns measures one server with something and without it, four turns a round: without, with, without, with, and back.
+func (s *stage) inTurns(ctx context.Context, one *site, f *fleet, change func(on bool) error) ([]*switched, error) {
 	turns := []*switched{{}, {on: true}, {}, {on: true}}
 	for n := range s.rounds {
 		order := slices.Clone(turns)
@@ -44,30 +61,32 @@ func toNobody(ctx context.Context, s *stage) error {
 			slices.Reverse(order)
 		}
 		for _, t := range order {
-			if err := t.round(ctx, s, one, f); err != nil {
-				return err
+			err := change(t.on)
+			if err == nil {
+				err = t.round(ctx, s, one, f)
+			}
+			if err != nil {
+				return nil, err
 			}
 		}
 	}
-	s.compare(clients, turns)
-	return nil
+	return turns, nil
 }
 
-// compare tells what the turns without the plugin and those with it came to: the first and the third, the second and the fourth.
-func (s *stage) compare(clients int, turns []*switched) {
+// compare tells what the turns without and those with it came to: the first and the third, the second and the fourth.
+func (s *stage) compare(named, baseline string, turns []*switched, wanted float64) {
 	first, second := turns[0].figures(), turns[2].figures()
 	without, with := turns[0].and(turns[2]).figures(), turns[1].and(turns[3]).figures()
-	name := fmt.Sprintf("%s, %d clients", pluginDown, clients)
-	s.beside(name, with.perSecond, "commands/s", pluginDisabled, without.perSecond, atLeast(0.95))
-	s.beside(name+", p99", with.p99, "µs", pluginDisabled, without.p99, nil)
-	s.beside(pluginDisabled+", the first turns", first.perSecond, "commands/s", "the second ones", second.perSecond, nil)
+	s.beside(named, with.perSecond, "commands/s", baseline, without.perSecond, atLeast(wanted))
+	s.beside(named+", p99", with.p99, "µs", baseline, without.p99, nil)
+	s.beside(baseline+", the first turns", first.perSecond, "commands/s", "the second ones", second.perSecond, nil)
 	if min(with.processor, without.processor, first.processor, second.processor) > 0 {
-		s.beside("processor time a command, "+name, with.processor, "µs", pluginDisabled, without.processor, nil)
-		s.beside("processor time a command, the first turns", first.processor, "µs", "the second ones", second.processor, nil)
+		s.beside("processor time a command, "+named, with.processor, "µs", baseline, without.processor, nil)
+		s.beside("processor time a command, "+baseline+", the first turns", first.processor, "µs", "the second ones", second.processor, nil)
 	}
 }
 
-// switched are the rounds with a plugin or without it.
+// switched are the rounds with what is looked at, or without it.
 type switched struct {
 	on                        bool
 	perSecond, p99, processor []float64
@@ -84,15 +103,8 @@ func (w *switched) and(other *switched) *switched {
 	return &switched{w.on, slices.Concat(w.perSecond, other.perSecond), slices.Concat(w.p99, other.p99), slices.Concat(w.processor, other.processor)}
 }
 
-// round switches the plugin, lets the site come to rest under load, and measures.
+// round lets the site come to rest under load, and measures.
 func (w *switched) round(ctx context.Context, s *stage, one *site, f *fleet) error {
-	verb := "plugin:disable"
-	if w.on {
-		verb = "plugin:enable"
-	}
-	if _, err := one.run(ctx, verb, "hook"); err != nil {
-		return err
-	}
 	if _, err := f.round(ctx, s.round); err != nil {
 		return err
 	}

@@ -149,6 +149,7 @@ func allScenes() []scene {
 		{"throughput", throughput, nil}, {"ten", tenEvents, nil}, {"import", bulkImport, nil}, {"history", history, nil}, {"snapshots", snapshots, nil}, {"queries", queries, nil},
 		{"start", starts, nil}, {"memory", memory, nil}, {"costs", costs, nil}, {"r3", cluster, func(c *config) bool { return c.clustered }},
 		{"to-process", toProcess, never}, {"to-nats", toNATS, never}, {"to-opensearch", toOpenSearch, never}, {"to-nobody", toNobody, never}, {"one-event", oneEvent, never},
+		{"token-check", tokenCheck, never},
 	}
 }
 
