@@ -82,6 +82,9 @@ func (a *app) newKept(cmd *cobra.Command, secret string) (kind string, k *kept, 
 		}
 		account, err := a.accountHere(cmd)
 		if err == nil && account == "" {
+			account = a.accountInKeys(cmd)
+		}
+		if err == nil && account == "" {
 			err = a.accountUnknown()
 		}
 		return kindAuthKey, &kept{Secret: secret, Account: account, Holder: id}, err
