@@ -87,6 +87,12 @@ func TestComposeMounts(t *testing.T) {
 		if s.User != "1000:1000" || !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") {
 			t.Errorf("%s: got user %q, read only %t, dropped capabilities %q, want 1000:1000, true, ALL", name, s.User, s.ReadOnly, s.CapDrop)
 		}
+		if name == "cli" {
+			if len(s.DependsOn) != 0 {
+				t.Errorf("a command of cli starts %v, which may be down for a reason", s.GetDependencies())
+			}
+			continue
+		}
 		for i := range clusterSize {
 			member := "nats" + string(rune('1'+i))
 			if s.DependsOn[member].Condition != compose.ServiceConditionHealthy {
@@ -141,6 +147,9 @@ func TestComposeEngines(t *testing.T) {
 		if want := []string{"writer", "--replicas=3", "--http=0.0.0.0:9595", "--insecure"}; !slices.Equal(writer.Entrypoint, want) {
 			t.Errorf("%s: got %q, want %q", name, writer.Entrypoint, want)
 		}
+		if writer.Hostname != name {
+			t.Errorf("%s: got host name %q, want its own name in writer:list", name, writer.Hostname)
+		}
 		for _, v := range writer.Volumes {
 			if other := folders[v.Source]; other != "" {
 				t.Errorf("%s and %s share the folder %s", name, other, v.Source)
@@ -151,7 +160,7 @@ func TestComposeEngines(t *testing.T) {
 	if want := []string{"projector", "--http=0.0.0.0:9595", "--insecure"}; !slices.Equal(projector.Entrypoint, want) {
 		t.Errorf("projector: got %q, want %q", projector.Entrypoint, want)
 	}
-	known := []string{"EVENTFUL_DATA_DIR", "EVENTFUL_DEK_FILE", "EVENTFUL_NATS_URL", "EVENTFUL_SERVER", "EVENTFUL_MASTER_KEY", "EVENTFUL_AUTH_KEY", "EVENTFUL_TOKEN"}
+	known := []string{"EVENTFUL_DATA_DIR", "EVENTFUL_DEK_FILE", "EVENTFUL_NATS_URL", "EVENTFUL_SERVER", "EVENTFUL_MASTER_KEY", "EVENTFUL_AUTH_KEY", "EVENTFUL_TOKEN", "XDG_CONFIG_HOME"}
 	for _, name := range []string{"writer1", "writer2", "projector", "cli"} {
 		for key, value := range project.Services[name].Environment {
 			if !slices.Contains(known, key) {
@@ -161,5 +170,9 @@ func TestComposeEngines(t *testing.T) {
 				t.Errorf("%s: %s has no value", name, key)
 			}
 		}
+	}
+	sessions := project.Services["cli"].Environment["XDG_CONFIG_HOME"]
+	if sessions == nil || !slices.ContainsFunc(project.Services["cli"].Volumes, func(v compose.ServiceVolumeConfig) bool { return v.Target == *sessions }) {
+		t.Error("cli keeps no session: its configuration folder is no volume")
 	}
 }
