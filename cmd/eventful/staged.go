@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,7 @@ func (a *app) applyEvent(cmd *cobra.Command, args eventArguments) error {
 		Context: client.Context{DryRun: command.DryRun},
 	})
 	if err != nil {
-		return unfit(hinted(err, command.Aggregate.Type))
+		return unfit(hinted(err, command.Aggregate.Type), problem.Conflict)
 	}
 	answer := struct {
 		Aggregate string `json:"aggregate"`
@@ -125,7 +126,7 @@ func newAggregateCommitCommand(a *app) *cobra.Command {
 		defer c.Close()
 		answer, err := c.Commit(cmd.Context(), x)
 		if err != nil {
-			return unfit(err)
+			return unfit(err, problem.Conflict, problem.Invalid) // the schema may have changed since it was staged
 		}
 		if answer.Left > 0 {
 			a.warn("%s staged meanwhile and not part of this commit: run `eventful aggregate:commit` again", counted(answer.Left, "event"))
@@ -135,9 +136,9 @@ func newAggregateCommitCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// unfit gives a conflict of what is staged with what is stored the hint that leads out of it.
-func unfit(err error) error {
-	if p, ok := asProblem(err); ok && p.Code == problem.Conflict && !strings.Contains(p.Hint, "aggregate:discard") {
+// unfit gives a refusal of what is staged, with one of these codes, the hint that leads out of it.
+func unfit(err error, codes ...problem.Code) error {
+	if p, ok := asProblem(err); ok && slices.Contains(codes, p.Code) && !strings.Contains(p.Hint, "aggregate:discard") {
 		p.Hint = "`eventful aggregate:staged` shows what is staged; drop what does not fit any more with `eventful aggregate:discard TYPE/ID`, and stage it anew"
 	}
 	return err

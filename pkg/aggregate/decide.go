@@ -17,17 +17,18 @@ type Head struct {
 
 // Decide gives the events that the change becomes, in order, or every reason why not; never both. The events have no salt: the writer adds
 // it. s is the schema of the aggregate's type, nil if there is none. What the schema refuses is named before a conflict, as no repeat
-// cures it; a conflict stands alone and carries Expected and Actual. Beyond 100 problems Decide stops. The command has passed Check.
+// cures it; a conflict is the last and carries Expected and Actual. Beyond 100 problems of the schema Decide stops. The command has passed Check.
 func Decide(s *schema.Schema, h Head, c Change) ([]event.Event, []*problem.Problem) {
 	if s == nil || s.Aggregate != c.Aggregate.Type {
 		return nil, []*problem.Problem{problem.New(problem.NotFound, "there is no schema for the aggregate type %s", clip(c.Aggregate.Type)).
 			WithHint("make one with `schema:create`, then `schema:migrate`")}
 	}
-	if problems := checkEvents(s, c); len(problems) > 0 {
-		return nil, problems
-	}
+	problems := checkEvents(s, c)
 	if p := checkHead(h, c); p != nil {
-		return nil, []*problem.Problem{p}
+		problems = append(problems, p)
+	}
+	if len(problems) > 0 {
+		return nil, problems
 	}
 	events := make([]event.Event, len(c.Events))
 	for i := range c.Events {

@@ -102,7 +102,6 @@ func TestDecideRefuses(t *testing.T) {
 		{"unknown event", s, aggregate.Head{}, change(aggregate.Any, aggregate.NewEvent{Type: "relase"}), problem.Invalid, "", "release"},
 		{"wrong type", s, aggregate.Head{}, change(aggregate.Any, aggregate.NewEvent{Type: "crp", Fields: set("crp", "high")}), problem.Invalid, "crp", "no decimal"},
 		{"names the event among several", s, aggregate.Head{}, change(aggregate.Any, release, aggregate.NewEvent{Type: "crp"}), problem.Invalid, "crp", "event 1: "},
-		{"schema before conflict", s, aggregate.Head{Version: 3}, change(aggregate.None, aggregate.NewEvent{Type: "crp"}), problem.Invalid, "crp", "required"},
 		{"last version", s, aggregate.Head{Version: event.MaxVersion}, change(aggregate.Any, release), problem.TooLarge, "", fmt.Sprint("go beyond ", uint64(event.MaxVersion))},
 	}
 	for _, tt := range tests {
@@ -114,6 +113,15 @@ func TestDecideRefuses(t *testing.T) {
 			wantProblem(t, problems[0], tt.code, tt.field, tt.text)
 		})
 	}
+}
+
+func TestDecideNamesTheSchemaBeforeAConflict(t *testing.T) {
+	events, problems := aggregate.Decide(patient(t), aggregate.Head{Version: 3}, change(aggregate.None, aggregate.NewEvent{Type: "crp"}))
+	if len(events) != 0 || len(problems) != 2 {
+		t.Fatalf("got %v, %v, want both problems", events, problems)
+	}
+	wantProblem(t, problems[0], problem.Invalid, "crp", "required")
+	wantProblem(t, problems[1], problem.Conflict, "", "its newest is 3")
 }
 
 func TestDecideStopsAtAHundred(t *testing.T) {

@@ -3,6 +3,7 @@ package writer
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
@@ -19,6 +20,7 @@ type planned struct {
 	back   *restoring        // the change is a rollback's; nil: it is not
 	held   map[string]string // values of unique fields behind the change
 	claims []claim
+	broken bool // the schema refuses it
 }
 
 // decide takes a submission as far as it goes now: refused, answered, placed in the open block, parked for units, or held for the next block.
@@ -150,20 +152,50 @@ func (e *engine) plan(s *submission) ([]planned, *problem.Problem, error) {
 			continue
 		}
 		events, found := aggregate.Decide(sch, h.rules(), c)
-		for _, p := range found {
-			if p.Code == problem.Conflict {
-				s.conflicts = append(s.conflicts, conflict{problem: p, newest: h.link})
-			}
-		}
-		problems = append(problems, found...)
+		problems = append(problems, s.refusals(found, i, &one, h)...)
 		one.events, one.before = events, h
 		plan = append(plan, one)
 	}
-	if len(problems) > 0 || len(e.unique) == 0 {
-		return plan, problem.Join(problems), nil
+	if len(e.unique) > 0 {
+		found, err := e.claims(s, plan)
+		if err != nil {
+			return nil, nil, err
+		}
+		problems = append(problems, found...)
 	}
-	problems, err := e.claims(s, plan)
-	return plan, problem.Join(problems), err
+	return plan, joined(problems), nil
+}
+
+// refusals notes what Decide found about a change, which each problem names where there are several.
+func (s *submission) refusals(found []*problem.Problem, change int, one *planned, h head) []*problem.Problem {
+	if len(found) == 0 {
+		return nil
+	}
+	about := s.command.Changes[change].Aggregate.String() + ": "
+	for _, p := range found {
+		if p.Code == problem.Conflict {
+			s.conflicts = append(s.conflicts, conflict{problem: p, newest: h.link})
+			continue
+		}
+		one.broken = true
+		if len(s.command.Changes) > 1 && !strings.HasPrefix(p.Detail, about) {
+			p.Detail = about + p.Detail
+		}
+	}
+	return found
+}
+
+// joined puts conflicts last, which reading again may cure: the first problem gives the answer its code.
+func joined(problems []*problem.Problem) *problem.Problem {
+	var first, conflicts []*problem.Problem
+	for _, p := range problems {
+		if p.Code == problem.Conflict {
+			conflicts = append(conflicts, p)
+		} else {
+			first = append(first, p)
+		}
+	}
+	return problem.Join(append(first, conflicts...))
 }
 
 func (e *engine) head(a event.AggregateID) (head, error) {

@@ -156,7 +156,7 @@ func (e *engine) other(key, self string, taken map[string]string) (string, error
 }
 
 // claims works out what the changes of a command take and give up, and refuses values that another aggregate holds. All that is given up is free for the
-// same command. Who holds a value is told to those only who may read it there.
+// same command, also what a change gives up that is refused for something else; what the schema refuses takes nothing. Who holds a value is told to those only who may read it there.
 func (e *engine) claims(s *submission, plan []planned) ([]*problem.Problem, error) {
 	taken := make(map[string]string)
 	for i := range plan {
@@ -172,7 +172,7 @@ func (e *engine) claims(s *submission, plan []planned) ([]*problem.Problem, erro
 	var problems []*problem.Problem
 	for _, p := range plan {
 		for _, c := range p.claims {
-			if c.owner == "" {
+			if c.owner == "" || p.broken {
 				continue
 			}
 			if len(c.key) > maxUnique+len(keyUnique)+len(p.change.Aggregate.Type)+len(c.field)+2 {

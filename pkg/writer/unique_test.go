@@ -256,3 +256,31 @@ func TestHoldersAreToldToReaders(t *testing.T) {
 		}
 	}
 }
+
+// A refused transaction tells every check that fails, of whichever kind, and of which aggregate: first what no repeat cures. What a refused change would
+// give up counts as given up, so that nothing is told to fail which would pass with the rest mended.
+func TestEveryFailingCheckIsTold(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(fmt.Sprintf(userSchema, true))
+	jwt := s.token(1000)
+	s.must(change(jwt, "", user("u1", "a@example.org"), user("u2", "b@example.org")))
+	expecting := func(c aggregate.Change, e aggregate.Expected) aggregate.Change {
+		c.Expected = e
+		return c
+	}
+	unknown := aggregate.Change{Aggregate: event.AggregateID{Type: "user", ID: "u4"}, Expected: aggregate.Exists, Events: []aggregate.NewEvent{{Type: "nosuch"}}}
+	o := s.do(change(jwt, "", expecting(user("u1", "c@example.org"), aggregate.None), user("u3", "b@example.org"), unknown, user("u5", "a@example.org"), user("u6", "c@example.org")))
+	wantCode(t, o, problem.Invalid)
+	var got []string
+	for _, p := range o.problem.Problems {
+		about, _, _ := strings.Cut(p.Detail, ":")
+		got = append(got, fmt.Sprint(about, " ", p.Code, " ", p.Field, p.Expected))
+	}
+	want := []string{"user/u4 invalid ", "user/u1 conflict none", "user/u4 conflict exists", "user/u3 conflict email", "user/u6 conflict email"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s: checks that are told to fail (-want +got):\n%s", o.problem.Detail, diff)
+	}
+	if got := len(s.stored("user")); got != 1 {
+		t.Errorf("got %d commands stored, want the first alone", got)
+	}
+}
