@@ -2,6 +2,7 @@ package natsapi
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,8 +16,9 @@ import (
 )
 
 const (
-	maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
-	servers   = "Nats-"  // names that begin so, in whatever case, are the server's
+	maxHeader  = 20 << 10 // bytes of one header value; a token has at most 16 KiB
+	maxProblem = 1 << 20  // bytes of a problem
+	servers    = "Nats-"  // names that begin so, in whatever case, are the server's
 )
 
 // request is a message that wants an answer. It answers over the connection itself: micro notes the outcome of its own Respond and Error where it reads it
@@ -119,14 +121,19 @@ func (r request) answer(v any) {
 	r.send(data, nil)
 }
 
-// send publishes an answer, if one is wanted.
+// send publishes an answer, if one is wanted. One that no message can hold is refused: nothing at all would look like an engine that is away.
 func (r request) send(data []byte, header nats.Header) {
+	var err error
 	switch reply := r.Reply(); {
 	case reply == "":
 	case header == nil:
-		_ = r.app.Publish(reply, data)
+		err = r.app.Publish(reply, data)
 	default:
-		_ = r.app.PublishMsg(&nats.Msg{Subject: reply, Header: header, Data: data})
+		err = r.app.PublishMsg(&nats.Msg{Subject: reply, Header: header, Data: data})
+	}
+	if errors.Is(err, nats.ErrMaxPayload) {
+		r.refuse(problem.New(problem.TooLarge, "the answer has %d bytes, a message holds at most %d", len(data), r.app.MaxPayload()).
+			WithHint("ask for less at once: a state of that size is read event by event, with `eventful aggregate:history`"))
 	}
 }
 
@@ -137,9 +144,16 @@ func (r request) more(v any) {
 	}
 }
 
-// refuse sends a problem as a NATS service error.
+// refuse sends a problem as a NATS service error. Of a list of failing checks that is longer than maxProblem only the beginning is told.
 func (r request) refuse(p *problem.Problem) {
-	data, err := json.Marshal(hinted(p))
+	p = hinted(p)
+	data, err := json.Marshal(p)
+	for err == nil && len(data) > maxProblem && len(p.Problems) > 0 {
+		shorter := *p
+		shorter.Problems = p.Problems[:len(p.Problems)/2]
+		p = &shorter
+		data, err = json.Marshal(p)
+	}
 	if err != nil {
 		data = []byte(`{"code":"internal"}`)
 	}
