@@ -13,8 +13,10 @@ import (
 
 const (
 	asideTimeout = 5 * time.Second // for reading the log to word an answer
+	tellTimeout  = 2 * time.Second // the same for what came between: senders wait 5 s for the answer, which without it is a conflict too
 	maxBetween   = 20              // events that a conflict names
 	maxTellers   = 16              // conflicts for which the log is read at once
+	maxKept      = 8               // blocks that are kept while the conflicts of one command are told
 )
 
 // repeated deals with a command id that is in the window: with the first answer, or with an error if the content differs.
@@ -109,7 +111,7 @@ func (e *engine) tell(s *submission, p *problem.Problem) {
 
 // nameBetween fills in what came between. The log is read for few conflicts at once; what cannot be read in time, the turn waited for included, is left out.
 func (e *engine) nameBetween(ctx context.Context, conflicts []conflict) {
-	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	select {
 	case e.tellers <- struct{}{}:
@@ -117,20 +119,44 @@ func (e *engine) nameBetween(ctx context.Context, conflicts []conflict) {
 	case <-ctx.Done():
 		return
 	}
+	kept := make(blocks)
 	for _, c := range conflicts {
-		c.problem.Between = e.between(ctx, c.problem.Expected, c.newest)
+		c.problem.Between = e.between(ctx, kept, c.problem.Expected, c.newest)
 	}
 }
 
+// blocks are those that were read last, by sequence: what a transaction wrote lies together, so the next one about the same aggregates meets the same blocks.
+type blocks map[uint64]struct {
+	*event.Block
+	commits []*event.Commit
+}
+
+func (k blocks) read(ctx context.Context, e *engine, at event.Link) (*event.Block, []*event.Commit, error) {
+	if b, ok := k[at.Sequence]; ok && b.ID == at.Block {
+		return b.Block, b.commits, nil
+	}
+	b, commits, err := e.readBlock(ctx, at.Sequence, at.Block)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(k) == maxKept {
+		clear(k)
+	}
+	one := k[at.Sequence]
+	one.Block, one.commits = b, commits
+	k[at.Sequence] = one
+	return b, commits, nil
+}
+
 // between names the newest events behind the expected version, oldest first. It stops quietly where a block is not on disk yet.
-func (e *engine) between(ctx context.Context, expected string, newest event.Link) []problem.Between {
+func (e *engine) between(ctx context.Context, kept blocks, expected string, newest event.Link) []problem.Between {
 	want, err := strconv.ParseUint(expected, 10, 63)
 	if err != nil {
 		return nil
 	}
 	var out []problem.Between
 	for link := newest; link.Sequence > 0 && len(out) < maxBetween; {
-		b, commits, err := e.readBlock(ctx, link.Sequence, link.Block)
+		b, commits, err := kept.read(ctx, e, link)
 		if err != nil || int(link.Index) >= len(commits) {
 			break
 		}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/eventfuldb/eventful/pkg/aggregate"
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
 	"github.com/eventfuldb/eventful/pkg/writer"
@@ -184,5 +187,36 @@ func TestConflictsAtOnceReadFewBlocks(t *testing.T) {
 	}
 	if _, _, most := r.read(); most > writer.MaxTellers {
 		t.Errorf("%d conflicts led to %d reads at once, want %d", conflicts, most, writer.MaxTellers)
+	}
+}
+
+// The conflicts of one transaction read each block once, or a large transaction would be answered later than its sender waits.
+func TestConflictsOfATransactionReadEachBlockOnce(t *testing.T) {
+	r := &readers{Store: eventlog.NewMemory(), log: "patient"}
+	s := newSite(t, r)
+	jwt := s.token(1000)
+	var changes []aggregate.Change
+	for i := range 50 {
+		changes = append(changes, aggregate.Change{
+			Aggregate: event.AggregateID{Type: "patient", ID: fmt.Sprint("p", i)}, Events: []aggregate.NewEvent{{Type: "crp"}},
+		})
+	}
+	for range 3 {
+		s.must(change(jwt, "", changes...))
+	}
+	r.hold()(nil)
+	stale := slices.Clone(changes)
+	for i := range stale {
+		stale[i].Expected = aggregate.Exactly(1)
+	}
+	o := s.do(change(jwt, "", stale...))
+	wantCode(t, o, problem.Conflict)
+	for _, p := range o.problem.Problems {
+		if len(p.Between) != 2 || p.Between[0].Version != 2 || p.Between[1].Version != 3 {
+			t.Fatalf("got %+v, want versions 2 and 3 in between", p)
+		}
+	}
+	if reads, blocks, _ := r.read(); len(o.problem.Problems) != len(changes) || reads != blocks || blocks != 2 {
+		t.Errorf("%d conflicts were told with %d reads of %d blocks, want %d with one read of each of 2", len(o.problem.Problems), reads, blocks, len(changes))
 	}
 }
