@@ -144,11 +144,11 @@ func (r request) more(v any) {
 	}
 }
 
-// refuse sends a problem as a NATS service error. Of a list of failing checks that is longer than maxProblem only the beginning is told.
+// refuse sends a problem as a NATS service error. Of a list of failing checks that takes more than half a message only the beginning is told.
 func (r request) refuse(p *problem.Problem) {
 	p = hinted(p)
 	data, err := json.Marshal(p)
-	for err == nil && len(data) > maxProblem && len(p.Problems) > 0 {
+	for err == nil && int64(len(data)) > r.app.MaxPayload()/2 && len(p.Problems) > 0 {
 		shorter := *p
 		shorter.Problems = p.Problems[:len(p.Problems)/2]
 		p = &shorter
