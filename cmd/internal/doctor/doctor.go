@@ -116,7 +116,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	x := &examination{Config: c}
 	x.permissions()
 	x.versions()
-	x.disk()
+	x.disk(ctx)
 	x.certificate()
 	if c.KeyError != nil {
 		x.found(checkKeys, c.KeyError.Remedy, "%s", c.KeyError.Detail)

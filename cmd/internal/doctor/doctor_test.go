@@ -124,10 +124,13 @@ func TestFindings(t *testing.T) {
 		answers [][]logState
 		want    []string // beginnings of the findings, in order
 	}{
-		"healthy":            {},
-		"clock behind":       {change: func(c *doctor.Config) { c.Now = late }, want: []string{"clock: the clock of server eventful-ward is 1h", "clock: the clock of this machine is 1h"}},
-		"clock ahead":        {change: func(c *doctor.Config) { c.Now = early }, want: []string{"clock: the clock of server eventful-ward is "}},
-		"less than 1 GiB":    {change: disk(usage(1<<30-1, 1<<31, nil)), want: []string{"disk: the disk of the data folder has 1024.0 MiB free of 2.0 GiB, and 1.0 GiB must stay free"}},
+		"healthy":         {},
+		"clock behind":    {change: func(c *doctor.Config) { c.Now = late }, want: []string{"clock: the clock of server eventful-ward is 1h", "clock: the clock of this machine is 1h"}},
+		"clock ahead":     {change: func(c *doctor.Config) { c.Now = early }, want: []string{"clock: the clock of server eventful-ward is "}},
+		"less than 1 GiB": {change: disk(usage(1<<30-1, 1<<31, nil)), want: []string{"disk: the disk of the data folder has 1024.0 MiB free of 2.0 GiB, and 1.0 GiB must stay free: no writer refuses writes for that"}},
+		"less, and refused": {change: func(c *doctor.Config) {
+			c.Look, c.Status = usage(1<<30-1, 1<<31, nil), statusOf(`"refusing":"the disk of the data folder"`)
+		}, want: []string{"disk: the disk of the data folder has 1024.0 MiB free of 2.0 GiB, and 1.0 GiB must stay free: writes are refused", "disk: the writer refuses"}},
 		"less than 5 %":      {change: disk(usage(4<<30, 100<<30, nil)), want: []string{"disk: the disk of the data folder has 4.0 GiB free of 100.0 GiB, and 5.0 GiB must stay free"}},
 		"read-only":          {change: disk(usage(1<<40, 1<<41, syscall.EROFS)), want: []string{"disk: the data folder cannot be written: read-only file system"}},
 		"guard is off":       {change: func(c *doctor.Config) { c.Status = statusOf(`"disks":[{"folder":"logs","limit":0}]`) }, want: []string{"disk: the guard is off"}},

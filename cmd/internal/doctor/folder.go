@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -69,7 +70,7 @@ func (x *examination) versions() {
 }
 
 // disk looks at the disks under the data folder. The running writer, which may have been started with other limits, is asked too (refusing).
-func (x *examination) disk() {
+func (x *examination) disk(ctx context.Context) {
 	look := x.Look
 	if look == nil {
 		look = space.Look
@@ -80,10 +81,23 @@ func (x *examination) disk() {
 	guard := space.New(space.Config{Folders: []space.Folder{{Name: "data folder", Dir: x.DataDir}}, Limits: x.Limits, Look: look})
 	v := guard.Volumes()[0]
 	if p := guard.Check(); p != nil {
-		x.found(checkDisk, p.Hint, "%s: writes are refused, reads are answered", p.Detail)
+		then := "writes are refused, reads are answered"
+		if x.takesWrites(ctx) {
+			then = "no writer refuses writes for that, as it has other limits or another disk; one that is started here with these settings does"
+		}
+		x.found(checkDisk, p.Hint, "%s: %s", p.Detail, then)
 		return
 	}
 	x.ok(checkDisk, "%s", v)
+}
+
+// takesWrites reports whether a writer answers, and refuses none.
+func (x *examination) takesWrites(ctx context.Context) bool {
+	if x.URL == "" || x.KeyError != nil {
+		return false
+	}
+	s, err := x.ask(ctx)
+	return err == nil && s.Refusing == ""
 }
 
 func (x *examination) unguarded() {
