@@ -128,7 +128,10 @@ func (c *Client) actAs(ctx context.Context, id, noun, verb string, body, into an
 		return problem.New(problem.Malformed, "write the request as JSON: %v", err)
 	}
 	req := request{subject: streams.AdminSubject(noun, verb), header: nats.Header{streams.HeaderCommandID: {id}}, data: data}
-	req.long = verb == "migrate" || verb == "forget" || verb == "rollback" || noun == "archive"
+	if verb == "migrate" || verb == "forget" || verb == "rollback" || noun == "archive" { // given again, each goes on or finds it done
+		req.long, req.beats, req.part = true, true, func(*nats.Msg) {}
+		req.header.Set(streams.HeaderStream, "1")
+	}
 	switch verb {
 	case "list", "show", "account", "state", "status":
 	case "test":

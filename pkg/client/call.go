@@ -32,6 +32,12 @@ const slowPatience = 12 * time.Second
 // trialPatience is how long an attempt of a brief request waits: a plugin-runner says after --call-timeout, which is 30 s if not set, that a target hangs.
 const trialPatience = 32 * time.Second
 
+// beatPatience is how long nothing may be heard of a request that the server says it is still busy with every two seconds.
+const beatPatience = 10 * time.Second
+
+// maxSilences is how often such a request is sent to servers that say nothing.
+const maxSilences = 4
+
 // noAnswer is what to do about silence.
 const noAnswer = "wait longer, for example with --timeout=1m; `eventful status` says whether the engines run"
 
@@ -47,6 +53,7 @@ type request struct {
 	stores  string          // what is not known when no answer comes, for example "command X"; empty: nothing is stored
 	part    func(*nats.Msg) // for each message that more follow
 	long    bool            // no default timeout once it is on its way; silence and a lost connection end it, as repeating would begin all over
+	beats   bool            // long, and may be repeated: the server says every now and then that it is still busy with it, so silence tells that it is gone
 	slow    bool            // answering may take until the server gives it up
 	brief   bool            // an answer that it is not possible now is what the caller wants to know: it is repeated for a few seconds only
 }
@@ -209,6 +216,8 @@ func (k *call) patience(n int) time.Duration {
 		return max(k.client.opts.Patience, trialPatience)
 	case !k.req.long:
 		return k.client.opts.Patience
+	case k.req.beats:
+		return max(k.client.opts.Patience, beatPatience)
 	case k.req.part != nil:
 		return max(k.client.opts.Patience, partPatience)
 	}
@@ -248,8 +257,9 @@ func (k *call) settle(n int, o outcome) {
 	delay := backoff(n)
 	deadline, bounded := k.ctx.Deadline()
 	late := k.req.long && k.client.opts.Timeout > 0 && time.Since(k.began) > k.client.opts.Timeout // it could not be sent, or is refused for now, all the while
+	late = late && !(k.req.beats && o.lost && n < maxSilences)
 	late = late || k.req.brief && !o.lost && time.Since(k.began) > briefly
-	again := repeatable(o.err) && !(k.req.long && o.lost) && !late && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
+	again := repeatable(o.err) && !(k.req.long && o.lost && !k.req.beats) && !late && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
 	if again {
 		k.pause = time.AfterFunc(delay, k.send)
 	}

@@ -178,6 +178,24 @@ func TestLaterRefusalDoesNotHideAnUnknownOutcome(t *testing.T) {
 	}
 }
 
+// Whoever was asked first is gone without a word, as a writer that was killed: the act is asked for again, and ends long before its token does.
+func TestActsThatTakeLongAreAskedForAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var n atomic.Int32
+	s.answer("adm.schema.migrate", func(m *nats.Msg) {
+		if n.Add(1) > 1 {
+			respondMore(t, m, struct{}{})
+			respond(t, m, map[string]any{"migrations": []client.Migration{{Type: "patient"}}})
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+	defer cancel()
+	if done, err := s.connect(nil).SchemaMigrate(ctx, "", false); err != nil || len(done) != 1 {
+		t.Errorf("got %v, %v, want the answer to the repeat", done, err)
+	}
+}
+
 func TestCancelledContextEndsTheCall(t *testing.T) {
 	s := newSite(t)
 	ctx, cancel := context.WithCancel(t.Context())

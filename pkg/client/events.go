@@ -199,7 +199,7 @@ func (c *Client) Rebuild(ctx context.Context, log string, progress Progress) ([]
 	req := request{subject: streams.AdminSubject("projector", "rebuild"), header: nats.Header{streams.HeaderStream: {"1"}}, data: body, long: true}
 	req.part = func(m *nats.Msg) {
 		var p struct{ Done, Total uint64 }
-		if progress != nil && json.Unmarshal(m.Data, &p) == nil {
+		if progress != nil && json.Unmarshal(m.Data, &p) == nil && p.Total > 0 {
 			progress(p.Done, p.Total)
 		}
 	}

@@ -12,7 +12,10 @@ import (
 	"github.com/eventfuldb/eventful/streams"
 )
 
-const actTimeout = time.Minute // a dry run of a migration reads whole logs
+const (
+	actTimeout = time.Minute // a dry run of a migration reads whole logs
+	beatEvery  = 2 * time.Second
+)
 
 type act func(*API, context.Context, request, headers) (any, *problem.Problem)
 
@@ -81,10 +84,15 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 	}
 	ctx, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
-	if p := a.cfg.Writer.Current(ctx); p != nil { // reading acts are answered by the log's writer too
+	answered, p := r.busy(h)
+	if p != nil {
 		return p
 	}
-	answer, p := do(a, ctx, r, h)
+	var answer any
+	if p = a.cfg.Writer.Current(ctx); p == nil { // reading acts are answered by the log's writer too
+		answer, p = do(a, ctx, r, h)
+	}
+	answered()
 	if p == toldAlready {
 		return nil
 	}
@@ -93,6 +101,30 @@ func (a *API) admin(ctx context.Context, r request) *problem.Problem {
 	}
 	r.answer(answer)
 	return nil
+}
+
+// busy says every two seconds that the act is under way, to who asks for that, until the function that it gives is called: whoever hears nothing may ask
+// another process, or again.
+func (r request) busy(h headers) (end func(), p *problem.Problem) {
+	asked, p := h.flag(streams.HeaderStream, "1")
+	if p != nil || !asked {
+		return func() {}, p
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		beat := time.NewTicker(beatEvery)
+		defer beat.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-beat.C:
+				r.more(struct{}{})
+			}
+		}
+	}()
+	return func() { close(stop); <-stopped }, nil
 }
 
 // who checks the token, and that it may administer every type if that is asked for.

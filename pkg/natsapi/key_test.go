@@ -142,17 +142,22 @@ func (o *office) newKey() token.Key {
 // add asks for a key as the command line does.
 func (o *office) add(k token.Key) *problem.Problem {
 	o.t.Helper()
+	_, p := o.ask("adm.key.add", o.addition(k), nil)
+	return p
+}
+
+func (o *office) addition(k token.Key) (body string) {
+	o.t.Helper()
 	present, _ := o.accounts.get(o.t.Context())
 	account, err := token.AddAuthKey(present, o.operator, k)
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	body, err := json.Marshal(map[string]any{"account": account, "key": k.ID, "name": k.Name, "aggregates": k.Aggregates, "actions": k.Actions})
+	text, err := json.Marshal(map[string]any{"account": account, "key": k.ID, "name": k.Name, "aggregates": k.Aggregates, "actions": k.Actions})
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	_, p := o.ask("adm.key.add", string(body), nil)
-	return p
+	return string(text)
 }
 
 // failRecord has the next block with a commit fail; those without one are the writer's own.
