@@ -14,8 +14,9 @@ import (
 
 // bridge carries the server's log into ours, and keeps its first fatal message: the server reports that way what keeps it from starting.
 type bridge struct {
-	log    zerolog.Logger
-	broken func(why string) // told what says that the store cannot be written
+	log     zerolog.Logger
+	broken  func(why string) // told what says that the store cannot be written
+	refuser *refuser         // told how connections end; nil: nobody is
 
 	mu    sync.Mutex // guards what follows
 	first error
@@ -29,8 +30,8 @@ const maxLines = 20
 
 var _ server.Logger = (*bridge)(nil)
 
-func newBridge(log zerolog.Logger, broken func(string)) *bridge {
-	return &bridge{log: log.With().Str("component", "nats").Logger(), broken: broken}
+func newBridge(log zerolog.Logger, broken func(string), r *refuser) *bridge {
+	return &bridge{log: log.With().Str("component", "nats").Logger(), broken: broken, refuser: r}
 }
 
 // storeErrors are what nats-server 2.15 says, in these words, when it could not write a stream (which then takes nothing more) or turns JetStream off. It tells
@@ -68,8 +69,8 @@ func (b *bridge) allow(now time.Time) (allowed bool, left int) {
 	return true, left
 }
 
-// debug reports whether debug messages are wanted. Trace messages, which repeat the protocol with its tokens, never are.
-func (b *bridge) debug() bool { return b.log.GetLevel() <= zerolog.DebugLevel }
+// debug reports whether debug messages are wanted, which tell too how connections end. Trace messages, which repeat the protocol with its tokens, never are.
+func (b *bridge) debug() bool { return b.log.GetLevel() <= zerolog.DebugLevel || b.refuser != nil }
 
 func (b *bridge) fatal() error {
 	b.mu.Lock()
@@ -87,11 +88,16 @@ func (b *bridge) Warnf(format string, v ...any) {
 
 // Errorf is part of server.Logger.
 func (b *bridge) Errorf(format string, v ...any) {
-	b.tell(zerolog.ErrorLevel, format, v)
+	if !b.refuser.hears(format, v) {
+		b.tell(zerolog.ErrorLevel, format, v)
+	}
 }
 
 // Debugf is part of server.Logger.
-func (b *bridge) Debugf(format string, v ...any) { b.log.Debug().Msgf(format, v...) }
+func (b *bridge) Debugf(format string, v ...any) {
+	b.refuser.hears(format, v)
+	b.log.Debug().Msgf(format, v...)
+}
 
 // Tracef is part of server.Logger; nothing is written.
 func (b *bridge) Tracef(string, ...any) {}

@@ -34,7 +34,10 @@ func newKeeper(n *Node) *keeper {
 	return k
 }
 
-func (k *keeper) begin() { k.running.Go(k.keep) }
+func (k *keeper) begin() {
+	k.running.Go(k.keep)
+	k.running.Go(func() { k.node.refuser.watch(k.ctx) })
+}
 
 // end ends the keeper and waits for it; it may be called more than once.
 func (k *keeper) end() {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/eventfuldb/eventful/pkg/keyring"
@@ -54,15 +55,21 @@ type Config struct {
 	// TLS protects connections over the network; nil: they are in the clear. Those in this process are not concerned.
 	TLS *tls.Config
 
+	// ConnectFailures is how many connections a second an address may make over TLS that are not authenticated, and ten times as many at once; beyond, it is refused for some seconds
+	// (refuse.go). 0: any number. Without TLS it limits nothing.
+	ConnectFailures int
+	Metrics         prometheus.Registerer // nil: none
+
 	// Usable tells whether the store can be written again after it could not; nil: try at once.
 	Usable func() error
 }
 
 // Node is a running server. Safe for concurrent use.
 type Node struct {
-	config Config
-	lock   *lock
-	keeper *keeper
+	config  Config
+	lock    *lock
+	keeper  *keeper
+	refuser *refuser // nil: nobody is refused
 
 	mu       sync.Mutex // guards what follows
 	server   *server.Server
@@ -82,7 +89,7 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{config: c, lock: lock}
+	n := &Node{config: c, lock: lock, refuser: newRefuser(c)}
 	n.keeper = newKeeper(n)
 	if err := n.start(ctx); err != nil {
 		n.Shutdown()
@@ -112,7 +119,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		return fmt.Errorf("set up the NATS server: %w", err)
 	}
 	n.set(s, accounts)
-	bridge := newBridge(n.config.Log, n.keeper.report)
+	bridge := newBridge(n.config.Log, n.keeper.report, n.refuser)
 	s.SetLoggerV2(bridge, bridge.debug(), false, false)
 	if err := n.openStore(ctx, s, bridge); err != nil {
 		return err

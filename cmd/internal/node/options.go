@@ -29,7 +29,7 @@ func (n *Node) options(accounts *accounts) (*server.Options, error) {
 		ServerName:             "eventful-" + c.Keyring.Site(),
 		Host:                   c.Host,
 		Port:                   port,
-		TLSConfig:              c.TLS,
+		TLSConfig:              n.refuser.protect(c.TLS),
 		NoSigs:                 true, // the process has its own signals
 		MaxPayload:             maxPayload,
 		MaxControlLine:         maxControlLine,
