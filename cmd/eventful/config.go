@@ -265,7 +265,7 @@ func (a *app) given() map[string]any {
 	flags := s.FromFlags(append(serverSettings(), "site", "tls-ca")...)
 	for name, value := range map[string]any{
 		"tls-cert": s.TLSCert, "tls-key": s.TLSKey, "tls-ca": s.TLSCA, "insecure": s.Insecure,
-		"site": s.Site, "host": s.Host, "port": s.Port, "nats-port": s.NATSPort, "memory-threshold": s.MemoryThreshold, "log-level": s.LogLevel,
+		"site": s.Site, "host": s.Host, "port": s.Port, "nats-port": s.NATSPort, "connect-failures": s.ConnectFailures, "memory-threshold": s.MemoryThreshold, "log-level": s.LogLevel,
 		"min-free": s.Text("min-free"), "min-free-percent": s.Space.Percent, "archive": s.Archive, "archive-keys": s.ArchiveKeys, "archive-plain": s.ArchivePlain,
 		"archive-older-than": s.Text("archive-older-than"), "archive-larger-than": s.Text("archive-larger-than"), "archive-idle-for": s.Text("archive-idle-for"), "archive-every": s.Text("archive-every"),
 		"plugin-programs": s.Text("plugin-programs"),

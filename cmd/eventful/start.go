@@ -57,6 +57,7 @@ func serverFlags(cmd *cobra.Command) {
 	flags.Bool("insecure", false, "listen off loopback without TLS: tokens and data cross the network in the clear")
 	flags.Int("port", 9595, "TCP port of HTTP; 0: any free one")
 	flags.Int("nats-port", 7070, "TCP port of NATS; 0: any free one")
+	flags.Int("connect-failures", 20, "`connections` a second that an address may make over TLS to NATS and that are not authenticated, and ten times as many at once: beyond, it is refused for some seconds; 0: no limit")
 	flags.Int("memory-threshold", 100000, "decoded `events` kept in memory, first in first out")
 	flags.String("log-level", "info", "trace, debug, info, warn or error")
 	flags.String("min-free", "1GiB", "`bytes` of the disk that must stay free: below, writes are refused; with --min-free-percent the larger counts")
@@ -67,7 +68,7 @@ func serverFlags(cmd *cobra.Command) {
 
 // serverSettings are the names of those of serverFlags.
 func serverSettings() []string {
-	return []string{"host", "tls-cert", "tls-key", "insecure", "port", "nats-port", "memory-threshold", "log-level", "min-free", "min-free-percent", "archive", "archive-keys", "archive-plain", "archive-older-than", "archive-larger-than", "archive-idle-for", "archive-every", "plugin-programs"}
+	return []string{"host", "tls-cert", "tls-key", "insecure", "port", "nats-port", "connect-failures", "memory-threshold", "log-level", "min-free", "min-free-percent", "archive", "archive-keys", "archive-plain", "archive-older-than", "archive-larger-than", "archive-idle-for", "archive-every", "plugin-programs"}
 }
 
 func (a *app) start(cmd *cobra.Command, f startFlags) error {
@@ -138,7 +139,7 @@ func (a *app) spawn(cmd *cobra.Command, f startFlags, dek []byte) error {
 	args := []string{
 		"start", "--daemon", "--data-dir=" + s.DataDir, "--site=" + s.Site, "--host=" + s.Host, "--port=" + strconv.Itoa(s.Port), "--nats-port=" + strconv.Itoa(s.NATSPort),
 		"--tls-cert=" + s.TLSCert, "--tls-key=" + s.TLSKey, "--insecure=" + strconv.FormatBool(s.Insecure),
-		"--memory-threshold=" + strconv.Itoa(s.MemoryThreshold), "--log-level=" + s.LogLevel,
+		"--connect-failures=" + strconv.Itoa(s.ConnectFailures), "--memory-threshold=" + strconv.Itoa(s.MemoryThreshold), "--log-level=" + s.LogLevel,
 		"--min-free=" + s.Text("min-free"), "--min-free-percent=" + strconv.Itoa(s.Space.Percent),
 		"--archive=" + s.Archive, "--archive-keys=" + s.ArchiveKeys, "--archive-plain=" + strconv.FormatBool(s.ArchivePlain),
 		"--archive-older-than=" + s.Text("archive-older-than"), "--archive-larger-than=" + s.Text("archive-larger-than"), "--archive-idle-for=" + s.Text("archive-idle-for"), "--archive-every=" + s.Text("archive-every"), "--plugin-programs=" + s.Text("plugin-programs"),
@@ -216,7 +217,7 @@ func (a *app) server(f startFlags, dek []byte, log io.Writer) (run.Server, error
 	s := a.settings
 	logger, err := run.Logger(log, s.LogLevel)
 	return run.Server{
-		DataDir: s.DataDir, DEK: dek, Site: s.Site, Host: s.Host, Port: s.Port, NATSPort: s.NATSPort, MemoryThreshold: s.MemoryThreshold, Space: s.Space, TLS: a.protection(),
+		DataDir: s.DataDir, DEK: dek, Site: s.Site, Host: s.Host, Port: s.Port, NATSPort: s.NATSPort, ConnectFailures: s.ConnectFailures, MemoryThreshold: s.MemoryThreshold, Space: s.Space, TLS: a.protection(),
 		NoEngines: f.noEngines, UnsafeNoSync: f.unsafeNoSync, Given: f.given, Log: logger,
 		Archive: run.ArchiveOf(s), Programs: s.Programs,
 	}, err

@@ -72,7 +72,7 @@ func (s *sources) fail(from netip.Prefix, now time.Time) (begins bool) {
 	}
 	s.fill(one, now)
 	one.left = max(one.left-1, -s.burst())
-	if one.refusing || one.left > 0 {
+	if one.refusing || one.left >= 1 {
 		return false
 	}
 	one.refusing, one.refused = true, 0

@@ -27,6 +27,7 @@ type Server struct {
 	Host            string            // address that HTTP and NATS listen on
 	Port            int               // of HTTP; 0: any free one
 	NATSPort        int               // 0: any free one
+	ConnectFailures int               // as in node.Config
 	MemoryThreshold int               // decoded events kept in memory; 0: none
 	TLS             TLS               // of both ports
 	Space           space.Limits      // of free space, below which writes are refused
@@ -129,6 +130,9 @@ func (s Server) run(ctx context.Context, keys *keyring.Keyring, secrets *keyring
 		NoSync:      s.UnsafeNoSync,
 		TLS:         protection,
 		Usable:      func() error { return usable(filepath.Join(s.DataDir, storeDir), s.Space) },
+
+		ConnectFailures: s.ConnectFailures,
+		Metrics:         registry,
 	})
 	if err != nil {
 		return err

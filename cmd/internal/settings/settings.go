@@ -45,6 +45,7 @@ type Config struct {
 	Insecure        bool   // DANGER: listen off loopback without TLS
 	Port            int    // TCP port of HTTP; 0: any free one
 	NATSPort        int    // TCP port of NATS; 0: any free one
+	ConnectFailures int    // NATS connections a second over TLS that an address may make and that are not authenticated; 0: any number
 	MemoryThreshold int    // decoded events kept in memory, first in first out; 0: none
 	LogLevel        string // trace, debug, info, warn or error
 	Space           space.Limits
@@ -88,6 +89,7 @@ func table() []setting {
 		{"insecure", "false", true, false, oneOf("true", "false")},
 		{"port", "9595", true, false, between(0, 65535)},
 		{"nats-port", "7070", true, false, between(0, 65535)},
+		{"connect-failures", "20", true, false, between(0, 100_000)},
 		{"memory-threshold", "100000", true, false, between(0, 1<<31-1)},
 		{"log-level", "info", true, false, oneOf("trace", "debug", "info", "warn", "error")},
 		{"min-free", "1GiB", true, false, checkBytes},
@@ -228,6 +230,7 @@ func (c *Config) fill(v *viper.Viper, rows []setting) []*problem.Problem {
 	}
 	wrong = append(wrong, c.fillFiles(v)...)
 	c.Programs = splitPrograms(textOf(v, programs))
+	c.ConnectFailures = v.GetInt("connect-failures")
 	c.MemoryThreshold, c.LogLevel = v.GetInt("memory-threshold"), v.GetString("log-level")
 	c.Space.Bytes, _ = space.Parse(v.GetString("min-free")) // checked above
 	c.Space.Percent = v.GetInt("min-free-percent")

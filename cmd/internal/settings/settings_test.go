@@ -102,6 +102,7 @@ func TestRefusals(t *testing.T) {
 		{"secret", "format = 1\ndek = \"0123456789abcdef\"\n", `"dek" is a secret`, nil, problem.Malformed},
 		{"list for a number", "format = 1\nport = [1]\n", "is no number", nil, problem.Malformed},
 		{"no port", "", "is no number", []string{"--port=65536"}, problem.Malformed},
+		{"no number of failures", "format = 1\nconnect-failures = -1\n", "is no number", nil, problem.Malformed},
 		{"a token in an address", "", "is host and port", []string{"--server=nats://0123456789abcdef@127.0.0.1:7070"}, problem.Malformed},
 		{"a token behind an address", "format = 1\nserver = \"nats://127.0.0.1:7070/?token=0123456789abcdef\"\n", "is host and port", nil, problem.Malformed},
 		{"no time ago", "format = 1\narchive-older-than = \"soon\"\n", `archive-older-than (file`, nil, problem.Malformed},
