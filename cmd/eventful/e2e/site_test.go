@@ -4,6 +4,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,7 +114,8 @@ type site struct {
 	refuted bool   // the test spoilt the log: verification must fail at the end
 	// abandoned: the test lost the site on purpose, there is nothing to verify
 	abandoned bool
-	server    string // URLs of NATS, if it is not a part of the site
+	server    string      // URLs of NATS, if it is not a part of the site
+	trust     *tls.Config // of a site with TLS
 }
 
 // runInfo is run.json as far as tests need it.
@@ -419,7 +421,8 @@ func (s *site) metric(name string) float64 {
 	if err != nil || json.Unmarshal(text, &info) != nil {
 		return 0
 	}
-	answer, err := http.Get(info.HTTP + "/metrics")
+	web := http.Client{Transport: &http.Transport{TLSClientConfig: s.trust, DisableKeepAlives: true}}
+	answer, err := web.Get(info.HTTP + "/metrics")
 	if err != nil {
 		return 0
 	}
