@@ -133,6 +133,10 @@ func connectFailure(url string, err error, admin bool) error {
 		return problem.New(problem.Unavailable, "connect to %s: the server's certificate is not trusted: %v", url, err).
 			WithHint("name the PEM file of the CA that signed it, on the command line with --tls-ca or EVENTFUL_TLS_CA, in Go with Options.TLS; do not go on if you do not know it")
 	}
+	if strings.Contains(err.Error(), "remote error: tls: internal error") { // how a server refuses an address: crypto/tls has no other alert, and no type, for it
+		return problem.New(problem.Unavailable, "connect to %s: the server ended the TLS handshake: %v", url, err).
+			WithHint("it refuses an address for some seconds after too many connections from there were not authenticated: wait, and look for the program with a wrong or expired token; its log names the address")
+	}
 	return problem.New(problem.Unavailable, "connect to %s: %v", url, err).WithHint("is the server running? `eventful status` shows it, `eventful start` starts it")
 }
 
