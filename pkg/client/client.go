@@ -24,6 +24,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -72,9 +73,20 @@ type Client struct {
 
 	closed atomic.Bool
 
-	mu   sync.Mutex // guards link; held while connecting, so that one connection is made at a time
-	link *link
+	mu     sync.Mutex // guards what follows; held while connecting, so that one connection is made at a time
+	link   *link
+	denied denial
 }
+
+// denial is the token that the server did not accept last. For deniedFor it is not asked again: a program that goes on with such a token would connect with every request, until
+// the server refuses its address, and with it everybody there.
+type denial struct {
+	token string
+	at    time.Time
+	err   error
+}
+
+const deniedFor = time.Second
 
 // Connect opens the connection. The error is a *problem.Problem: unavailable (nobody listens) or unauthenticated (among others, the token has
 // expired by this machine's clock: then nothing is sent).
@@ -145,7 +157,13 @@ func (c *Client) connected(ctx context.Context, token string) (*link, error) {
 	case c.link != nil && !c.link.nc.IsClosed() && c.link.user == holder.user:
 		return c.link, nil
 	}
+	if d := c.denied; d.token == token && time.Since(d.at) < deniedFor {
+		return nil, d.err
+	}
 	l, err := dial(ctx, c.opts, holder, token)
+	if errors.Is(err, ErrUnauthenticated) {
+		c.denied = denial{token, time.Now(), err}
+	}
 	if err != nil {
 		return nil, err
 	}
