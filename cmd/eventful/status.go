@@ -31,6 +31,7 @@ const endPatience = time.Second
 const (
 	stateStopped  = "stopped"
 	stateStarting = "starting"
+	stateStopping = "stopping"
 	stateRunning  = "running"
 	stateRefusing = "refusing writes"
 	stateLapsed   = "not writing"
@@ -114,7 +115,7 @@ func (a *app) status(ctx context.Context) error {
 	}
 	s.MovedTo = moved
 	info, err := run.Find(dir)
-	if err == nil && info != nil && info.Ready && readiness(ctx, info) == stateStarting { // perhaps it is just ending
+	if err == nil && info != nil && (info.Stopping || info.Ready && readiness(ctx, info) == stateStarting) { // perhaps it is just ending
 		info, err = run.FindAfter(ctx, dir, endPatience)
 	}
 	if err != nil {
@@ -125,7 +126,7 @@ func (a *app) status(ctx context.Context) error {
 	if info != nil {
 		s.take(info)
 		s.State = readiness(ctx, info)
-		if s.State != stateStarting {
+		if s.State != stateStarting && s.State != stateStopping {
 			s.Engines, engines, silent = askUntilWritten(ctx, info)
 		}
 		if info.NoEngines {
@@ -135,15 +136,24 @@ func (a *app) status(ctx context.Context) error {
 	if err := a.show(s, s.lines(engines)...); err != nil {
 		return err
 	}
-	switch {
-	case silent != nil:
+	if silent != nil {
 		a.warn("the engines did not say how far they are: %v", silent)
-	case s.State == stateStopped && moved != "":
-		return problem.New(problem.Unavailable, "no server runs on %s, which was given up: the site is in %s", dir, moved).WithHint("look there: `eventful status --data-dir %s`", moved)
+	}
+	return s.problem(engines)
+}
+
+// problem is why commands are not accepted, or not by every way; nil: they are.
+func (s *serverStatus) problem(engines *engineStatus) error {
+	switch {
+	case s.State == stateStopped && s.MovedTo != "":
+		return problem.New(problem.Unavailable, "no server runs on %s, which was given up: the site is in %s", s.DataDir, s.MovedTo).WithHint("look there: `eventful status --data-dir %s`", s.MovedTo)
 	case s.State == stateStopped:
-		return notRunning(dir)
+		return notRunning(s.DataDir)
 	case s.State == stateStarting:
-		return problem.New(problem.Unavailable, "the server on %s does not accept commands yet", dir).WithHint("`eventful logs -f` shows what it does")
+		return problem.New(problem.Unavailable, "the server on %s does not accept commands yet", s.DataDir).WithHint("`eventful logs -f` shows what it does")
+	case s.State == stateStopping:
+		return problem.New(problem.Unavailable, "the server on %s is stopping: it ends when what is under way has come to its end", s.DataDir).
+			WithHint("`eventful logs -f` shows what it does; `eventful stop --force` waits no longer, and acknowledged events are safe either way")
 	case s.State == stateRefusing:
 		return refusing(engines)
 	case s.State == stateLapsed:
@@ -301,7 +311,10 @@ func refusing(e *engineStatus) error {
 
 // readiness asks /readyz for the state of a server that runs.
 func readiness(ctx context.Context, info *run.Info) string {
-	if !info.Ready {
+	switch {
+	case info.Stopping:
+		return stateStopping
+	case !info.Ready:
 		return stateStarting
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusPatience)

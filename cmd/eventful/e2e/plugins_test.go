@@ -145,3 +145,47 @@ func (s *site) parked() int {
 	s.t.Helper()
 	return strings.Count(s.must("plugin:parked", "refusing", "-o", "ndjson"), `"it is here"`)
 }
+
+// holding is a program that answers once the file beside it is there, and says by another one that it waits for that.
+const holding = `#!/bin/sh
+while IFS= read -r line; do
+	id=$(printf '%s' "$line" | sed 's/.*"id":"\([0-9a-f]*\)".*/\1/')
+	: > "$1.waits"
+	while [ ! -e "$1" ]; do sleep 0.05; done
+	echo "{\"id\":\"$id\",\"status\":\"done\"}"
+done
+`
+
+// A server that waits for the target of a plugin to answer before it ends says that it is stopping, and not that it starts.
+func TestStatusWhileStopping(t *testing.T) {
+	t.Parallel()
+	s := configuredSite(t)
+	program := s.program("holding.sh", holding)
+	s.openWithSchema()
+	release := filepath.Join(s.root, "release")
+	s.must("plugin:config", "slow", "--type=process", "--command="+program+" "+release, "--types=patient")
+	s.must("plugin:enable", "slow")
+	s.must("event:add", "patient/note", "--id=A", "--text=x")
+	until(t, "the change is at the target", func() bool { _, err := os.Stat(release + ".waits"); return err == nil })
+	stopping := s.command("stop")
+	if err := stopping.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is stopping", func() bool {
+		o := s.run("status")
+		if strings.Contains(o.stdout, "starting") {
+			t.Errorf("status says that it starts:\n%s", o.stdout)
+		}
+		return o.status == 6 && strings.Contains(o.stdout, "stopping") || t.Failed()
+	})
+	s.refused(6, "is stopping", "status")
+	if err := os.WriteFile(release, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := stopping.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(6, "no server runs", "status")
+	s.start()
+	s.verifyAndStop()
+}

@@ -32,6 +32,7 @@ type Info struct {
 	UnsafeNoSync bool              `json:"unsafe-no-sync,omitempty"`
 	Certificate  string            `json:"certificate,omitempty"` // file of the server's certificate; empty: no TLS
 	Ready        bool              `json:"ready"`                 // commands are accepted
+	Stopping     bool              `json:"stopping,omitempty"`    // what is under way comes to its end, and then the process does
 	Credential   string            `json:"credential,omitempty"`  // JWT of the local credential: server status and key administration, nothing else
 }
 

@@ -31,7 +31,7 @@ func (p *presence) tell(change func(*Info)) (*Info, error) {
 	return &info, errors.Join(p.lock.record(&info), info.publish(p.dir))
 }
 
-// keep writes files that vanish again, until ctx ends. What cannot be written is said once, until it can.
+// keep writes files that vanish again, until ctx ends: then it says that the server is stopping. What cannot be written is said once, until it can.
 func (p *presence) keep(ctx context.Context, log zerolog.Logger) {
 	tick := time.NewTicker(presenceEvery)
 	defer tick.Stop()
@@ -39,6 +39,9 @@ func (p *presence) keep(ctx context.Context, log zerolog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
+			if _, err := p.tell(func(i *Info) { i.Stopping = true }); err != nil && !silent {
+				log.Warn().Err(err).Msg("that the server is stopping could not be written down")
+			}
 			return
 		case <-tick.C:
 		}
