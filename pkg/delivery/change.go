@@ -22,6 +22,7 @@ type item struct {
 	block  *block
 	parked uint64 // number of the parked change that it is a retry of; 0: none
 	size   int    // in bytes, roughly
+	kept   bool   // it was parked before it came again, as it is
 	tries  int
 	done   bool
 }

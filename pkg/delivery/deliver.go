@@ -105,7 +105,7 @@ func (p *partition) deliver(ctx context.Context, b batch) *result {
 		r.outcomes[n] = p.record(ctx, i, r.outcomes[n])
 	}
 	for n, i := range b.behind {
-		r.parked[n] = p.park(ctx, i, errors.New("an earlier change of the aggregate is parked"), true)
+		r.parked[n] = p.parkOnce(ctx, i, errors.New("an earlier change of the aggregate is parked"), true)
 	}
 	return r
 }
@@ -153,13 +153,11 @@ func (p *partition) record(ctx context.Context, i *item, o plugin.Outcome) plugi
 	var err error
 	switch {
 	case o.Status == plugin.StatusPark && i.parked == 0:
-		err = p.park(ctx, i, o.Err, false)
-	case o.Status == plugin.StatusPark && !p.w.how.block: // with its new cause it takes its own place: a crash in between leaves both
-		if err = p.park(ctx, i, o.Err, false); err == nil {
-			err = p.dead.Remove(ctx, i.parked)
-		}
-	case o.Status == plugin.StatusDone && i.parked > 0:
-		err = p.dead.Remove(ctx, i.parked)
+		err = p.parkOnce(ctx, i, o.Err, false)
+	case o.Status == plugin.StatusPark && !p.w.how.block:
+		err = p.parkAnew(ctx, i, i.parked, o.Err)
+	case o.Status == plugin.StatusDone && (i.parked > 0 || i.change.Again): // a retry brought it, or a replay
+		err = p.arrived(ctx, i)
 	}
 	if err != nil {
 		return plugin.Retry(err)
@@ -167,8 +165,8 @@ func (p *partition) record(ctx context.Context, i *item, o plugin.Outcome) plugi
 	return o
 }
 
-// park keeps a change with its cause.
-func (p *partition) park(ctx context.Context, i *item, cause error, behind bool) error {
+// park keeps a change with its cause, in place of what is parked under a number; 0: of nothing.
+func (p *partition) park(ctx context.Context, i *item, former uint64, cause error, behind bool) error {
 	text := "the plugin gave no cause"
 	if cause != nil {
 		text = cause.Error()
@@ -183,8 +181,8 @@ func (p *partition) park(ctx context.Context, i *item, cause error, behind bool)
 	}
 	// The id holds the replay: a change that a replay brings again, behind a purge, is parked again. It holds what it takes the place of: that is removed behind it.
 	id := fmt.Sprintf("%s/%s/%d/%d/%d/%d", p.t.name, c.Leaf, p.w.how.generation, p.plugin.Replay.Number, p.plugin.Purges, p.plugin.Retry.Number)
-	if i.parked > 0 {
-		id += fmt.Sprint("/", i.parked)
+	if former > 0 {
+		id += fmt.Sprint("/", former)
 	}
 	return p.dead.Add(ctx, p.t.name, id, data)
 }
@@ -217,7 +215,9 @@ func (p *partition) settle(r *result) {
 	for n, i := range r.behind {
 		if r.parked[n] == nil {
 			refused++
-			p.blocked[i.change.Aggregate]++
+			if !i.kept {
+				p.blocked[i.change.Aggregate]++
+			}
 			p.finish(i)
 		}
 	}

@@ -33,8 +33,10 @@ func (r *retrying) unread() bool { return r.number > 0 && !r.ended }
 // readParked looks at what is parked when a partition begins: which aggregates are blocked, and whether a retry was asked for.
 func (p *partition) readParked(ctx context.Context) error {
 	if p.w.how.block {
-		err := p.eachParked(ctx, 1, func(_ uint64, one Parked, a event.AggregateID) (bool, error) {
+		p.entries.numbers = map[event.Hash]uint64{}
+		err := p.eachParked(ctx, 1, func(number uint64, one Parked, a event.AggregateID) (bool, error) {
 			p.block(a, event.Version(one.Version))
+			p.entries.add(number, one)
 			return true, nil
 		})
 		if err != nil {
@@ -162,7 +164,7 @@ func (p *partition) retryMore(ctx context.Context) error {
 func (p *partition) parked(i *item) {
 	a := i.change.Aggregate
 	if i.parked == 0 {
-		if p.w.how.block {
+		if p.w.how.block && !i.kept {
 			p.block(a, i.change.Version)
 		}
 		return

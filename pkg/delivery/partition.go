@@ -46,6 +46,7 @@ type partition struct {
 	blocked map[event.AggregateID]int // --on-error=block: parked changes of each aggregate
 	// foremost is the lowest version of these: what comes again in front of it, behind a crash, arrived before and is not parked.
 	foremost map[event.AggregateID]event.Version
+	entries  entries
 	replays  []registry.Replay // under way
 	retry    retrying
 	breaker  breaker
