@@ -124,8 +124,9 @@ func newPluginRemoveCommand(a *app) *cobra.Command {
 	adminFlags(cmd)
 	patient(cmd)
 	disable := cmd.Flags().Bool("disable", false, "disable it first; an enabled one is refused otherwise")
+	force := cmd.Flags().Bool("force", false, "remove it although some plugin-runner does not say that nothing is under way: it is gone for good")
 	cmd.RunE = a.asPluginAdmin(func(cmd *cobra.Command, c *client.Client, args []string) error {
-		purged, err := c.RemovePlugin(cmd.Context(), args[0], *disable)
+		purged, err := c.RemovePlugin(cmd.Context(), args[0], client.PluginRemoval{Disable: *disable, Force: *force})
 		if err != nil {
 			return err
 		}

@@ -67,6 +67,7 @@ type ParkedChange struct {
 type pluginBody struct {
 	Name    string `json:"name,omitempty"`
 	Disable bool   `json:"disable,omitempty"`
+	Force   bool   `json:"force,omitempty"`
 	Number  uint64 `json:"number,omitempty"`
 	After   uint64 `json:"after,omitempty"`
 	Take    int    `json:"take,omitempty"`
@@ -105,13 +106,18 @@ func (c *Client) DisablePlugin(ctx context.Context, name string) (*Plugin, error
 	return p, c.act(ctx, "plugin", "disable", pluginBody{Name: name}, p)
 }
 
-// RemovePlugin takes a configuration back; an enabled plugin is refused, unless it is to be disabled first. It drops what is parked, and says how
-// many changes that were.
-func (c *Client) RemovePlugin(ctx context.Context, name string, disable bool) (purged uint64, err error) {
+// PluginRemoval says how a plugin is removed.
+type PluginRemoval struct {
+	Disable bool // it is disabled first; an enabled plugin is refused otherwise
+	Force   bool // it is not waited long until nothing of it is under way: a plugin-runner is gone for good
+}
+
+// RemovePlugin takes a configuration back, once nothing of the plugin is under way. It drops what is parked, and says how many changes that were.
+func (c *Client) RemovePlugin(ctx context.Context, name string, how PluginRemoval) (purged uint64, err error) {
 	var answer struct {
 		Purged uint64 `json:"purged"`
 	}
-	err = c.act(ctx, "plugin", "remove", pluginBody{Name: name, Disable: disable}, &answer)
+	err = c.act(ctx, "plugin", "remove", pluginBody{Name: name, Disable: how.Disable, Force: how.Force}, &answer)
 	return answer.Purged, err
 }
 

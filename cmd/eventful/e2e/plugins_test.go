@@ -189,3 +189,32 @@ func TestStatusWhileStopping(t *testing.T) {
 	s.start()
 	s.verifyAndStop()
 }
+
+// A plugin of which a call is under way is not removed, whatever became of the command that disabled it; --force removes it.
+func TestRemovingWaitsForTheRunners(t *testing.T) {
+	t.Parallel()
+	s := configuredSite(t)
+	program := s.program("holding.sh", holding)
+	s.openWithSchema()
+	s.must("event:add", "patient/note", "--id=A", "--text=x")
+	for _, force := range []bool{false, true} {
+		release := filepath.Join(s.root, fmt.Sprint("release-", force))
+		s.must("plugin:config", "slow", "--type=process", "--command="+program+" "+release, "--types=patient")
+		s.must("plugin:enable", "slow")
+		until(t, "the change is at the target", func() bool { _, err := os.Stat(release + ".waits"); return err == nil })
+		s.refused(6, "nobody said in time that nothing is under way", "plugin:disable", "slow", "--timeout=1s")
+		s.refused(6, "nobody said in time that nothing is under way", "plugin:remove", "slow", "--timeout=1s")
+		s.must("plugin:show", "slow")
+		if force {
+			s.must("plugin:remove", "slow", "--force")
+		}
+		if err := os.WriteFile(release, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if !force {
+			s.must("plugin:remove", "slow")
+		}
+		s.refused(3, "there is no plugin", "plugin:show", "slow")
+	}
+	s.verifyAndStop()
+}
