@@ -3,6 +3,7 @@ package natsapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +21,12 @@ import (
 
 func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (any, *problem.Problem) {
 	r := registry.Replay{Scope: b.Scope, Log: b.Log, Sequence: b.Sequence, Rebuild: b.Rebuild}
-	if r.Rebuild {
+	if r.Rebuild || b.Name != "" {
 		one, p := a.cfg.Writer.Plugin(b.Name)
-		if p == nil && !a.cfg.Plugins.Desk.Rebuilds(one.Kind) {
+		if p != nil {
+			return nil, a.noPlugin(b.Name)
+		}
+		if r.Rebuild && !a.cfg.Plugins.Desk.Rebuilds(one.Kind) {
 			p = problem.New(problem.Conflict, "targets of type %s cannot be filled anew", one.Kind).WithHint("without --rebuild all changes are delivered again to what is there")
 		}
 		if p != nil {
@@ -35,7 +39,7 @@ func (a *API) pluginReplay(ctx context.Context, c *token.Claims, b pluginBody) (
 	if b.Time != nil {
 		r.Time = event.Time(b.Time.UnixNano())
 	}
-	if p := a.replayable(ctx, r); p != nil {
+	if p := a.replayable(ctx, b.Name, r); p != nil {
 		return nil, p
 	}
 	names, p := a.replaying(b.Name, r)
@@ -99,11 +103,35 @@ func (a *API) missing(ctx context.Context, scope string) *problem.Problem {
 	return nil
 }
 
-// replayable refuses a replay of what is not there: it would be told to have begun, and deliver nothing.
-func (a *API) replayable(ctx context.Context, r registry.Replay) *problem.Problem {
+// noPlugin says that no plugin has a name, and which there are.
+func (a *API) noPlugin(name string) *problem.Problem {
+	return problem.New(problem.NotFound, "there is no plugin %.60q", name).WithHint("%s", a.pluginNames())
+}
+
+// maxNames is how many plugins a hint names.
+const maxNames = 10
+
+func (a *API) pluginNames() string {
+	var names []string
+	for _, one := range a.cfg.Writer.Plugins() {
+		names = append(names, one.Name)
+	}
+	switch n := len(names); {
+	case n == 0:
+		return "there are no plugins; `eventful plugin:config` makes one"
+	case n > maxNames:
+		names = append(names[:maxNames:maxNames], fmt.Sprintf("%d more, which `eventful plugin:list` shows", n-maxNames))
+	}
+	return "the plugins are " + strings.Join(names, ", ")
+}
+
+// replayable refuses a replay of what is not there: it would be told to have begun, and deliver nothing. Without the name of a plugin, what stands for the type may be meant for one.
+func (a *API) replayable(ctx context.Context, name string, r registry.Replay) *problem.Problem {
 	aggregateType, _, _ := strings.Cut(r.Scope, "/")
 	known := slices.ContainsFunc(a.cfg.Writer.Schemas(), func(t writer.TypeInfo) bool { return t.Type == aggregateType && t.Version > 0 })
 	switch {
+	case name == "" && r.Scope != "" && r.Scope == aggregateType && !known:
+		return problem.New(problem.NotFound, "there is no plugin %.60q, and no aggregate type of that name either", r.Scope).WithHint("%s; `eventful schema:list` shows the types", a.pluginNames())
 	case r.Scope != "" && (!known || event.IsReserved(aggregateType)):
 		return problem.New(problem.NotFound, "there is no aggregate type %.60q", aggregateType).WithHint("`eventful schema:list` shows all")
 	case r.Log == "":
