@@ -32,6 +32,9 @@ type PluginPartition struct {
 	Epoch     uint64    `json:"epoch"`
 	Saved     time.Time `json:"saved,omitzero"` // when it last noted how far it is
 	Error     string    `json:"error,omitempty"`
+
+	LagEvents  uint64  `json:"lag-events"` // as those of the plugin
+	LagSeconds float64 `json:"lag-seconds"`
 }
 
 // PluginConfig is a configuration. Options are texts; what an option is, `eventful plugin:config --help` says.

@@ -140,6 +140,11 @@ type PartitionState struct {
 	Epoch     uint64    `json:"epoch"`
 	Saved     time.Time `json:"saved,omitzero"`
 	Error     string    `json:"error,omitempty"`
+
+	LagEvents  uint64  `json:"lag-events"` // as those of the plugin
+	LagSeconds float64 `json:"lag-seconds"`
+
+	logs map[string]Mark
 }
 
 // Standing says how a plugin stands, by what its runners stored last, which they do each second at most. logs are the logs of its types.
@@ -156,10 +161,8 @@ func (d *Desk) Standing(ctx context.Context, p *registry.Plugin, logs []string) 
 	if err := d.generation(ctx, bucket, p, &s); err != nil {
 		return s, err
 	}
-	for _, log := range logs {
-		if err := d.lag(ctx, log, slowestOf[log], &s); err != nil {
-			return s, err
-		}
+	if err := d.lag(ctx, logs, slowestOf, &s); err != nil {
+		return s, err
 	}
 	s.Parked, err = d.Parked(ctx, p.Name, 1, nil)
 	return s, err
@@ -252,11 +255,11 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 			}
 		}
 		if merged == nil {
-			merged = c.Logs
+			merged = maps.Clone(c.Logs)
 		} else if err := slowest(merged, c.Logs); err != nil {
 			return nil, err
 		}
-		state := PartitionState{Partition: i, State: c.State, Owner: c.Owner, Epoch: c.Epoch, Error: c.Error}
+		state := PartitionState{Partition: i, State: c.State, Owner: c.Owner, Epoch: c.Epoch, Error: c.Error, logs: c.Logs}
 		if !p.Enabled {
 			state.State = stateDisabled
 		}
@@ -278,46 +281,6 @@ func (d *Desk) readPartitions(ctx context.Context, bucket Bucket, p *registry.Pl
 func worse(a, b string) bool {
 	order := []string{stateDisabled, stateStarting, stateDelivering, stateRetrying, stateStopped}
 	return slices.Index(order, a) > slices.Index(order, b)
-}
-
-// lag adds how far a plugin is behind the end of a log.
-func (d *Desk) lag(ctx context.Context, log string, mark Mark, s *Standing) error {
-	source, err := d.Store.Open(ctx, log)
-	if errors.Is(err, eventlog.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	next, last, err := source.Bounds(ctx)
-	if err != nil {
-		return err
-	}
-	if mark.Position != "" {
-		at, err := mark.position()
-		if err != nil {
-			return err
-		}
-		s.Positions = append(s.Positions, mark.Position)
-		next = at.Sequence + 1
-	}
-	if last < next {
-		return nil
-	}
-	newest, err := header(ctx, source, last)
-	if err != nil {
-		return err
-	}
-	oldest, err := header(ctx, source, next)
-	if err != nil {
-		return err
-	}
-	if newest == nil || oldest == nil || newest.TreeSize <= mark.Events {
-		return nil // damage, or nothing but empty blocks
-	}
-	s.LagEvents += newest.TreeSize - mark.Events
-	s.LagSeconds = max(s.LagSeconds, d.Now().Sub(time.Unix(0, int64(oldest.Time))).Seconds())
-	return nil
 }
 
 // header reads the header of one block; nil: it cannot be read.

@@ -12,7 +12,7 @@ import (
 // entries are the numbers under which changes of a partition were parked when they were read, by leaf hash. Changes come again, in a replay or behind a crash, and one that is parked is to be
 // parked once. What this process parks since needs no place here: the same change is not delivered twice under one configuration.
 type entries struct {
-	mu      sync.Mutex        // guards numbers
+	mu      sync.Mutex            // guards numbers
 	numbers map[event.Hash]uint64 // nil: they were not read yet
 }
 

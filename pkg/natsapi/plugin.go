@@ -14,6 +14,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/schema"
 	"github.com/eventfuldb/eventful/pkg/token"
+	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/streams"
 )
 
@@ -204,9 +205,11 @@ func (a *API) shown(ctx context.Context, one *registry.Plugin) (shownPlugin, *pr
 	return s, nil
 }
 
-// logsOfTypes are the logs of some types, or of all.
-func (a *API) logsOfTypes(types []string) (logs []string) {
-	for _, t := range a.cfg.Writer.Schemas() {
+func (a *API) logsOfTypes(types []string) []string { return LogsOfTypes(a.cfg.Writer, types) }
+
+// LogsOfTypes are the logs of some types, or of all, in ascending order.
+func LogsOfTypes(w *writer.Writer, types []string) (logs []string) {
+	for _, t := range w.Schemas() {
 		if t.Version > 0 && (len(types) == 0 || slices.Contains(types, t.Type)) && !slices.Contains(logs, t.Log) {
 			logs = append(logs, t.Log)
 		}

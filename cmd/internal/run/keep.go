@@ -83,6 +83,9 @@ func (e Engines) keeps(ctx context.Context, c *connections, api *natsapi.Config)
 	if api.Plugins, err = e.desk(c, store); err != nil {
 		return err
 	}
+	if err := e.gaugePlugins(api.Writer, api.Plugins.Desk); err != nil {
+		return err
+	}
 	api.Inbox, err = e.inbox(ctx, store, c, api.Writer)
 	return err
 }

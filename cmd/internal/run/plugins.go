@@ -15,11 +15,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/eventfuldb/eventful/pkg/delivery"
+	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/natsapi"
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
+	"github.com/eventfuldb/eventful/pkg/writer"
 	"github.com/eventfuldb/eventful/plugins/nats"
 	"github.com/eventfuldb/eventful/plugins/opensearch"
 	"github.com/eventfuldb/eventful/plugins/postgres"
@@ -165,6 +167,20 @@ func (e Engines) desk(c *connections, store *jetlog.Store) (*natsapi.Plugins, er
 			Checkpoints: stores.openCheckpoints, Dead: stores.openDead, Now: time.Now},
 		Ask: store.AskRunner, Prepare: e.prepareFeed(c),
 	}, nil
+}
+
+// gaugePlugins has the metrics tell how far plugins are. Of several writers the one that writes the system log does.
+func (e Engines) gaugePlugins(w *writer.Writer, desk *delivery.Desk) error {
+	if e.Metrics == nil {
+		return nil
+	}
+	leads := func(l writer.LogStatus) bool { return l.Log == event.Reserved && l.Serving }
+	return e.Metrics.Register(delivery.Gauges{Desk: desk, Logs: func(types []string) []string { return natsapi.LogsOfTypes(w, types) }, Plugins: func() []*registry.Plugin {
+		if !slices.ContainsFunc(w.Status(), leads) {
+			return nil
+		}
+		return w.Plugins()
+	}})
 }
 
 // delivery is the engine of a plugin-runner, with what answers those who want a plugin tried.
