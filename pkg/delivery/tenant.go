@@ -276,7 +276,11 @@ func (e *Engine) acquire(ctx context.Context, key workKey, kind *plugin.Kind, va
 	}
 	w.users++
 	e.mu.Unlock()
-	settings := plugin.Settings{Name: key.name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Generation: key.generation, Begun: how.begun, Log: e.cfg.Log.With().Str("plugin", key.name).Logger()}
+	settings := plugin.Settings{Name: key.name, Site: e.cfg.Site, Options: values, Generation: key.generation, Begun: how.begun, Log: e.cfg.Log.With().Str("plugin", key.name).Logger()}
+	var former error
+	if settings.Schemas, former = e.view.now().schemasFor(kind, settings); former != nil {
+		settings.Log.Warn().Err(former).Msg("configuration does not fit the newest schemas: the plugin goes on with those that it was configured under")
+	}
 	if err := w.open(ctx, settings); err != nil {
 		e.release(w)
 		return nil, err

@@ -43,7 +43,8 @@ func (e *Engine) Try(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	settings := plugin.Settings{Name: name, Site: e.cfg.Site, Options: values, Schemas: e.view.now().all(), Generation: layout.Generation, Begun: begun, Trial: true, Log: e.cfg.Log.With().Str("plugin", name).Logger()}
+	settings := plugin.Settings{Name: name, Site: e.cfg.Site, Options: values, Generation: layout.Generation, Begun: begun, Trial: true, Log: e.cfg.Log.With().Str("plugin", name).Logger()}
+	settings.Schemas, _ = e.view.now().schemasFor(kind, settings)
 	target, err := openSafely(ctx, kind, settings)
 	if err != nil {
 		return fmt.Errorf("open the target: %w", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/aggregate"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/eventlog"
+	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/registry"
 	"github.com/eventfuldb/eventful/pkg/schema"
 )
@@ -33,10 +34,11 @@ type view struct {
 // seen is immutable.
 type seen struct {
 	plugins map[string]*registry.Plugin
-	schemas map[string]*schema.Schema      // the newest of each type
-	deletes map[event.Hash]map[string]bool // by schema digest: event types that end the aggregate
-	logs    map[string]string              // type -> log
-	sealed  map[string][]string            // type -> fields that are encrypted or ever were, in ascending order
+	schemas map[string]*schema.Schema            // the newest of each type
+	then    map[string]map[string]*schema.Schema // plugin -> what was the newest when it was configured last
+	deletes map[event.Hash]map[string]bool       // by schema digest: event types that end the aggregate
+	logs    map[string]string                    // type -> log
+	sealed  map[string][]string                  // type -> fields that are encrypted or ever were, in ascending order
 }
 
 func newView() *view {
@@ -102,7 +104,7 @@ func (v *view) read(ctx context.Context, store eventlog.Store) error {
 	if err != nil {
 		return err
 	}
-	next, touched := &seen{plugins: map[string]*registry.Plugin{}, schemas: map[string]*schema.Schema{}, deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}, sealed: map[string][]string{}}, last == 0
+	next, touched := &seen{plugins: map[string]*registry.Plugin{}, schemas: map[string]*schema.Schema{}, then: map[string]map[string]*schema.Schema{}, deletes: map[event.Hash]map[string]bool{}, logs: map[string]string{}, sealed: map[string][]string{}}, last == 0
 	for {
 		found, err := r.Next(ctx)
 		if err != nil {
@@ -136,7 +138,7 @@ func (v *view) show(s *seen, at uint64, touched bool) {
 }
 
 func (s *seen) clone() *seen {
-	return &seen{maps.Clone(s.plugins), maps.Clone(s.schemas), maps.Clone(s.deletes), maps.Clone(s.logs), maps.Clone(s.sealed)}
+	return &seen{maps.Clone(s.plugins), maps.Clone(s.schemas), maps.Clone(s.then), maps.Clone(s.deletes), maps.Clone(s.logs), maps.Clone(s.sealed)}
 }
 
 // learn takes up commits of the system log, and says whether they changed anything here.
@@ -166,10 +168,13 @@ func (s *seen) learn(commits []*event.Commit) (changed bool, err error) {
 func (s *seen) learnEvent(a event.AggregateID, eventType string, values map[string]string) error {
 	if a.Type == schema.SystemPlugin {
 		p, err := registry.Apply(s.plugins[a.ID], a.ID, eventType, values)
-		if err == nil {
-			s.plugins[a.ID] = p
+		if err != nil {
+			return err
 		}
-		return err
+		if s.plugins[a.ID] = p; eventType == registry.Configured {
+			s.then[a.ID] = maps.Clone(s.schemas)
+		}
+		return nil
 	}
 	if eventType != "schema-migrated" {
 		return nil
@@ -221,9 +226,24 @@ func (s *seen) logsOf(types []string) []string {
 	return slices.Sorted(maps.Keys(logs))
 }
 
-// all are the newest schemas by name.
-func (s *seen) all() []*schema.Schema {
-	list := slices.Collect(maps.Values(s.schemas))
+// schemasFor are those that a plugin is opened with, by name: the newest ones. If its configuration does not fit these, as a mapping that names a field which an event type has lost, they are for each type
+// what the configuration was checked against: so a plugin goes on behind a restart as it did before. former tells of that, and why.
+func (s *seen) schemasFor(k *plugin.Kind, set plugin.Settings) (list []*schema.Schema, former error) {
+	set.Schemas = inOrder(s.schemas)
+	if _, former = k.Examine(set, Common()...); former == nil {
+		return set.Schemas, nil
+	}
+	newest, mixed := set.Schemas, maps.Clone(s.schemas)
+	maps.Copy(mixed, s.then[set.Name])
+	set.Schemas = inOrder(mixed)
+	if _, err := k.Examine(set, Common()...); err != nil {
+		return newest, nil // it is not the schemas that it does not fit
+	}
+	return set.Schemas, former
+}
+
+func inOrder(schemas map[string]*schema.Schema) []*schema.Schema {
+	list := slices.Collect(maps.Values(schemas))
 	slices.SortFunc(list, func(a, b *schema.Schema) int { return strings.Compare(a.Aggregate, b.Aggregate) })
 	return list
 }
