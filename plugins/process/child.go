@@ -17,7 +17,7 @@ import (
 // Pauses before a child is started again.
 const (
 	firstPause   = 100 * time.Millisecond
-	longestPause = 10 * time.Second
+	longestPause = 10 * time.Second // where the configuration says nothing
 	lasting      = 10 * time.Second // a child that lived so long did not fail at its start
 	patience     = 2 * time.Second  // for a child to end by itself when its input ends
 	lingering    = time.Second      // for what a child said before it ended to be read; shorter than patience, so that how it ended is what is told
@@ -31,6 +31,8 @@ type process struct {
 	env  []string
 	log  zerolog.Logger
 	slot chan struct{} // held by who starts or ends the child
+
+	longest time.Duration // pause before a child is started again
 
 	mu     sync.Mutex // guards what follows
 	now    *child
@@ -139,9 +141,9 @@ func (p *process) fell(why error, born time.Time) {
 	if p.why = why; time.Since(born) > lasting {
 		p.starts = 0
 	}
-	pause := longestPause
+	pause := p.longest
 	if p.starts < 10 {
-		pause = min(firstPause<<p.starts, longestPause)
+		pause = min(firstPause<<p.starts, p.longest)
 	}
 	p.starts++
 	p.notYet = time.Now().Add(pause)

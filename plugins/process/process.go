@@ -72,7 +72,10 @@ func (h Host) open(_ context.Context, s plugin.Settings) (plugin.Plugin, error) 
 	if err := h.mayRun(s); err != nil {
 		return nil, err
 	}
-	p := &process{host: h, args: args, dir: s.Options["dir"], log: s.Log, slot: make(chan struct{}, 1)}
+	p := &process{host: h, args: args, dir: s.Options["dir"], log: s.Log, slot: make(chan struct{}, 1), longest: longestPause}
+	if given := s.Options.Duration("max-backoff"); given > 0 { // one of every plugin
+		p.longest = given
+	}
 	p.env = os.Environ()
 	p.env = withoutSecrets(p.env)
 	if extra := s.Options["env"]; extra != "" {

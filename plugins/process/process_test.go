@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -314,4 +315,30 @@ func TestAProgramThatGoes(t *testing.T) {
 		err := p.Test(t.Context())
 		return err != nil && strings.Contains(err.Error(), "find the program")
 	})
+}
+
+// The pauses before a program that fails is started again do not grow beyond what the configuration allows.
+func TestThePausesAreBounded(t *testing.T) {
+	t.Parallel()
+	p, err := process.Kind(process.Host{Programs: []string{self()}}).Open(t.Context(), plugin.Settings{Name: "test", Site: "here", Options: plugin.Values{"command": self() + " child exit", "max-backoff": "150ms"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	pause, told := regexp.MustCompile(`started again in ([0-9a-zµ.]+):`), 0
+	deadline := time.Now().Add(30 * time.Second)
+	for starts := 0; starts < 5; {
+		err := p.Test(t.Context())
+		found := pause.FindStringSubmatch(fmt.Sprint(err))
+		if found == nil {
+			starts++ // it ran, and ended
+		} else if left, err := time.ParseDuration(found[1]); err != nil || left > 150*time.Millisecond {
+			t.Fatalf("got a pause of %s, %v, want at most 150ms", found[1], err)
+		} else if told++; time.Now().After(deadline) {
+			t.Fatal("it is not started again")
+		}
+	}
+	if told == 0 {
+		t.Error("no pause was told")
+	}
 }
