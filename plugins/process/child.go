@@ -237,7 +237,7 @@ func (c *child) deliver(ctx context.Context, changes []plugin.Change) []plugin.O
 			continue
 		case <-c.dead:
 		case <-ctx.Done():
-			c.fail(fmt.Errorf("the program did not acknowledge %d of %d changes in time%s: %w", left, len(changes), c.others(), ctx.Err()))
+			c.fail(fmt.Errorf("the program did not acknowledge %d of %d changes in time%s: %w; all --batch changes of a call have --call-timeout, and --concurrency calls at a time share the program: one that is slow wants fewer, or more time", left, len(changes), c.others(), ctx.Err()))
 		}
 		for _, i := range places {
 			outcomes[i] = plugin.Retry(c.failed())

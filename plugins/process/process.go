@@ -2,7 +2,7 @@
 //
 // The child may be written in any language; docs/plugins-process.md and examples/plugins/process.py show how. A line to the child is a CloudEvent 1.0 in the JSON format.
 // A line from it is `{"id":"<id of the event>","status":"done"}`; other statuses are "retry" and "park", with an "error" for people. Acknowledgements
-// may come in any order. A child that ends, stays silent for longer than the call may take, or prints what is no acknowledgement, is ended with all its own children and started anew, with pauses that
+// may come in any order. A child that ends, does not acknowledge a call in the time that it may take, or prints what is no acknowledgement, is ended with all its own children and started anew, with pauses that
 // grow; what it did not acknowledge is delivered again. What it prints on standard error goes into the log.
 package process
 
