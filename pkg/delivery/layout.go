@@ -118,16 +118,54 @@ func (t *tenant) begin(ctx context.Context, bucket Bucket, p *registry.Plugin, l
 			return empty, err
 		}
 		if merged == nil {
-			merged = &Checkpoint{Logs: maps.Clone(one.Logs), Replay: one.Replay, Replaying: one.Replaying, Replayed: one.Replayed, Retry: one.Retry}
+			merged = &Checkpoint{Logs: maps.Clone(one.Logs), Replay: one.Replay, Replaying: maps.Clone(one.Replaying), Replayed: one.Replayed, Retry: one.Retry}
 			continue
 		}
-		merged.Retry = min(merged.Retry, one.Retry)
-		merged.Replay, merged.Replaying = min(merged.through(), one.through()), nil // what is under way begins again
-		if err := slowest(merged.Logs, one.Logs); err != nil {
+		if err := merged.merge(one); err != nil {
 			return empty, err
 		}
 	}
 	return *merged, nil
+}
+
+// merge makes of the checkpoints of two partitions one at which neither misses anything. A replay that both have begun goes on, from the earlier place: up to the earlier end of what is no news to one of them.
+func (c *Checkpoint) merge(other Checkpoint) error {
+	mine, err := c.frontiers()
+	theirs, err2 := other.frontiers()
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	c.Retry, c.Replayed, c.Replay = min(c.Retry, other.Retry), min(c.through(), other.through()), min(c.Replay, other.Replay)
+	if err := slowest(c.Logs, other.Logs); err != nil {
+		return err
+	}
+	places, err := (&Checkpoint{Logs: c.Logs}).frontiers()
+	c.Replaying = nil
+	for log, end := range mine {
+		if end = min(end, theirs[log]); end > places[log] {
+			if c.Replaying == nil {
+				c.Replaying = map[string]uint64{}
+			}
+			c.Replaying[log] = end
+		}
+	}
+	return err
+}
+
+// frontiers are the sequences of each log behind which changes are new.
+func (c *Checkpoint) frontiers() (map[string]uint64, error) {
+	ends := map[string]uint64{}
+	for log, mark := range c.Logs {
+		at, err := mark.position()
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint of log %s: %w", log, err)
+		}
+		ends[log] = at.Sequence
+	}
+	for log, end := range c.Replaying {
+		ends[log] = max(end, ends[log])
+	}
+	return ends, nil
 }
 
 // slowest keeps in a of each log the earlier of both places.

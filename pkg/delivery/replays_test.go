@@ -87,6 +87,63 @@ func TestReplaysAtOnce(t *testing.T) {
 	}
 }
 
+// Another number of partitions amid a replay of one aggregate brings that again, and nothing else: what the others got is not taken for new.
+func TestAnotherLayoutAmidAReplay(t *testing.T) {
+	t.Parallel()
+	sink, held := newTarget(), true
+	sink.outcome = func(c *plugin.Change) plugin.Outcome {
+		if held && c.Again {
+			return plugin.Retry(errBusy)
+		}
+		return plugin.Done()
+	}
+	w, stop := inTwoParts(t, sink)
+	one := verifytest.Aggregate("patient", "1")
+	w.plugin("sink", registry.Replayed, registry.Replay{Scope: one.String()}.Fields())
+	w.until("the replay is held up", func() bool {
+		return slices.ContainsFunc(w.checkpoints("sink"), func(c delivery.Checkpoint) bool { return c.State == "retrying" && len(c.Replaying) > 0 })
+	})
+	for _, partitions := range []string{"5", "3"} {
+		w.configure("sink", map[string]string{"partitions": partitions, "max-backoff": "100ms"})
+		w.until("the replay is held up there too", func() bool {
+			number, _ := w.registered("sink").Layout()
+			return slices.ContainsFunc(w.layout(number), func(c delivery.Checkpoint) bool { return c.State == "retrying" && len(c.Replaying) > 0 })
+		})
+	}
+	sink.mu.Lock()
+	held = false
+	sink.mu.Unlock()
+	w.until("it comes again", func() bool {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		return sink.deliveries[one] >= 2*w.written[one]
+	})
+	w.write(20, 10)
+	w.arrived(sink)
+	stop()
+	for a, n := range sink.deliveries {
+		if a != one && n != w.written[a] {
+			t.Errorf("%s: got %d deliveries, want %d, as nobody asked for it again", a, n, w.written[a])
+		}
+	}
+	if sink.again < w.written[one]-20 {
+		t.Errorf("got %d changes that are said to be repeats, want all of the replay", sink.again)
+	}
+}
+
+// layout are the checkpoints of one.
+func (w *world) layout(number int) (all []delivery.Checkpoint) {
+	w.bucket.mu.Lock()
+	defer w.bucket.mu.Unlock()
+	for i := range w.registered("sink").Layouts[number].Partitions {
+		key := delivery.CheckpointKey("sink", number, i)
+		if c, err := delivery.DecodeCheckpoint(w.secrets, key, w.bucket.values[key]); err == nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 // So it is with parked changes: a retry of one does not take the place of that of another.
 func TestRetriesAtOnce(t *testing.T) {
 	t.Parallel()
