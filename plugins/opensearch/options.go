@@ -28,6 +28,7 @@ const (
 	optionRefresh  = "refresh-interval"
 
 	optionOnError = "on-error" // of every plugin
+	optionTypes   = "types"    // so is this
 )
 
 // wholeState is the mapping that is taken if none is given.
@@ -73,12 +74,15 @@ func checkHeader(value string) error {
 	return nil
 }
 
+// uses are the types of which the plugin gets changes.
+func uses(v plugin.Values) mapping.Use { return mapping.OfTypes(v.List(optionTypes)) }
+
 // check looks at options against each other, and at the mapping against the schemas.
 func check(s plugin.Settings) []error {
 	problems := checkAccess(s.Options)
-	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas)
+	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options))
 	if err != nil {
-		return append(problems, mapping.Check([]byte(s.Options[optionMapping]), s.Schemas)...)
+		return append(problems, mapping.Check([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options))...)
 	}
 	problems = append(problems, checkTargets(m, s)...)
 	if m.Keeps() && s.Options[optionOnError] == "park" {
@@ -90,7 +94,7 @@ func check(s plugin.Settings) []error {
 
 // show writes the mapping out: what is copied, every type, every default.
 func show(s plugin.Settings) plugin.Values {
-	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas)
+	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options))
 	if err != nil {
 		return s.Options // schemas that changed meanwhile contradict it: shown as it was given
 	}

@@ -24,6 +24,7 @@ const (
 	optionConnections = "connections"
 
 	optionOnError = "on-error" // of every plugin
+	optionTypes   = "types"    // so is this
 	optionPII     = "pii"
 )
 
@@ -46,10 +47,11 @@ func options() []plugin.Option {
 
 // uses are what a table makes of documents: where rows are told by aggregate, all those of events about one are found.
 func uses(v plugin.Values) []mapping.Use {
+	types := mapping.OfTypes(v.List(optionTypes))
 	if v[optionKey] != "" {
-		return nil
+		return []mapping.Use{types}
 	}
-	return []mapping.Use{mapping.ForgetsEvents}
+	return []mapping.Use{mapping.ForgetsEvents, types}
 }
 
 func compile(s *plugin.Settings) (*mapping.Mapping, error) {

@@ -52,7 +52,11 @@ func (c *compiler) types(d *draft) {
 		c.m.Types = append(c.m.Types, w.text)
 	}
 	if d.types == nil {
-		c.m.Types = slices.Collect(maps.Keys(c.schemas))
+		for t := range c.schemas {
+			if d.ruled || takes(c.m.uses, t) { // a rule may name what is never handed over
+				c.m.Types = append(c.m.Types, t)
+			}
+		}
 	}
 	if len(c.schemas) == 0 {
 		c.wrong(d.line, "there is no aggregate type yet: create one first")

@@ -12,6 +12,8 @@ package mapping
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/schema"
@@ -68,7 +70,22 @@ const (
 	ForgetsEvents Use = "forgets events"
 	// HandedOn: documents lie nowhere, each event is handed to somebody. They are documents of events without target and key; a rule may give no fields, if none does.
 	HandedOn Use = "handed on"
+
+	ofTypes = "of types " // with these behind it, separated by commas
 )
+
+// OfTypes: the plugin gets changes of these types alone, so a mapping that has no rules and names none is about these; without any it gets all.
+func OfTypes(types []string) Use { return Use(ofTypes + strings.Join(types, ",")) }
+
+// takes reports whether a plugin gets changes of a type, by what it says of its target.
+func takes(uses []Use, aggregateType string) bool {
+	for _, u := range uses {
+		if types, is := strings.CutPrefix(string(u), ofTypes); is && types != "" {
+			return slices.Contains(strings.Split(types, ","), aggregateType)
+		}
+	}
+	return true
+}
 
 // Rule gives fields of the document for the events that it is about.
 type Rule struct {

@@ -291,3 +291,29 @@ func TestForgotten(t *testing.T) {
 		}
 	}
 }
+
+// Without rules a mapping is about the types that the plugin gets; one that says more is taken at its word.
+func TestTypesOfThePlugin(t *testing.T) {
+	for _, one := range []struct {
+		text    string
+		types   []string
+		want    []string
+		columns int
+	}{
+		{"version: 1", []string{"bed"}, []string{"bed"}, 2},
+		{"version: 1", []string{"gone", "bed"}, []string{"bed"}, 2},
+		{"types: patient", []string{"bed"}, []string{"patient"}, 9},
+		{"rules: [{when: {events: taken}, copy: event}, {when: {events: patient-updated}, fields: {crp: event.crp}}]", []string{"bed"}, []string{"bed", "patient"}, 3},
+	} {
+		m, err := mapping.Compile([]byte(one.text), schemas(t), mapping.OfTypes(one.types))
+		if err != nil {
+			t.Fatalf("%s: %v", one.text, err)
+		}
+		if diff := cmp.Diff(one.want, m.Types); diff != "" {
+			t.Errorf("%s, of types %v: %s", one.text, one.types, diff)
+		}
+		if n := len(m.Columns()); n != one.columns {
+			t.Errorf("%s, of types %v: got %d columns, want %d", one.text, one.types, n, one.columns)
+		}
+	}
+}

@@ -17,6 +17,7 @@ type (
 		target   *word
 		key      *word
 		rules    []draftRule
+		ruled    bool       // by the text, and not as they are without any
 		remove   *draftWhen // delete; nil: by the schema
 		never    bool
 	}
@@ -69,7 +70,7 @@ func (r *reader) mapping(n *yaml.Node) *draft {
 	}
 	d.target, d.key = r.optional(keys["target"], "target"), r.optional(keys["key"], "key")
 	if v := keys["rules"]; v != nil {
-		d.rules = r.rules(v)
+		d.rules, d.ruled = r.rules(v), true
 	} else if r.handedOn {
 		d.rules = []draftRule{{line: n.Line, what: "rules", bare: true}}
 	} else {

@@ -19,6 +19,7 @@ const (
 	optionMapping = "mapping"
 
 	optionState = "state" // of every plugin
+	optionTypes = "types" // so is this
 )
 
 // Kind gives a kind that hands whole events on the option --mapping. Without the option nothing is different. k is not changed.
@@ -35,7 +36,7 @@ func Kind(k *plugin.Kind) *plugin.Kind {
 		if k.Show != nil {
 			s.Options = k.Show(s)
 		}
-		if m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mapping.HandedOn); err == nil {
+		if m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes))); err == nil {
 			if whole, err := m.YAML(); err == nil {
 				s.Options[optionMapping] = string(whole)
 			}
@@ -46,7 +47,7 @@ func Kind(k *plugin.Kind) *plugin.Kind {
 		if s.Options[optionMapping] == "" {
 			return k.Open(ctx, s)
 		}
-		m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mapping.HandedOn)
+		m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes)))
 		if err != nil {
 			return nil, fmt.Errorf("read the mapping: %w", err)
 		}
@@ -64,10 +65,10 @@ func checkHandedOn(s plugin.Settings) []error {
 	if !given {
 		return nil
 	}
-	m, err := mapping.Compile([]byte(text), s.Schemas, mapping.HandedOn)
+	m, err := mapping.Compile([]byte(text), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes)))
 	switch {
 	case err != nil:
-		return mapping.Check([]byte(text), s.Schemas, mapping.HandedOn)
+		return mapping.Check([]byte(text), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes)))
 	case m.LooksAtState() && !s.Options.Bool(optionState):
 		return []error{errors.New("mapping: it looks at the state: give --" + optionState + ", by which the state goes along with each change")}
 	}
