@@ -166,6 +166,7 @@ type world struct {
 	plugins map[string]*registry.Plugin
 	digest  event.Hash
 	follows eventlog.Store // what runners read, if not store
+	ahead   time.Duration  // the clock of the runners that are started
 }
 
 const patientSchema = `{"aggregate":"patient","log":"patient","fields":{"name":{"pii":true}},"events":{"came":{"fields":["crp","name"]},"left":{"deletes":true}}}`
@@ -264,8 +265,9 @@ func (w *world) runner() (e *delivery.Engine, stop func()) {
 	if w.follows == nil {
 		w.follows = w.store
 	}
+	ahead := w.ahead
 	e, err := delivery.New(delivery.Config{
-		Site: "here", Store: w.follows, Kinds: w.kinds, Secrets: w.secrets, Keys: w.keys,
+		Site: "here", Store: w.follows, Now: func() time.Time { return time.Now().Add(ahead) }, Kinds: w.kinds, Secrets: w.secrets, Keys: w.keys,
 		Checkpoints: func(context.Context) (delivery.Bucket, error) { return w.bucket, nil },
 		Dead:        func(context.Context) (delivery.Dead, error) { return w.dead, nil },
 		Lease: lease.Config{Table: w.table, TTL: 600 * time.Millisecond, Grace: -1, Settle: 100 * time.Millisecond, Pace: 20 * time.Millisecond,
