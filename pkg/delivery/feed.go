@@ -26,24 +26,56 @@ type feed struct {
 // member is a partition that gets what a feed reads.
 type member struct {
 	part  *partition
-	chain event.Chain // where it stands; of the feed's goroutine once it joined
+	chain event.Chain // where it stands; of the feed's goroutine once it joined, and of bench's while it is out
+	slow  bool        // it was left behind, and has not come up to another one since; as chain
+	left  bool        // guarded by feed.mu
 }
 
 // join has the partition get everything behind a place; leave ends it.
 func (f *feed) join(part *partition, from event.Chain) (leave func()) {
-	m := &member{part, from}
+	m := &member{part: part, chain: from}
+	f.enter(m)
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		m.left = true
+		delete(f.members, m)
+	}
+}
+
+// enter has the feed read for a member from its place on, unless it left meanwhile.
+func (f *feed) enter(m *member) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m.left {
+		return
+	}
 	f.members[m] = true
-	f.mu.Unlock()
 	select {
 	case f.rejoined <- struct{}{}:
 	default:
 	}
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.members, m)
+}
+
+// bench goes on without a member that takes nothing, if there are others: these are not to wait for it. It is read for again, from its own place, once it took what it was given last.
+func (f *feed) bench(m *member, a *arrival) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.members) < 2 || !f.members[m] {
+		return false
 	}
+	delete(f.members, m)
+	m.slow = true
+	f.w.reading.Go(func() {
+		select {
+		case m.part.in <- a:
+			m.chain = a.chain
+			f.enter(m)
+		case <-m.part.over:
+		case <-f.w.ctx.Done():
+		}
+	})
+	return true
 }
 
 func (f *feed) all() []*member {
@@ -95,8 +127,11 @@ var (
 	errHeldUp = errors.New("reading was held up")
 )
 
-// patience is how long a member may take nothing before its feed lets go of the log.
-const patience = time.Second
+// patience is how long a member may take nothing before its feed goes on with the others, or lets go of the log. One that stands behind the others, as it was slow before, is waited for no longer than brief.
+const (
+	patience = time.Second
+	brief    = 20 * time.Millisecond
+)
 
 func (f *feed) read(ctx context.Context, from event.Chain) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -180,7 +215,7 @@ func (f *feed) hand(ctx context.Context, source eventlog.Log, at *judged) error 
 		if a.counts {
 			a.commits, a.items = len(found.Commits), divided[m.part.t.index]
 		}
-		held, err := m.take(ctx, a, at.letGo)
+		held, err := f.give(ctx, m, a, len(waiting) > 1, at.letGo)
 		if err != nil {
 			return err
 		}
@@ -192,19 +227,26 @@ func (f *feed) hand(ctx context.Context, source eventlog.Log, at *judged) error 
 	return nil
 }
 
-// take has the partition take what was read. While it takes nothing, as before a target that is down, nothing more is asked of the log: letGo ends the reader then, and held tells of it. So whoever
-// waits for a target costs those who write the log nothing.
-func (m *member) take(ctx context.Context, a *arrival, letGo func()) (held bool, err error) {
-	soon := time.NewTimer(patience)
+// give has the partition of a member take what was read. While it takes nothing the others are gone on with; if there are none, as before a target that is down, nothing more is asked of the log: letGo ends
+// the reader then, and held tells of it. So whoever waits for a target costs those who write the log nothing. level: another member stands where this one does.
+func (f *feed) give(ctx context.Context, m *member, a *arrival, level bool, letGo func()) (held bool, err error) {
+	longest := patience
+	if m.slow {
+		longest = brief
+	}
+	soon := time.NewTimer(longest)
 	defer soon.Stop()
 	for {
 		select {
 		case m.part.in <- a:
-			m.chain = a.chain
+			m.chain, m.slow = a.chain, m.slow && !level
 			return held, nil
 		case <-m.part.over:
 			return held, nil
 		case <-soon.C:
+			if f.bench(m, a) {
+				return held, nil
+			}
 			letGo()
 			held = true
 		case <-ctx.Done():

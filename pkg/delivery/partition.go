@@ -53,6 +53,7 @@ type partition struct {
 	rate     rate
 
 	items, bytes int // that are not settled
+	full         bool
 	busy         int // batches under way
 	saving       bool
 	dirty        bool
@@ -136,7 +137,7 @@ func (p *partition) next(ctx context.Context, timer <-chan time.Time, changed *<
 	if p.stopping {
 		leaving = nil // it is closed, and would be heard again and again until the last call is over
 	}
-	if p.stopping || p.items > 0 && (p.items >= p.room() || p.bytes >= maxBytes || len(p.ready) >= p.enough()) || p.retry.unread() {
+	if p.stopping || p.items > 0 && (p.isFull() || len(p.ready) >= p.enough()) || p.retry.unread() {
 		in = nil
 	}
 	select {
@@ -170,6 +171,16 @@ func (p *partition) room() int {
 		return min(2*p.w.how.batch, maxItems)
 	}
 	return maxItems
+}
+
+// isFull reports whether no more changes may wait. Behind that half of them go first: a feed that went on without this partition comes back for many messages, and not for each.
+func (p *partition) isFull() bool {
+	room, bytes := p.room(), maxBytes
+	if p.full {
+		room, bytes = room/2, bytes/2
+	}
+	p.full = p.items >= room || p.bytes >= bytes
+	return p.full
 }
 
 // enough is how many aggregates with a change that may go are enough to keep every call busy: what lies behind them can stay in the log. While fewer may go, changes of others are looked for up to maxItems.
