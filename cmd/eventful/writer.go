@@ -34,13 +34,23 @@ func newWriterListCommand(a *app) *cobra.Command {
 		}
 		p := a.printer("LOG", "STATE", "WRITER", "EPOCH", "SEQUENCE", "STANDBYS")
 		for _, l := range w.Logs {
-			if err := p.add(l, l.Log, l.State, nameOf(w, l.Member), fmt.Sprint(l.Epoch), fmt.Sprint(l.Sequence), standbys(w, l)); err != nil {
+			if err := p.add(l, l.Log, stateOf(w, l), nameOf(w, l.Member), fmt.Sprint(l.Epoch), fmt.Sprint(l.Sequence), standbys(w, l)); err != nil {
 				return err
 			}
 		}
 		return p.close()
 	}
 	return cmd
+}
+
+// stateOf is what a log's writer does, and that it takes no commands where its disk is nearly full.
+func stateOf(w *client.Writers, l client.WriterLog) string {
+	for _, m := range w.Members {
+		if m.ID == l.Member && m.Refusing != "" {
+			return l.State + ", refusing writes"
+		}
+	}
+	return l.State
 }
 
 // nameOf is a writer process for people: its host and process id, and its own id, which survives a restart.

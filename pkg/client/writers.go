@@ -17,6 +17,8 @@ type WriterMember struct {
 	Version string `json:"version"`
 	Leads   int    `json:"leads"`  // logs that it writes
 	Silent  bool   `json:"silent"` // it did not say how far it is
+	// Refusing is why it refuses the commands of its logs, as its disk is nearly full; empty: it does not.
+	Refusing string `json:"refusing,omitempty"`
 }
 
 // WriterLog is one log with who writes it and who follows it.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type cluster struct {
 
 // member is one writer process.
 type member struct {
+	full  atomic.Pointer[problem.Problem] // why it has no room
 	c     *cluster
 	name  string
 	w     *writer.Writer
@@ -105,7 +107,7 @@ func (c *cluster) start(name string) *member {
 		c.t.Fatal(err)
 	}
 	w, err := writer.New(writer.Config{
-		Keys: keys, Snapshots: c.archive,
+		Keys: keys, Snapshots: c.archive, Room: m.full.Load,
 		Site: "here", Store: c.store, Dir: filepath.Join(c.dir, name), Key: make([]byte, 32), Log: zerolog.Nop(), Peers: c.lines.end(name), Metrics: m.metrics,
 		Lease: lease.Config{
 			Table: m.cut, Member: lease.Member{ID: name, Name: name}, TTL: testTTL, Grace: -1, Settle: time.Hour, Back: time.Second, Now: m.clock.now,

@@ -243,7 +243,7 @@ func (w *Writer) answerAll(verb string, c call) (r result) {
 	case verbCondemn:
 		w.condemn(c.Log, c.Found)
 	case verbStanding:
-		r.Logs = w.Status()
+		r.Logs, r.Problem = w.Status(), w.cfg.Room()
 	default:
 		r.Problem = problem.New(problem.Malformed, "call %.40q cannot be read", verb)
 	}

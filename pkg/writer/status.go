@@ -66,6 +66,8 @@ type SiteMember struct {
 	Version string `json:"version,omitempty"`
 	Leads   int    `json:"leads"`  // logs
 	Silent  bool   `json:"silent"` // it did not say how far it is
+	// Refusing is why it refuses the commands of its logs, as its disk is nearly full; empty: it does not.
+	Refusing string `json:"refusing,omitempty"`
 }
 
 // SiteLog is one log with who writes it and who follows it.
@@ -96,6 +98,7 @@ func (w *Writer) Site(ctx context.Context) Site {
 	}
 	members := w.keeper.Members()
 	known := map[string][]LogStatus{w.cfg.Lease.Member.ID: w.Status()}
+	refusing := map[string]*problem.Problem{w.cfg.Lease.Member.ID: w.cfg.Room()}
 	if w.cfg.Peers != nil && len(members) > 1 {
 		ctx, cancel := context.WithTimeout(ctx, standingPatience)
 		defer cancel()
@@ -106,11 +109,17 @@ func (w *Writer) Site(ctx context.Context) Site {
 		}
 		for _, a := range answers {
 			if r, err := decodeResult(a); err == nil && r.Member != "" {
-				known[r.Member] = r.Logs
+				known[r.Member], refusing[r.Member] = r.Logs, r.Problem
 			}
 		}
 	}
-	return siteOf(members, w.keeper.Owners(), known)
+	s := siteOf(members, w.keeper.Owners(), known)
+	for i := range s.Members {
+		if p := refusing[s.Members[i].ID]; p != nil {
+			s.Members[i].Refusing = p.Detail
+		}
+	}
+	return s
 }
 
 func siteOf(members []lease.Member, owners []lease.Owner, known map[string][]LogStatus) Site {

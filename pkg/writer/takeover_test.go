@@ -347,6 +347,19 @@ func TestACondemnedLogIsWrittenByNobody(t *testing.T) {
 	}
 }
 
+// Which member refuses the commands of its logs, as its disk is nearly full, every member can say.
+func TestSiteNamesWhoHasNoRoom(t *testing.T) {
+	c := newCluster(t, eventlog.NewMemory(), "a", "b")
+	c.members["b"].full.Store(problem.New(problem.NoSpace, "the disk is full"))
+	for name, m := range c.members {
+		c.until(name+" says who has no room", func() bool {
+			s := m.w.Site(t.Context())
+			return len(s.Members) == 2 && !slices.ContainsFunc(s.Members, func(o writer.SiteMember) bool { return (o.Refusing == "the disk is full") != (o.ID == "b") })
+		})
+	}
+	c.members["b"].full.Store(nil)
+}
+
 // Site says who writes what, as every member knows it.
 func TestSiteNamesWritersAndStandbys(t *testing.T) {
 	c := newCluster(t, eventlog.NewMemory(), "a", "b")

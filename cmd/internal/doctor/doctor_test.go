@@ -204,6 +204,16 @@ func TestFindingsOfTheSite(t *testing.T) {
 	}
 }
 
+// A writer whose disk is nearly full refuses the commands of its logs, whichever writer answers doctor.
+func TestAWriterWithoutRoomIsFound(t *testing.T) {
+	c := installation(t)
+	c.Status = statusOf(`"writers":{"members":[{"id":"a","host":"one","pid":7},{"id":"b","host":"two","pid":8,"refusing":"the disk is full"}],"logs":[{"log":"patient","state":"serving","member":"b"}]}`)
+	want := []string{"disk: writer two:8 refuses the commands of its logs: the disk is full"}
+	if got := findings(t, c); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // What lies among the keys of encrypted fields and is none is named; a key is not.
 func TestStrangersAmongKeys(t *testing.T) {
 	c := installation(t)

@@ -90,6 +90,14 @@ func (x *examination) refusing(s status) {
 	if len(s.Disks) > 0 && !slices.ContainsFunc(s.Disks, func(d space.Volume) bool { return d.Limit > 0 }) {
 		x.unguarded()
 	}
+	if s.Writers != nil {
+		for _, m := range s.Writers.Members {
+			if m.Refusing != "" && m.Refusing != s.Refusing { // that of who answers is told below
+				x.found(checkDisk, "make room there, or raise its limit: writing goes on by itself; or stop it, and the others take its logs",
+					"writer %s refuses the commands of its logs: %s", s.Writers.name(m.ID), m.Refusing)
+			}
+		}
+	}
 	switch {
 	case s.Refusing != "":
 		x.found(checkDisk, "make room or raise the limit of what is named; writing goes on by itself", "the writer refuses writes: %s", s.Refusing)

@@ -16,6 +16,8 @@ type siteMember struct {
 	ID   string `json:"id"`
 	Host string `json:"host"`
 	PID  int    `json:"pid"`
+
+	Refusing string `json:"refusing"` // why it refuses the commands of its logs; empty: it does not
 }
 
 type siteLog struct {
