@@ -204,6 +204,23 @@ func TestFindingsOfTheSite(t *testing.T) {
 	}
 }
 
+// What a writer found when it started it goes by until it ends: the remedies of a lost end say that it has to be started again.
+func TestALostEndEndsWithAStart(t *testing.T) {
+	c := installation(t, []logState{{Log: "patient", State: "serving", Lost: true, Error: "block 7 is gone", Unsigned: "TRUNCATED"}})
+	n := 0
+	for _, r := range doctor.Examine(t.Context(), c) {
+		if r.Outcome != doctor.Finding {
+			continue
+		}
+		if n++; !strings.Contains(r.Remedy, "start the writer again") {
+			t.Errorf("%s: got the remedy %q, want the start in it", r.Detail, r.Remedy)
+		}
+	}
+	if n != 2 {
+		t.Errorf("got %d findings, want 2", n)
+	}
+}
+
 // A writer whose disk is nearly full refuses the commands of its logs, whichever writer answers doctor.
 func TestAWriterWithoutRoomIsFound(t *testing.T) {
 	c := installation(t)

@@ -53,12 +53,12 @@ func (x *examination) writers(s status) {
 func (x *examination) written(l logStatus, s *site) {
 	lead, listed := s.log(l.Log)
 	if l.Unsigned != "" {
-		x.found(checkWriter, "keep a copy of the data as they are; docs/proofs.md, \"When signing is refused\", says what to do",
+		x.found(checkWriter, "keep a copy of the data as they are. If the loss of its end was accepted since, start the writer again; else docs/proofs.md, \"When signing is refused\", says what to do",
 			"no checkpoints of log %s are signed, as it contradicts an earlier one: %s", l.Log, l.Unsigned)
 	}
 	switch {
 	case l.Shortened:
-		x.found(checkWriter, "put back the newest backup of the logs; or accept the loss, and remove the folder that shows it. Until then `eventful aggregate:verify` says TRUNCATED",
+		x.found(checkWriter, "put back the newest backup of the logs; or accept the loss: remove the folder that shows it, and start the writer again. Until then `eventful aggregate:verify` says TRUNCATED",
 			"log %s has lost acknowledged events: %s", l.Log, l.orNothing())
 	case l.Error != "", l.State == "stopped", !listed && l.State != "serving" && l.State != "recovering":
 		x.found(checkWriter, "`eventful aggregate:verify --all` names damage in a log, which takes no commands until you decide; `eventful logs` says more",
