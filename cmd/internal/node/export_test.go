@@ -47,3 +47,6 @@ func (s Sources) Settle(now time.Time) (over []Pardon) {
 
 // Known is how many sources are remembered.
 func (s Sources) Known() int { return len(s.all) }
+
+// Fail notes a fault of a node's store, as the server's log does.
+func Fail(n *Node) { n.keeper.report("a fault of a test") }

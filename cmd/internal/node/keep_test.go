@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/cmd/internal/node"
 	"github.com/eventfuldb/eventful/internal/disktest"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 )
@@ -88,6 +91,66 @@ func TestAServerThatFailsIsStartedAnew(t *testing.T) {
 	if state := stream.CachedInfo().State; state.Msgs < acked+1 || state.LastSeq != state.Msgs {
 		t.Errorf("got %+v, want the %d acknowledged messages and one more", state, acked)
 	}
+}
+
+// A server that is started anew takes connections of engines only when it has opened its store: one before would have it open streams beside its start, and be told that streams
+// are not there.
+func TestConnectionsWaitForTheStore(t *testing.T) {
+	s := newSite(t)
+	failed := &counter{text: "could not be started anew"}
+	s.config.Log = zerolog.New(failed)
+	n := s.start(t)
+	js, err := jetstream.New(connect(t, n, keyring.LOG))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const streams = 20
+	for i := range streams {
+		if _, err := js.CreateStream(deadline(t), jetstream.StreamConfig{Name: fmt.Sprint("EVT_ward_", i), Subjects: []string{fmt.Sprint("evt.ward.", i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back := make(chan struct{}, 1)
+	for range 5 {
+		nc, err := n.Conn(keyring.LOG, nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0), nats.ReconnectHandler(func(*nats.Conn) { back <- struct{}{} }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.Fail(n)
+		select {
+		case <-back:
+		case <-deadline(t).Done():
+			t.Fatal("the connection did not come back")
+		}
+		for i := range streams {
+			m, err := nc.Request(fmt.Sprint("$JS.API.STREAM.INFO.EVT_ward_", i), nil, patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(m.Data), `"error"`) {
+				t.Errorf("got %s behind a connection, want every stream", m.Data)
+			}
+		}
+		nc.Close()
+		until(t, func() bool { return n.Fault() == nil })
+	}
+	if got := failed.lines.Load(); got != 0 {
+		t.Errorf("got %d starts that failed, want none", got)
+	}
+}
+
+// counter counts the lines of a log that hold a text.
+type counter struct {
+	text  string
+	lines atomic.Int64
+}
+
+// Write is part of io.Writer.
+func (c *counter) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), c.text) {
+		c.lines.Add(1)
+	}
+	return len(line), nil
 }
 
 func until(t *testing.T, done func() bool) {

@@ -73,6 +73,7 @@ type Node struct {
 
 	mu       sync.Mutex // guards what follows
 	server   *server.Server
+	opened   bool // the server serves every stream of its store
 	accounts *accounts
 	fault    error // why the store cannot be written; nil: it can
 	faults   int   // how many there were
@@ -124,6 +125,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := n.openStore(ctx, s, bridge); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	n.opened = true
+	n.mu.Unlock()
 	return n.SaveAccounts()
 }
 
@@ -168,7 +172,7 @@ func (n *Node) openStore(ctx context.Context, s *server.Server, bridge *bridge) 
 func (n *Node) set(s *server.Server, a *accounts) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.server, n.accounts = s, a
+	n.server, n.accounts, n.opened = s, a, false
 }
 
 // now is the present server with its accounts; nil while there is none.
@@ -226,10 +230,13 @@ func (n *Node) port() int {
 	return n.config.Port
 }
 
-// InProcessConn is part of nats.InProcessConnProvider: connections go to the present server. While there is none they try again.
+// InProcessConn is part of nats.InProcessConnProvider: connections go to the present server, once it has opened its store. Until then they try again: nats-server 2.15 takes one as soon
+// as it begins to start, opens the streams of its account beside the start, which then ends before they are open, and tells the connection that they are not there.
 func (n *Node) InProcessConn() (net.Conn, error) {
-	s, _ := n.now()
-	if s == nil {
+	n.mu.Lock()
+	s, opened := n.server, n.opened
+	n.mu.Unlock()
+	if !opened {
 		return nil, errors.New("the NATS server is being started anew")
 	}
 	return s.InProcessConn()
