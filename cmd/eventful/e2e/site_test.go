@@ -4,6 +4,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/eventfuldb/eventful/cmd/internal/run"
+	"github.com/eventfuldb/eventful/cmd/internal/settings"
 	"github.com/eventfuldb/eventful/internal/natstest"
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/keyring"
@@ -141,7 +143,7 @@ func configuredSite(t *testing.T) *site {
 }
 
 // configuredIn has its data folder anywhere, and further settings in its environment.
-func configuredIn(t *testing.T, root, dir string, settings ...string) *site {
+func configuredIn(t *testing.T, root, dir string, given ...string) *site {
 	t.Helper()
 	s := &site{t: t, root: root, dir: dir}
 	for _, e := range os.Environ() {
@@ -150,29 +152,33 @@ func configuredIn(t *testing.T, root, dir string, settings ...string) *site {
 		}
 	}
 	s.env = append(s.env, "HOME="+root, "XDG_CONFIG_HOME="+filepath.Join(root, "xdg"), "NO_COLOR=1", "EVENTFUL_DATA_DIR="+s.dir, "EVENTFUL_MIN_FREE_PERCENT=0")
-	s.env = append(s.env, settings...)
+	s.env = append(s.env, given...)
 	t.Cleanup(s.killLeftover)
-	s.must("config", "EVENTFUL_MASTER_KEY="+masterKey, "EVENTFUL_DEK="+dataKey)
-	s.cheapKeys()
+	s.configure()
 	return s
 }
 
-// cheapKeys makes the key file of a site anew, with secrets that are stretched as little as may be: the tests start hundreds of processes.
-func (s *site) cheapKeys() {
+// configure has `eventful config` keep the DEK of a key file whose secrets are stretched as little as may be, for a site of the name in its settings or of any: the tests configure and start hundreds.
+func (s *site) configure() {
 	s.t.Helper()
-	path := filepath.Join(s.dir, run.KeyFile)
-	keys, err := keyring.Load(path)
+	name := "site-" + strings.ToLower(rand.Text()[:10])
+	for _, setting := range s.env {
+		if given, ok := strings.CutPrefix(setting, "EVENTFUL_SITE="); ok {
+			name = given
+		}
+	}
+	n := keyring.New{Site: name, MasterKey: []byte(masterKey), DEK: []byte(dataKey), Cost: keyring.Cost{Memory: 8, Time: 1, Threads: 1}, By: run.Me(), Settings: map[string]string{"site": name}}
+	err := os.MkdirAll(s.dir, 0o700)
 	if err == nil {
-		err = os.Remove(path)
+		_, _, err = n.Create(filepath.Join(s.dir, run.KeyFile))
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.dir, settings.File), []byte("format = 1\nsite = '"+name+"'\n"), 0o600)
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	n := keyring.New{Site: keys.Site(), MasterKey: []byte(masterKey), DEK: []byte(dataKey), Cost: keyring.Cost{Memory: 8, Time: 1, Threads: 1},
-		By: run.Me(), Settings: map[string]string{"site": keys.Site()}}
-	if _, _, err := n.Create(path); err != nil {
-		s.t.Fatal(err)
-	}
+	s.must("config", "--dek="+dataKey)
 }
 
 // newSite is a running site with an auth key, the schema above, and a token of user:ada. At the end of the test everything in it is verified.
