@@ -20,8 +20,8 @@ type head struct {
 }
 
 const (
-	headHashes = 2    // of a frontier in a head: trees of one to six leaves have no more
-	headChunk  = 4096 // heads that are made at once
+	headHashes = 2   // of a frontier in a head: trees of one to six leaves have no more
+	headChunk  = 128 // heads that are made at once: small, as most logs and parts of logs that are proved have few
 )
 
 // heads are those of all aggregates that were seen, or of a part of them: those whose hash lies from one number up to another, at most as many as the limit. When one more comes the part
