@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/jetlog"
@@ -49,9 +50,11 @@ func TestTheServerGoesAwayUnderLoad(t *testing.T) {
 	}
 }
 
-// untilStored sends a command until it is acknowledged.
+// untilStored sends a command until it is acknowledged, every few milliseconds while the log is away.
 func (s *site) untilStored(jwt, commandID, id, value string) bool {
-	for range 1_000_000 {
+	again, late := time.NewTicker(5*time.Millisecond), time.After(time.Minute)
+	defer again.Stop()
+	for {
 		switch o := <-s.send(crp(jwt, commandID, id, value)); {
 		case o.problem == nil:
 			return true
@@ -59,9 +62,13 @@ func (s *site) untilStored(jwt, commandID, id, value string) bool {
 			s.t.Errorf("command %s: got %v, want stored or unavailable", commandID, o.problem)
 			return false
 		}
+		select {
+		case <-again.C:
+		case <-late:
+			s.t.Errorf("command %s was never taken", commandID)
+			return false
+		}
 	}
-	s.t.Errorf("command %s was never taken", commandID)
-	return false
 }
 
 // BenchmarkCommands measures the writer alone on a real server with sync always, beside raw JetStream publishes of a block's size: the figure is a command's
