@@ -301,6 +301,8 @@ func (s *site) write(round int) *load {
 	for w := range loaders {
 		c := s.client()
 		l.wait.Go(func() {
+			again := time.NewTicker(10 * time.Millisecond)
+			defer again.Stop()
 			for i := 0; ctx.Err() == nil; i++ {
 				cmd := note(round, w, i)
 				l.mu.Lock()
@@ -311,6 +313,11 @@ func (s *site) write(round int) *load {
 					l.mu.Lock()
 					l.acked[cmd.CommandID] = answer
 					l.mu.Unlock()
+					continue
+				}
+				select { // who is refused comes again, and leaves the processor to the server
+				case <-again.C:
+				case <-ctx.Done():
 				}
 			}
 		})
