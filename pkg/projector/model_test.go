@@ -270,7 +270,7 @@ func TestRebuildBeside(t *testing.T) {
 	h.verifyAtEnd()
 	migrate(h.log(event.Reserved), modelDefinition)
 	b := h.log(patient)
-	fill(b, 20_000, 500)
+	fill(b, 6_000, 150)
 	p := h.start()
 	h.current()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // under the race detector it takes long

@@ -3,6 +3,7 @@ package projector_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -167,10 +168,17 @@ func text(name, value string) event.Field { return verifytest.Text(name, value) 
 
 // fill writes blocks of 100 commits with one event each.
 func fill(b *verifytest.Builder, events, aggregates int) {
+	fillWith(b, events, aggregates, "a value of middling length, as they come")
+}
+
+// large is a value of which a few thousand are more than an index keeps in memory.
+var large = strings.Repeat("a value of some length ", 180)
+
+func fillWith(b *verifytest.Builder, events, aggregates int, note string) {
 	for n := 0; n < events; n += 100 {
 		commits := make([]verifytest.Commit, 100)
 		for i := range commits {
-			commits[i] = one(fmt.Sprintf("P%06d", (n+i)%aggregates), "crp", text("crp", "21.0"), text("group", "A"), text("note", "a value of middling length, as they come"))
+			commits[i] = one(fmt.Sprintf("P%06d", (n+i)%aggregates), "crp", text("crp", "21.0"), text("group", "A"), text("note", note))
 		}
 		b.Block(commits...)
 	}

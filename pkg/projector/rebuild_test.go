@@ -56,9 +56,9 @@ func TestRebuildEquals(t *testing.T) {
 func TestRestartInTheMiddle(t *testing.T) {
 	h := newHarness(t)
 	h.verifyAtEnd()
-	fill(h.log(patient), 20_000, 500)
+	fill(h.log(patient), 6_000, 150)
 	last := uint64(0)
-	for at := uint64(20); at < 200; at += 60 {
+	for at := uint64(6); at < 60; at += 18 {
 		p := h.start()
 		h.reach(p, at)
 		h.stop()
@@ -175,14 +175,22 @@ func TestKilledAnywhere(t *testing.T) {
 	b := h.log(patient)
 	p := h.start()
 	var copies []string
+	written := 0
 	for range 3 {
-		fill(b, 8_000, 700)
-		for _, at := range []uint64{uint64(len(verifytest.Messages(t, h.raw[patient]))) - 50, uint64(len(verifytest.Messages(t, h.raw[patient])))} {
+		fillWith(b, 3_000, 300, large)
+		for _, at := range []uint64{uint64(len(verifytest.Messages(t, h.raw[patient]))) - 15, uint64(len(verifytest.Messages(t, h.raw[patient])))} {
 			h.reach(p, at)
-			copies = append(copies, copyIndex(t, filepath.Join(h.dir, patient)))
+			dir := copyIndex(t, filepath.Join(h.dir, patient))
+			if _, err := os.Stat(filepath.Join(dir, patient, "manifest")); err == nil {
+				written++
+			}
+			copies = append(copies, dir)
 		}
 	}
 	h.stop()
+	if written == 0 {
+		t.Error("no copy has anything of the index")
+	}
 	want := h.fresh(patient)
 	for i, dir := range copies {
 		h.dir = dir
