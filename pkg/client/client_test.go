@@ -321,13 +321,25 @@ func TestClosedClient(t *testing.T) {
 
 func TestThousandsInFlightCostNoGoroutines(t *testing.T) {
 	s := newSite(t)
-	const n = 5000
-	var held []*nats.Msg
-	all := make(chan struct{})
+	const n = 2000
+	var held []*nats.Msg // on a slow machine some are repeated meanwhile
+	seen := map[string]bool{}
+	all, released := make(chan struct{}), make(chan struct{})
 	s.answer("cmd.>", func(m *nats.Msg) {
-		if held = append(held, m); len(held) == n {
-			close(all)
+		held, seen[m.Header.Get("Eventful-Command-Id")] = append(held, m), true
+		if len(seen) < n {
+			return
 		}
+		select {
+		case <-all:
+		default:
+			close(all)
+			<-released
+		}
+		for _, m := range held {
+			respond(t, m, client.Answer{Command: m.Header.Get("Eventful-Command-Id")})
+		}
+		held = nil
 	})
 	c := s.connect(nil)
 	before := runtime.NumGoroutine()
@@ -346,9 +358,7 @@ func TestThousandsInFlightCostNoGoroutines(t *testing.T) {
 	if more := runtime.NumGoroutine() - before; more > 50 {
 		t.Errorf("%d commands in flight cost %d goroutines", n, more)
 	}
-	for _, m := range held {
-		respond(t, m, client.Answer{Command: m.Header.Get("Eventful-Command-Id")})
-	}
+	close(released)
 	ids := map[string]bool{}
 	for range n {
 		ids[<-done] = true
