@@ -21,7 +21,7 @@ unit: ## all Go tests, without the race detector
 	go test -vet=off -p 2 -parallel 4 -timeout 8m ./...
 
 # Left out under the race detector: what takes long there and has nothing at once that shorter tests have not.
-SLOW := OnThreeServers|Partitions|CommandIDsAreFound|TestKilledAnywhere|OfLargeValues|TestTree$$|TheIndexIsAPlainMap|WrongTokensAreNotKept|TestEveryByte|EveryChangedByte|TestTiersArePlainMaps|TestRollbackFailsEachWay|TestArchivedLeavesTheHotTier|TestArchivingFailsEachWay|TestAStateThatIsDoubted
+SLOW := OnThreeServers|Partitions|CommandIDsAreFound|TestKilledAnywhere|OfLargeValues|TestTree$$|TheIndexIsAPlainMap|WrongTokensAreNotKept|TestEveryByte|EveryChangedByte|TestTiersArePlainMaps|TestRollbackFailsEachWay|TestArchivedLeavesTheHotTier|TestArchivingFailsEachWay|TestAStateThatIsDoubted|TestTheWriterIsAPlainMap|TestCompaction$$|TestDerived|ForAnHour|TestWhoTakesNothingAsksForNothing|TestLargeRefusal
 race: ## the concurrent packages under the race detector
 	@if CGO_ENABLED=1 go test -race -run '^$$' ./pkg/problem >/dev/null 2>&1; then set -x; CGO_ENABLED=1 go test -race -vet=off -p 2 -parallel 4 -timeout 8m -skip '$(SLOW)' $(RACE); \
 	elif [ "$$REQUIRE_RACE" = 1 ]; then echo 'race detector: REQUIRE_RACE=1, and it cannot be built: is there a C compiler?' >&2; exit 1; \
