@@ -184,6 +184,9 @@ func (n *Node) now() (*server.Server, *accounts) {
 
 // run starts the server and waits until it is ready; recovering a large store takes its time, so only ctx bounds that.
 func (n *Node) run(ctx context.Context, s *server.Server, bridge *bridge) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("start the NATS server: %w", err)
+	}
 	started := make(chan struct{})
 	go func() { defer close(started); s.Start() }()
 	select {
