@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // MaxGets is how many Gets of a Store are under way at once.
@@ -21,3 +22,6 @@ func Acknowledge(stream, domain string, expected uint64, m *nats.Msg) error {
 	p.acknowledged(m)
 	return p.Err()
 }
+
+// Leads is leads.
+func Leads(c *jetstream.ClusterInfo) error { return leads(c) }

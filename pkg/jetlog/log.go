@@ -153,10 +153,14 @@ func (l *log) Missing(ctx context.Context) (uint64, error) {
 // cut off, goes on as one for 10 s and more.
 const staleAfter = 3 * time.Second
 
-// leads holds that most replicas follow the leader that answered; else it may be one of before.
+// leads holds that most replicas follow the leader that answered; else it may be one of before. One that is cut off hears the others again from the moment on in which it learns that
+// it leads no more, and may answer in that moment: it does not say any more since when it leads.
 func leads(c *jetstream.ClusterInfo) error {
 	if c == nil || len(c.Replicas) == 0 {
 		return nil
+	}
+	if c.LeaderSince == nil {
+		return fmt.Errorf("a server answered as the leader, and does not lead (now %s does): %w", c.Leader, errStaleLeader)
 	}
 	heard := 1
 	for _, r := range c.Replicas {
