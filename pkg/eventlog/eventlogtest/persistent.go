@@ -68,7 +68,7 @@ func (l *persistentLog) Append(expected uint64, data []byte) eventlog.Pending {
 }
 
 func (l *persistentLog) settle(p, before *settled, sent eventlog.Pending, data []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience-patience/6) // before whoever waits for it gives up, so that it is told why
 	defer cancel()
 	for {
 		err := sent.Err()
@@ -86,7 +86,7 @@ func (l *persistentLog) settle(p, before *settled, sent eventlog.Pending, data [
 		case failed == nil:
 			return fmt.Errorf("another message lies there: %w", eventlog.ErrTaken)
 		case ctx.Err() != nil:
-			return fmt.Errorf("no outcome after %s: %w", patience, err)
+			return fmt.Errorf("no outcome: %w; its place could not be read: %w", err, failed)
 		}
 		if _, last, failed := l.Bounds(ctx); errors.Is(err, eventlog.ErrTaken) && failed == nil && last < p.expected && !l.follows(p, before) {
 			return err // the place before it is empty, and nobody fills it
