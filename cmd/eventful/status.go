@@ -114,10 +114,7 @@ func (a *app) status(ctx context.Context) error {
 		return err
 	}
 	s.MovedTo = moved
-	info, err := run.Find(dir)
-	if err == nil && info != nil && (info.Stopping || info.Ready && readiness(ctx, info) == stateStarting) { // perhaps it is just ending
-		info, err = run.FindAfter(ctx, dir, endPatience)
-	}
+	info, state, err := found(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -125,7 +122,7 @@ func (a *app) status(ctx context.Context) error {
 	var silent error
 	if info != nil {
 		s.take(info)
-		s.State = readiness(ctx, info)
+		s.State = state
 		if s.State != stateStarting && s.State != stateStopping {
 			s.Engines, engines, silent = askUntilWritten(ctx, info)
 		}
@@ -140,6 +137,20 @@ func (a *app) status(ctx context.Context) error {
 		a.warn("the engines did not say how far they are: %v", silent)
 	}
 	return s.problem(engines)
+}
+
+// found is the server on a data folder and its state; nil: none runs. One that was ready and is not seems to be ending, and is given a moment to say so, or to end.
+func found(ctx context.Context, dir string) (info *run.Info, state string, err error) {
+	if info, err = run.Find(dir); err != nil || info == nil {
+		return nil, "", err
+	}
+	if state = readiness(ctx, info); state != stateStopping && (state != stateStarting || !info.Ready) {
+		return info, state, nil
+	}
+	if info, err = run.FindAfter(ctx, dir, endPatience); err != nil || info == nil {
+		return nil, "", err
+	}
+	return info, readiness(ctx, info), nil
 }
 
 // problem is why commands are not accepted, or not by every way; nil: they are.

@@ -5,12 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/eventfuldb/eventful/cmd/internal/run"
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
 )
@@ -160,28 +165,30 @@ done
 func TestStatusWhileStopping(t *testing.T) {
 	t.Parallel()
 	s := configuredSite(t)
-	program := s.program("holding.sh", holding)
+	arrived, release := make(chan struct{}, 16), make(chan struct{})
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-release }))
+	t.Cleanup(target.Close)
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
 	s.openWithSchema()
-	release := filepath.Join(s.root, "release")
-	s.must("plugin:config", "slow", "--type=process", "--command="+program+" "+release, "--types=patient")
+	s.must("plugin:config", "slow", "--type=webhook", "--url="+target.URL, "--allow-networks=127.0.0.0/8", "--types=patient")
 	s.must("plugin:enable", "slow")
 	s.must("event:add", "patient/note", "--id=A", "--text=x")
-	until(t, "the change is at the target", func() bool { _, err := os.Stat(release + ".waits"); return err == nil })
+	select {
+	case <-arrived:
+	case <-time.After(patience):
+		t.Fatal("no change came to the target")
+	}
 	stopping := s.command("stop")
 	if err := stopping.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is stopping", func() bool {
-		o := s.run("status")
-		if strings.Contains(o.stdout, "starting") {
-			t.Errorf("status says that it starts:\n%s", o.stdout)
-		}
-		return o.status == 6 && strings.Contains(o.stdout, "stopping") || t.Failed()
+	until(t, "it says that it is stopping", func() bool {
+		info, err := run.Find(s.dir)
+		return err == nil && info != nil && info.Stopping
 	})
 	s.refused(6, "is stopping", "status")
-	if err := os.WriteFile(release, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	if err := stopping.Wait(); err != nil {
 		t.Fatal(err)
 	}
