@@ -183,7 +183,7 @@ func (c *cluster) republishes(nc *nats.Conn, victim string, within time.Duration
 		answer, err := nc.Request("$JS.API.STREAM."+call, []byte(config), within) // what is refused has no answer
 		if err == nil && !strings.Contains(string(answer.Data), `"error"`) {
 			until(c.t, "the server that this client is at knows the stream", func() bool {
-				_, err = nc.Request(from, []byte("x"), patience)
+				_, err = nc.Request(from, []byte("x"), 2*time.Second) // its leader may not be there yet: it is tried again
 				return !errors.Is(err, nats.ErrNoResponders)
 			})
 		}
