@@ -47,7 +47,7 @@ func erased(t *testing.T, b *jetlog.Bucket, written func(value []byte)) (gone, k
 	_, _ = rand.Read(gone)
 	_, _ = rand.Read(kept)
 	for key, value := range map[string][]byte{"gone": gone, "kept": kept} {
-		if err := b.Put(t.Context(), key, value, 0); err != nil {
+		if err := fieldkeytest.Put(t, b, key, value, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -139,7 +139,7 @@ func answerAt(t *testing.T, nc *nats.Conn, key string) {
 // notReplaced: what JetStream answers where a key lies is not stored; where none lies it is, and can be erased.
 func notReplaced(t *testing.T, nc *nats.Conn, b *jetlog.Bucket) {
 	t.Helper()
-	if err := b.Put(t.Context(), "real", []byte("key"), 0); err != nil {
+	if err := fieldkeytest.Put(t, b, "real", []byte("key"), 0); err != nil {
 		t.Fatal(err)
 	}
 	answerAt(t, nc, "real")
@@ -153,13 +153,13 @@ func notReplaced(t *testing.T, nc *nats.Conn, b *jetlog.Bucket) {
 	if value, _, err := b.Get(t.Context(), "real"); err != nil || string(value) != "key" {
 		t.Errorf("behind an answer of the server: got %.40q, %v, want the key", value, err)
 	}
-	if err := b.Put(t.Context(), "real", []byte("other"), 0); !errors.Is(err, eventlog.ErrTaken) {
+	if err := fieldkeytest.Put(t, b, "real", []byte("other"), 0); !errors.Is(err, eventlog.ErrTaken) {
 		t.Errorf("put where a key is: got %v, want ErrTaken", err)
 	}
 	if err := b.Erase(t.Context(), "empty", junk); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Put(t.Context(), "empty", []byte("mine"), 0); err != nil {
+	if err := fieldkeytest.Put(t, b, "empty", []byte("mine"), 0); err != nil {
 		t.Errorf("put where an answer was erased: %v", err)
 	}
 }
@@ -196,7 +196,7 @@ func TestKeysOfOlderStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Put(t.Context(), "key", []byte("value"), 0); err != nil {
+	if err := fieldkeytest.Put(t, b, "key", []byte("value"), 0); err != nil {
 		t.Error(err)
 	}
 	settings, err := streams.KeysSettings("test", 1)

@@ -105,7 +105,7 @@ func TestBucket(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 	t.Run("a key that is not there", func(t *testing.T) {
 		b := open(t)
 		expect(t, b, "absent", nil)
-		if err := put(t, b, "absent", []byte("x"), 7); !errors.Is(err, eventlog.ErrTaken) {
+		if err := Put(t, b, "absent", []byte("x"), 7); !errors.Is(err, eventlog.ErrTaken) {
 			t.Errorf("put at a wrong revision: got %v, want ErrTaken", err)
 		}
 		if err := b.Erase(t.Context(), "absent", 7); err != nil {
@@ -116,10 +116,10 @@ func TestBucket(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 	t.Run("put, erase, put again", func(t *testing.T) {
 		b, other := open(t), open(t)
 		for _, value := range []string{"first", "second"} {
-			if err := put(t, b, "key", []byte(value), 0); err != nil {
+			if err := Put(t, b, "key", []byte(value), 0); err != nil {
 				t.Fatal(err)
 			}
-			if err := put(t, other, "key", []byte("late"), 0); !errors.Is(err, eventlog.ErrTaken) {
+			if err := Put(t, other, "key", []byte("late"), 0); !errors.Is(err, eventlog.ErrTaken) {
 				t.Errorf("put where there is one: got %v, want ErrTaken", err)
 			}
 			revision := expect(t, other, "key", []byte(value))
@@ -148,7 +148,7 @@ func race(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 		b := open(t)
 		running.Go(func() {
 			value := fmt.Sprintf("value %d", i)
-			err := put(t, b, "contended", []byte(value), 0)
+			err := Put(t, b, "contended", []byte(value), 0)
 			if err == nil {
 				made.Store(value, true)
 			} else if !errors.Is(err, eventlog.ErrTaken) {
@@ -165,8 +165,8 @@ func race(t *testing.T, open func(*testing.T) fieldkey.Bucket) {
 	expect(t, open(t), "contended", []byte(all[0]))
 }
 
-// put repeats a change whose outcome is unknown, as it is while a replicated bucket changes its leader, and reads whether it was made.
-func put(t *testing.T, b fieldkey.Bucket, key string, value []byte, revision uint64) error {
+// Put is Bucket.Put; a change whose outcome is unknown, as it is while a replicated bucket is made or changes its leader, is repeated, for 20 s, and what is stored tells whether it was made.
+func Put(t *testing.T, b fieldkey.Bucket, key string, value []byte, revision uint64) error {
 	err := b.Put(t.Context(), key, value, revision)
 	for end := time.Now().Add(patience); errors.Is(err, eventlog.ErrUnknown) && time.Now().Before(end); {
 		if err = b.Put(t.Context(), key, value, revision); !errors.Is(err, eventlog.ErrTaken) {
