@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	maxHeader  = 20 << 10 // bytes of one header value; a token has at most 16 KiB
-	maxProblem = 1 << 20  // bytes of a problem
-	servers    = "Nats-"  // names that begin so, in whatever case, are the server's
+	maxHeader = 20 << 10 // bytes of one header value; a token has at most 16 KiB
+	servers   = "Nats-"  // names that begin so, in whatever case, are the server's
 )
 
 // request is a message that wants an answer. It answers over the connection itself: micro notes the outcome of its own Respond and Error where it reads it
