@@ -160,7 +160,7 @@ func leads(c *jetstream.ClusterInfo) error {
 		return nil
 	}
 	if c.LeaderSince == nil {
-		return fmt.Errorf("a server answered as the leader, and does not lead (now %s does): %w", c.Leader, errStaleLeader)
+		return fmt.Errorf("a server answered as the leader, and leads no more; it names %q as the leader now: %w", c.Leader, errStaleLeader)
 	}
 	heard := 1
 	for _, r := range c.Replicas {
