@@ -65,14 +65,12 @@ func (o Options) withDefaults() Options {
 // ConnectOptions are what a log connection must have: ReconnectBufSize(-1) makes a publish fail at once while the connection is down, where nats.go
 // would else keep it and deliver it after its timeout; the rest keeps the connection for ever and finds a dead one within 20 s.
 func ConnectOptions() []nats.Option {
-	return []nats.Option{
-		nats.ReconnectBufSize(-1),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
-		nats.PingInterval(10 * time.Second),
-		nats.MaxPingsOutstanding(2),
-	}
+	return append(ComesBack(), nats.ReconnectBufSize(-1), nats.PingInterval(10*time.Second), nats.MaxPingsOutstanding(2))
+}
+
+// ComesBack is how a connection looks for a server: for ever, four times a second. nats.go looks every two seconds, in which nothing would be answered.
+func ComesBack() []nats.Option {
+	return []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond)}
 }
 
 // Connect opens a log connection. Further options (credentials, name, handlers, an in-process server) come behind ConnectOptions.

@@ -237,8 +237,8 @@ func (c *connections) open(e Engines) (err error) {
 		{&c.archiving, keyring.LOG, archiving(), e.Projector && e.Archive != nil, jetlog.ConnectOptions()},
 		{&c.running, keyring.LOG, runner, e.Runner, jetlog.ConnectOptions()},
 		{&c.inbox, keyring.APP, writer, e.Writer, jetlog.ConnectOptions()},
-		{&c.app, keyring.APP, e.roles(), e.Writer || e.Projector, comesBack()},
-		{&c.asking, keyring.LOG, e.roles(), true, append(comesBack(), nats.ReconnectHandler(c.reconnected))},
+		{&c.app, keyring.APP, e.roles(), e.Writer || e.Projector, jetlog.ComesBack()},
+		{&c.asking, keyring.LOG, e.roles(), true, append(jetlog.ComesBack(), nats.ReconnectHandler(c.reconnected))},
 	} {
 		if !one.wanted {
 			continue
@@ -248,11 +248,6 @@ func (c *connections) open(e Engines) (err error) {
 		}
 	}
 	return nil
-}
-
-// comesBack is how a connection that commands and questions come over looks for a server: as often as those of the logs. nats.go waits two seconds, in which commands would go unanswered.
-func comesBack() []nats.Option {
-	return []nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond)}
 }
 
 func (c *connections) close() {
