@@ -47,7 +47,7 @@ type target struct {
 
 // open connects, puts the index template in place, and makes the indices that are known already.
 func open(ctx context.Context, s plugin.Settings) (plugin.Plugin, error) {
-	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options))
+	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options))
 	if err != nil {
 		return nil, fmt.Errorf("read the mapping: %w", err)
 	}

@@ -74,15 +74,14 @@ func checkHeader(value string) error {
 	return nil
 }
 
-// uses are the types of which the plugin gets changes.
-func uses(v plugin.Values) mapping.Use { return mapping.OfTypes(v.List(optionTypes)) }
+func mappedTo(v plugin.Values) mapping.Target { return mapping.Target{Types: v.List(optionTypes)} }
 
 // check looks at options against each other, and at the mapping against the schemas.
 func check(s plugin.Settings) []error {
 	problems := checkAccess(s.Options)
-	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options))
+	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options))
 	if err != nil {
-		return append(problems, mapping.Check([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options))...)
+		return append(problems, mapping.Check([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options))...)
 	}
 	problems = append(problems, checkTargets(m, s)...)
 	if m.Keeps() && s.Options[optionOnError] == "park" {
@@ -94,7 +93,7 @@ func check(s plugin.Settings) []error {
 
 // show writes the mapping out: what is copied, every type, every default.
 func show(s plugin.Settings) plugin.Values {
-	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options))
+	m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options))
 	if err != nil {
 		return s.Options // schemas that changed meanwhile contradict it: shown as it was given
 	}

@@ -45,17 +45,13 @@ func options() []plugin.Option {
 	}
 }
 
-// uses are what a table makes of documents: where rows are told by aggregate, all those of events about one are found.
-func uses(v plugin.Values) []mapping.Use {
-	types := mapping.OfTypes(v.List(optionTypes))
-	if v[optionKey] != "" {
-		return []mapping.Use{types}
-	}
-	return []mapping.Use{mapping.ForgetsEvents, types}
+// mappedTo is what a table makes of documents: where rows are told by aggregate, all those of events about one are found.
+func mappedTo(v plugin.Values) mapping.Target {
+	return mapping.Target{ForgetsEvents: v[optionKey] == "", Types: v.List(optionTypes)}
 }
 
 func compile(s *plugin.Settings) (*mapping.Mapping, error) {
-	return mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options)...)
+	return mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options))
 }
 
 // show writes the mapping out: what is copied, every type, every default.
@@ -81,7 +77,7 @@ func check(s plugin.Settings) (problems []error) {
 	}
 	m, err := compile(&s)
 	if err != nil {
-		return append(problems, mapping.Check([]byte(s.Options[optionMapping]), s.Schemas, uses(s.Options)...)...)
+		return append(problems, mapping.Check([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options))...)
 	}
 	return append(problems, checkMapping(m, s.Options)...)
 }

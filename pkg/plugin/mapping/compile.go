@@ -18,14 +18,14 @@ type compiler struct {
 	pii     map[string]bool // fields that are encrypted in one of the types
 }
 
-func compile(text []byte, schemas []*schema.Schema, uses []Use) (*Mapping, []error) {
-	r := &reader{handedOn: slices.Contains(uses, HandedOn)}
+func compile(text []byte, schemas []*schema.Schema, target Target) (*Mapping, []error) {
+	r := &reader{handedOn: target.HandedOn}
 	root := r.document(text)
 	if root == nil {
 		return nil, r.problems
 	}
 	d := r.mapping(root)
-	c := &compiler{r, &Mapping{Document: d.document, byType: map[string]bool{}, uses: uses}, map[string]*schema.Schema{}, map[string]Type{}, map[string]bool{}}
+	c := &compiler{r, &Mapping{Document: d.document, byType: map[string]bool{}, target: target}, map[string]*schema.Schema{}, map[string]Type{}, map[string]bool{}}
 	for _, s := range schemas {
 		if !event.IsReserved(s.Aggregate) {
 			c.schemas[s.Aggregate] = s
@@ -53,7 +53,7 @@ func (c *compiler) types(d *draft) {
 	}
 	if d.types == nil {
 		for t := range c.schemas {
-			if d.ruled || takes(c.m.uses, t) { // a rule may name what is never handed over
+			if d.ruled || c.m.target.takes(t) { // a rule may name what is never handed over
 				c.m.Types = append(c.m.Types, t)
 			}
 		}

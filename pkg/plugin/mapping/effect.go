@@ -82,7 +82,7 @@ func (m *Mapping) Map(c *plugin.Change) (Effect, error) {
 
 // forgetsEvents reports whether documents of events may hold encrypted fields: all those of an aggregate can be found, or whoever has them is told.
 func (m *Mapping) forgetsEvents() bool {
-	return slices.Contains(m.uses, ForgetsEvents) || slices.Contains(m.uses, HandedOn)
+	return m.target.ForgetsEvents || m.target.HandedOn
 }
 
 // forget is the effect of forgetting encrypted fields: what comes from one, or depends on one by a condition, goes. Documents of events mostly hold none (compiler.mayForget).

@@ -13,7 +13,6 @@ package mapping
 import (
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/eventfuldb/eventful/pkg/plugin"
 	"github.com/eventfuldb/eventful/pkg/schema"
@@ -56,35 +55,24 @@ type Mapping struct {
 	settled map[string][]settled // by aggregate type, for each of columns
 	keeps   bool
 	key     string // that a document gets if the YAML names none
-	uses    []Use
+	target  Target
 	whole   bool // with HandedOn: no rule gives fields, events go on as they are
 }
 
-// Use is what a target makes of documents beyond writing them one by one.
-type Use string
-
-// What a plugin can say of its target.
-const (
+// Target is what a plugin makes of documents beyond writing them one by one. The zero value: nothing.
+type Target struct {
 	// ForgetsEvents: it finds all documents of events that are about one aggregate, so these may hold encrypted fields. What is forgotten has the Action Forget and no
 	// Key then: it is about all of them.
-	ForgetsEvents Use = "forgets events"
+	ForgetsEvents bool
 	// HandedOn: documents lie nowhere, each event is handed to somebody. They are documents of events without target and key; a rule may give no fields, if none does.
-	HandedOn Use = "handed on"
+	HandedOn bool
+	// Types: the plugin gets changes of these types alone, so a mapping that has no rules and names none is about these; empty: it gets all.
+	Types []string
+}
 
-	ofTypes = "of types " // with these behind it, separated by commas
-)
-
-// OfTypes: the plugin gets changes of these types alone, so a mapping that has no rules and names none is about these; without any it gets all.
-func OfTypes(types []string) Use { return Use(ofTypes + strings.Join(types, ",")) }
-
-// takes reports whether a plugin gets changes of a type, by what it says of its target.
-func takes(uses []Use, aggregateType string) bool {
-	for _, u := range uses {
-		if types, is := strings.CutPrefix(string(u), ofTypes); is && types != "" {
-			return slices.Contains(strings.Split(types, ","), aggregateType)
-		}
-	}
-	return true
+// takes reports whether the plugin gets changes of a type.
+func (t Target) takes(aggregateType string) bool {
+	return len(t.Types) == 0 || slices.Contains(t.Types, aggregateType)
 }
 
 // Rule gives fields of the document for the events that it is about.
@@ -146,8 +134,8 @@ func (m *Mapping) KeyOf(c *plugin.Change) string { return m.Key.expand(c) }
 func (m *Mapping) OwnKey() bool { return m.Key.String() != m.key }
 
 // Compile reads a mapping and checks it against the schemas. The error joins everything that is wrong, up to MaxProblems, each with its line.
-func Compile(text []byte, schemas []*schema.Schema, uses ...Use) (*Mapping, error) {
-	m, problems := compile(text, schemas, uses)
+func Compile(text []byte, schemas []*schema.Schema, target Target) (*Mapping, error) {
+	m, problems := compile(text, schemas, target)
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
@@ -155,8 +143,8 @@ func Compile(text []byte, schemas []*schema.Schema, uses ...Use) (*Mapping, erro
 }
 
 // Check gives everything that is wrong with a mapping, one error each; nothing if Compile takes it.
-func Check(text []byte, schemas []*schema.Schema, uses ...Use) []error {
-	_, problems := compile(text, schemas, uses)
+func Check(text []byte, schemas []*schema.Schema, target Target) []error {
+	_, problems := compile(text, schemas, target)
 	return problems
 }
 

@@ -38,7 +38,7 @@ func schemas(t testing.TB) []*schema.Schema {
 
 func compile(t testing.TB, text string) *mapping.Mapping {
 	t.Helper()
-	m, err := mapping.Compile([]byte(text), schemas(t))
+	m, err := mapping.Compile([]byte(text), schemas(t), mapping.Target{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestTypesOfThePlugin(t *testing.T) {
 		{"types: patient", []string{"bed"}, []string{"patient"}, 9},
 		{"rules: [{when: {events: taken}, copy: event}, {when: {events: patient-updated}, fields: {crp: event.crp}}]", []string{"bed"}, []string{"bed", "patient"}, 3},
 	} {
-		m, err := mapping.Compile([]byte(one.text), schemas(t), mapping.OfTypes(one.types))
+		m, err := mapping.Compile([]byte(one.text), schemas(t), mapping.Target{Types: one.types})
 		if err != nil {
 			t.Fatalf("%s: %v", one.text, err)
 		}

@@ -43,7 +43,7 @@ rules:
   - 7
 delete: sometimes
 `
-	problems := mapping.Check([]byte(text), schemas(t))
+	problems := mapping.Check([]byte(text), schemas(t), mapping.Target{})
 	all := ""
 	for _, p := range problems {
 		all += p.Error() + "\n"
@@ -107,7 +107,7 @@ func TestRefused(t *testing.T) {
 		"types: patient\nrules: [{fields: {" + strings.Repeat("a", 200) + ": meta.id}}]":                              "is no field of a document",
 		"types: patient\nrules: [{fields: {a..b: meta.id}}]":                                                          "is no field of a document",
 	} {
-		_, err := mapping.Compile([]byte(text), schemas(t))
+		_, err := mapping.Compile([]byte(text), schemas(t), mapping.Target{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.200s:\ngot  %v\nwant %s", text, err, want)
 		}
@@ -115,7 +115,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestWithoutSchemas(t *testing.T) {
-	if _, err := mapping.Compile([]byte("document: event"), nil); err == nil || !strings.Contains(err.Error(), "no aggregate type yet") {
+	if _, err := mapping.Compile([]byte("document: event"), nil, mapping.Target{}); err == nil || !strings.Contains(err.Error(), "no aggregate type yet") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -140,7 +140,7 @@ func TestHugeIsRefusedQuickly(t *testing.T) {
 		"deep expression": "types: patient\nrules: [{when: {if: '" + strings.Repeat("(", 999) + "'}, copy: state}]",
 	} {
 		began := time.Now()
-		problems := mapping.Check([]byte(text), schemas(t))
+		problems := mapping.Check([]byte(text), schemas(t), mapping.Target{})
 		if took := time.Since(began); len(problems) == 0 || len(problems) > mapping.MaxProblems+1 || took > 5*time.Second {
 			t.Errorf("%s: got %d problems in %s", name, len(problems), took)
 		}
@@ -160,7 +160,7 @@ func FuzzCompile(f *testing.F) {
 }
 
 func checkCompile(t *testing.T, text string, known []*schema.Schema) {
-	m, err := mapping.Compile([]byte(text), known)
+	m, err := mapping.Compile([]byte(text), known, mapping.Target{})
 	if err != nil {
 		return
 	}
@@ -171,7 +171,7 @@ func checkCompile(t *testing.T, text string, known []*schema.Schema) {
 	if len(shown) > mapping.MaxBytes {
 		return
 	}
-	again, err := mapping.Compile(shown, known)
+	again, err := mapping.Compile(shown, known, mapping.Target{})
 	if err != nil {
 		t.Fatalf("shown back it does not compile: %v\n%s", err, shown)
 	}

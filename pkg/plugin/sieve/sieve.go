@@ -36,7 +36,7 @@ func Kind(k *plugin.Kind) *plugin.Kind {
 		if k.Show != nil {
 			s.Options = k.Show(s)
 		}
-		if m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes))); err == nil {
+		if m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options)); err == nil {
 			if whole, err := m.YAML(); err == nil {
 				s.Options[optionMapping] = string(whole)
 			}
@@ -47,7 +47,7 @@ func Kind(k *plugin.Kind) *plugin.Kind {
 		if s.Options[optionMapping] == "" {
 			return k.Open(ctx, s)
 		}
-		m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes)))
+		m, err := mapping.Compile([]byte(s.Options[optionMapping]), s.Schemas, mappedTo(s.Options))
 		if err != nil {
 			return nil, fmt.Errorf("read the mapping: %w", err)
 		}
@@ -60,15 +60,19 @@ func Kind(k *plugin.Kind) *plugin.Kind {
 	return &kind
 }
 
+func mappedTo(v plugin.Values) mapping.Target {
+	return mapping.Target{HandedOn: true, Types: v.List(optionTypes)}
+}
+
 func checkHandedOn(s plugin.Settings) []error {
 	text, given := s.Options[optionMapping]
 	if !given {
 		return nil
 	}
-	m, err := mapping.Compile([]byte(text), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes)))
+	m, err := mapping.Compile([]byte(text), s.Schemas, mappedTo(s.Options))
 	switch {
 	case err != nil:
-		return mapping.Check([]byte(text), s.Schemas, mapping.HandedOn, mapping.OfTypes(s.Options.List(optionTypes)))
+		return mapping.Check([]byte(text), s.Schemas, mappedTo(s.Options))
 	case m.LooksAtState() && !s.Options.Bool(optionState):
 		return []error{errors.New("mapping: it looks at the state: give --" + optionState + ", by which the state goes along with each change")}
 	}
