@@ -37,7 +37,7 @@ func (e *engine) withinBudget(s *submission, spent, events uint64) bool {
 	if spent+events <= here {
 		return true
 	}
-	if e.hopeless(s.claims, spent+events-here, left) {
+	if e.hopeless(s.claims, events, spent+events-here, left) {
 		e.refuse(s, budgetSpent(s.claims, here+left-min(spent, here+left), events))
 		return false
 	}
@@ -46,7 +46,7 @@ func (e *engine) withinBudget(s *submission, spent, events uint64) bool {
 	e.aside(func(ctx context.Context) {
 		p := e.grants(ctx, claims, u)
 		select {
-		case e.granted <- grantOutcome{claims.ID, u.need, p}:
+		case e.granted <- grantOutcome{claims.ID, events, p}:
 		case <-ctx.Done():
 		}
 	})
@@ -58,19 +58,19 @@ const (
 	maxDenials  = 1024
 )
 
-// denial is that so many units of a token could not be had.
+// denial is that a command of so many events could not be paid for, with all that logs do not need. What this log had of that itself it may have handed back since.
 type denial struct {
-	need  uint64
-	until time.Time
+	events uint64
+	until  time.Time
 }
 
-// hopeless reports whether asking for need units is of no use: more than no log holds, and no other log has any, or none had any a moment ago.
-func (e *engine) hopeless(c *token.Claims, need, left uint64) bool {
+// hopeless reports whether asking for need units, for a command of so many events, is of no use: more than the limit leaves, and no other log has any, or there were too few a moment ago.
+func (e *engine) hopeless(c *token.Claims, events, need, left uint64) bool {
 	if need <= left {
 		return false
 	}
 	d, denied := e.denied[c.ID]
-	if denied && need >= d.need && e.cfg.Now().Before(d.until) {
+	if denied && events >= d.events && e.cfg.Now().Before(d.until) {
 		return true
 	}
 	return len(e.sys.holders(c.ID, e.name)) == 0
@@ -92,7 +92,7 @@ func (e *engine) unpark(g grantOutcome) {
 		if len(e.denied) >= maxDenials {
 			clear(e.denied)
 		}
-		e.denied[g.tokenID] = denial{need: g.need, until: e.cfg.Now().Add(denialLasts)}
+		e.denied[g.tokenID] = denial{events: g.events, until: e.cfg.Now().Add(denialLasts)}
 	default:
 		for _, s := range list {
 			s.reply(nil, g.problem)

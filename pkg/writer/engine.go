@@ -123,10 +123,10 @@ type conflict struct {
 	newest  event.Link
 }
 
-// grantOutcome is what came of asking for need units of a token.
+// grantOutcome is what came of asking for units of a token, for a command of so many events.
 type grantOutcome struct {
 	tokenID string
-	need    uint64
+	events  uint64
 	problem *problem.Problem
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -345,6 +346,26 @@ func TestUnitsAreHandedBack(t *testing.T) {
 	s.must(ward())
 	wantCode(t, s.do(ward()), problem.BudgetSpent)
 	wantCode(t, s.do(crp(jwt, "", "A", "3")), problem.BudgetSpent)
+}
+
+// A log that could not have so many units, and handed its own ones back since, gets what it then needs: that others have them is no news of a moment ago.
+func TestUnitsThatWereHandedBackAreAskedFor(t *testing.T) {
+	s := newSite(t, eventlog.NewMemory())
+	s.migrate(`{"aggregate":"ward","events":{"opened":{}}}`)
+	jwt := s.token(3)
+	write := func(aggregateType, eventType string, n int, dry bool) writer.Request {
+		r := change(jwt, "", aggregate.Change{Aggregate: event.AggregateID{Type: aggregateType, ID: "A"}, Events: slices.Repeat([]aggregate.NewEvent{{Type: eventType}}, n)})
+		r.Command.DryRun = dry
+		return r
+	}
+	s.must(write("patient", "crp", 2, true)) // is granted two units
+	s.must(write("ward", "opened", 1, false))
+	wantCode(t, s.do(write("patient", "crp", 3, false)), problem.BudgetSpent)
+	s.must(write("ward", "opened", 2, true)) // has them now
+	wantCode(t, s.do(write("patient", "crp", 3, false)), problem.BudgetSpent)
+	s.must(write("patient", "crp", 1, false))
+	s.must(write("ward", "opened", 1, false))
+	wantCode(t, s.do(write("patient", "crp", 1, false)), problem.BudgetSpent)
 }
 
 func TestRefusals(t *testing.T) {
