@@ -52,9 +52,9 @@ type partition struct {
 	breaker  breaker
 	rate     rate
 
-	items, bytes int // that are not settled
-	full         bool
-	busy         int // batches under way
+	items, bytes int  // that are not settled
+	full         bool // what isFull said last
+	busy         int  // batches under way
 	saving       bool
 	dirty        bool
 	nextSave     time.Time
@@ -137,7 +137,8 @@ func (p *partition) next(ctx context.Context, timer <-chan time.Time, changed *<
 	if p.stopping {
 		leaving = nil // it is closed, and would be heard again and again until the last call is over
 	}
-	if p.stopping || p.items > 0 && (p.isFull() || len(p.ready) >= p.enough()) || p.retry.unread() {
+	p.full = p.isFull()
+	if p.stopping || p.items > 0 && (p.full || len(p.ready) >= p.enough()) || p.retry.unread() {
 		in = nil
 	}
 	select {
@@ -173,14 +174,13 @@ func (p *partition) room() int {
 	return maxItems
 }
 
-// isFull reports whether no more changes may wait. Behind that half of them go first: a feed that went on without this partition comes back for many messages, and not for each.
+// isFull reports whether no more changes may wait. A partition that was full is, until half of them are gone: a feed that went on without it comes back for many messages, and not for each.
 func (p *partition) isFull() bool {
 	room, bytes := p.room(), maxBytes
 	if p.full {
 		room, bytes = room/2, bytes/2
 	}
-	p.full = p.items >= room || p.bytes >= bytes
-	return p.full
+	return p.items >= room || p.bytes >= bytes
 }
 
 // enough is how many aggregates with a change that may go are enough to keep every call busy: what lies behind them can stay in the log. While fewer may go, changes of others are looked for up to maxItems.
