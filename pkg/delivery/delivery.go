@@ -68,6 +68,9 @@ type Config struct {
 // pause is how long what failed as a whole (the system log, opening a target, a bucket that is away) waits before it is tried again.
 const pause = time.Second
 
+// callsEnd is how long calls that are under way have to come back when Run is told to end. Then they are cut off, and what they had comes again.
+const callsEnd = 2 * time.Second
+
 // Engine delivers. Run does everything; the other methods are safe for concurrent use.
 type Engine struct {
 	cfg     Config
@@ -106,7 +109,7 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Run delivers until ctx ends; then it settles what is under way, gives its partitions to others, and comes back with nil. An error: another process has the id of
+// Run delivers until ctx ends; then it settles what is under way, for callsEnd at most, gives its partitions to others, and comes back with nil. An error: another process has the id of
 // this one (lease.ErrSameMember), or the table of leases is of a newer program. It can be called once.
 func (e *Engine) Run(ctx context.Context) error {
 	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -133,6 +136,9 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) keeper() (*lease.Keeper, error) {
 	cfg := e.cfg.Lease
 	cfg.Site, cfg.Handler, cfg.Log = e.cfg.Site, handler{e}, e.cfg.Log.With().Str("part", "partitions").Logger()
+	if cfg.Back == 0 {
+		cfg.Back = callsEnd
+	}
 	if cfg.Settle == 0 { // partitions move faster than logs: nothing waits for them
 		cfg.Settle, cfg.Pace = 500*time.Millisecond, 100*time.Millisecond
 	}

@@ -29,7 +29,7 @@ type Config struct {
 	TTL    time.Duration // default 3 s: how long a lease holds from before its renewal was sent; renewed every quarter. All members need the same
 	Settle time.Duration // default 5 s: how long membership must not have changed before a log is handed over for balance
 	Pace   time.Duration // default 1 s: pause between two hand-overs of this member for balance
-	Back   time.Duration // default 2 s: how long a successor may take before the log is claimed back
+	Back   time.Duration // default 2 s: how long a successor may take before the log is claimed back; and how long logs have to be left when Run is told to end
 	// Grace is how long a log without any record is left alone after the table was first seen, or seen again after a gap: a table that was lost (it
 	// lies in memory) leaves owners behind that may still answer. Default TTL, and never less than that; negative: none, which is right only where
 	// the servers have just started in this process.
