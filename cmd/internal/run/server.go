@@ -88,10 +88,10 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return err
 	}
 	inner, cancel := context.WithCancel(ctx)
+	told, ending := context.WithCancel(context.WithoutCancel(ctx)) // ends when it stands in the files that the server is stopping
+	go func() { defer ending(); here.keep(inner, s.Log) }()
 	web := make(chan error, 1)
-	go func() { defer cancel(); web <- health.serve(inner) }()
-	kept := make(chan struct{})
-	go func() { defer close(kept); here.keep(inner, s.Log) }()
+	go func() { defer cancel(); web <- health.serve(told) }() // who finds the port closed finds out why
 	paced := make(chan struct{})
 	go func() { defer close(paced); heap.Pace(inner, heap.WholeHeadroom) }()
 	up := false
@@ -109,7 +109,7 @@ func (s Server) Serve(ctx context.Context, ready func(*Info)) (err error) {
 		return nil
 	})
 	cancel()
-	<-kept
+	<-told.Done()
 	<-paced
 	if err = errors.Join(err, <-web); ctx.Err() != nil && !up && (err == nil || errors.Is(err, context.Canceled)) {
 		return problem.New(problem.Unavailable, "the server was stopped before it was ready")
