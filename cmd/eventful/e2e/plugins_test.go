@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,7 +162,7 @@ while IFS= read -r line; do
 done
 `
 
-// A server that waits for the target of a plugin to answer before it ends says that it is stopping, and not that it starts.
+// A server that waits for the target of a plugin before it ends says that it is stopping: no status says that it starts, whenever it is asked for. What the target did not answer comes again.
 func TestStatusWhileStopping(t *testing.T) {
 	t.Parallel()
 	s := configuredSite(t)
@@ -170,31 +171,89 @@ func TestStatusWhileStopping(t *testing.T) {
 	t.Cleanup(target.Close)
 	free := sync.OnceFunc(func() { close(release) })
 	t.Cleanup(free)
+	arrives := func() {
+		t.Helper()
+		select {
+		case <-arrived:
+		case <-time.After(patience):
+			t.Fatal("no change came to the target")
+		}
+	}
 	s.openWithSchema()
 	s.must("plugin:config", "slow", "--type=webhook", "--url="+target.URL, "--allow-networks=127.0.0.0/8", "--types=patient")
 	s.must("plugin:enable", "slow")
 	s.must("event:add", "patient/note", "--id=A", "--text=x")
-	select {
-	case <-arrived:
-	case <-time.After(patience):
-		t.Fatal("no change came to the target")
-	}
+	arrives()
+	said := s.statuses()
 	stopping := s.command("stop")
 	if err := stopping.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it says that it is stopping", func() bool {
-		info, err := run.Find(s.dir)
-		return err == nil && info != nil && info.Stopping
-	})
+	server := s.freezeWhileStopping()
 	s.refused(6, "is stopping", "status")
-	free()
+	if err := syscall.Kill(server, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 	if err := stopping.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	for _, text := range said() {
+		if strings.Contains(text, "starting") {
+			t.Errorf("status says that it starts:\n%s", text)
+		}
+	}
 	s.refused(6, "no server runs", "status")
 	s.start()
+	arrives()
+	free()
 	s.verifyAndStop()
+}
+
+// statuses asks for the status over and over, twice at a time, until said is called, which gives all answers.
+func (s *site) statuses() (said func() []string) {
+	var mu sync.Mutex // guards all
+	var all []string
+	var asking sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	for range 2 {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				text, _ := s.command("status").CombinedOutput() // an error is an exit status: the text says why
+				mu.Lock()
+				all = append(all, string(text))
+				mu.Unlock()
+			}
+		})
+	}
+	said = func() []string {
+		cancel()
+		asking.Wait()
+		return all
+	}
+	s.t.Cleanup(func() { said() })
+	return said
+}
+
+// freezeWhileStopping stops the clock of a server that was told to end, as soon as its HTTP port is closed, and gives its process id. From then on it says in its data folder that it is stopping.
+func (s *site) freezeWhileStopping() int {
+	s.t.Helper()
+	was := s.info()
+	until(s.t, "the HTTP port is closed", func() bool {
+		answer, err := http.Get(was.HTTP + "/livez")
+		if err == nil {
+			_ = answer.Body.Close()
+		}
+		return err != nil
+	})
+	if err := syscall.Kill(was.PID, syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
+	info, err := run.Find(s.dir)
+	if err != nil || info == nil || !info.Stopping {
+		_ = syscall.Kill(was.PID, syscall.SIGCONT) // so that it can be stopped
+		s.t.Fatalf("the HTTP port is closed: got stopping %t, %v, want a server that says so", info != nil && info.Stopping, err)
+	}
+	return was.PID
 }
 
 // A plugin of which a call is under way is not removed, whatever became of the command that disabled it; --force removes it.
