@@ -119,8 +119,10 @@ func (a *app) listRefused(cmd *cobra.Command, c *client.Client) error {
 			break
 		}
 	}
-	if s, err := c.InboxStatus(cmd.Context()); err == nil && shown == 0 && s.Refused > 0 {
-		a.warn("not shown: %s of others; an auth key that administers every type shows them, where EVENTFUL_TOKEN is not set", counted(int(s.Refused), "refused command"))
+	if shown == 0 {
+		if s, err := c.InboxStatus(cmd.Context()); err == nil && s.Refused > 0 {
+			a.warn("not shown: %s of others; an auth key that administers every type shows them, where EVENTFUL_TOKEN is not set", counted(int(s.Refused), "refused command"))
+		}
 	}
 	return p.close()
 }
