@@ -255,11 +255,7 @@ func (k *call) settle(n int, o outcome) {
 	k.unknown = k.unknown || k.req.stores != "" && (o.lost || o.err.Code == problem.UnknownOutcome)
 	k.last = o.err
 	delay := backoff(n)
-	deadline, bounded := k.ctx.Deadline()
-	late := k.req.long && k.client.opts.Timeout > 0 && time.Since(k.began) > k.client.opts.Timeout // it could not be sent, or is refused for now, all the while
-	late = late && !(k.req.beats && o.lost && n < maxSilences)
-	late = late || k.req.brief && !o.lost && time.Since(k.began) > briefly
-	again := repeatable(o.err) && !(k.req.long && o.lost && !k.req.beats) && !late && k.ctx.Err() == nil && !k.client.closed.Load() && (!bounded || time.Until(deadline) > delay)
+	again := repeatable(o.err) && k.mayRepeat(n, o.lost, delay)
 	if again {
 		k.pause = time.AfterFunc(delay, k.send)
 	}
@@ -267,6 +263,26 @@ func (k *call) settle(n int, o outcome) {
 	if !again {
 		k.finish(nil, k.failure(o.err))
 	}
+}
+
+// mayRepeat reports whether attempt n, which failed, may be followed by another one after delay. lost: it may have reached the server.
+func (k *call) mayRepeat(n int, lost bool, delay time.Duration) bool {
+	if deadline, bounded := k.ctx.Deadline(); k.ctx.Err() != nil || k.client.closed.Load() || bounded && time.Until(deadline) <= delay {
+		return false
+	}
+	took := time.Since(k.began)
+	switch {
+	case k.req.brief && !lost && took > briefly:
+		return false
+	case !k.req.long:
+		return true // until the context ends
+	case lost && !k.req.beats:
+		return false
+	case lost && n < maxSilences:
+		return true
+	}
+	timeout := k.client.opts.Timeout // for what could not be sent, or is refused for now, all the while
+	return timeout <= 0 || took <= timeout
 }
 
 // expire ends the call with its context.
