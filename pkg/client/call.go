@@ -226,10 +226,10 @@ func (k *call) patience(n int) time.Duration {
 
 func (k *call) silent(n int) {
 	k.mu.Lock()
-	l, key := k.link, k.key
+	l, key, late := k.link, k.key, k.open != n
 	k.mu.Unlock()
-	if l == nil || key == "" || l.take(key) == nil {
-		return // the answer is being handled
+	if late || l.take(key) == nil {
+		return // the answer is being handled, or was; what waits now is perhaps another attempt
 	}
 	l.unheard()
 	p := problem.New(problem.Unavailable, "no answer within %s", k.patience(n)).WithHint(noAnswer)

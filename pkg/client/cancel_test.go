@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventfuldb/eventful/pkg/client"
 	"github.com/eventfuldb/eventful/pkg/event"
+	"github.com/eventfuldb/eventful/pkg/problem"
 )
 
 // A call that ends with its context says "unavailable", which means that nothing was stored, only if nothing was sent.
@@ -76,5 +77,23 @@ func TestASilentCommandIsSentAgainSoon(t *testing.T) {
 	}
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("got an answer after %v, want the repeat after 2 s", took)
+	}
+}
+
+// The timer of an attempt that goes off late, when that was refused and the next one is under way, does not drop the answer to the next one.
+func TestLateSilenceDropsNoAnswer(t *testing.T) {
+	s := newSite(t)
+	second := make(chan *nats.Msg, 1)
+	sent := 0
+	s.answer("qry.>", func(m *nats.Msg) {
+		if sent++; sent == 1 {
+			refuse(t, m, problem.New(problem.Unavailable, "in a moment"))
+			return
+		}
+		second <- m
+	})
+	err := client.LateSilence(within(t, 10*time.Second), s.connect(nil), "qry.patient.A.get", func() { respond(t, <-second, client.State{}) })
+	if err != nil || sent != 2 {
+		t.Errorf("got %v behind %d requests, want the answer to the second one", err, sent)
 	}
 }

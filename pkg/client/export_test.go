@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,4 +20,26 @@ func Answered(data []byte, header nats.Header) (*Answer, error) {
 		return nil, p
 	}
 	return decodeAnswer(m, nil)
+}
+
+// LateSilence makes a request of which the timer of the first attempt goes off when the second one waits for its answer; then is called behind that.
+func LateSilence(ctx context.Context, c *Client, subject string, then func()) error {
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	k := &call{client: c, ctx: ctx, cancel: cancel, req: request{subject: subject}, done: func(_ *nats.Msg, err error) { ended <- err }, began: time.Now()}
+	k.unhook = context.AfterFunc(ctx, k.expire)
+	k.send()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	waits := func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.open == 2 && k.key != "" || k.over
+	}
+	for !waits() {
+		<-tick.C
+	}
+	k.silent(1)
+	then()
+	return <-ended
 }
