@@ -26,6 +26,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +76,7 @@ type Client struct {
 
 	mu     sync.Mutex // guards what follows; held while connecting, so that one connection is made at a time
 	link   *link
+	old    []*link // of users before, while their requests are under way
 	denied denial
 }
 
@@ -131,10 +133,13 @@ func (o Options) withDefaults() Options {
 func (c *Client) Close() {
 	c.closed.Store(true)
 	c.mu.Lock()
-	l := c.link
-	c.link = nil
+	links := c.old
+	if c.link != nil {
+		links = append(links, c.link)
+	}
+	c.link, c.old = nil, nil
 	c.mu.Unlock()
-	if l != nil {
+	for _, l := range links {
 		l.close(errClosed())
 	}
 }
@@ -167,8 +172,10 @@ func (c *Client) connected(ctx context.Context, token string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.old = slices.DeleteFunc(c.old, func(l *link) bool { return l.nc.IsClosed() })
 	if old := c.link; old != nil {
 		old.retire()
+		c.old = append(c.old, old)
 	}
 	c.link = l
 	return l, nil

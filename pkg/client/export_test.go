@@ -22,6 +22,18 @@ func Answered(data []byte, header nats.Header) (*Answer, error) {
 	return decodeAnswer(m, nil)
 }
 
+// Retired is how many connections of users before are open.
+func (c *Client) Retired() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.old {
+		if !l.nc.IsClosed() {
+			n++
+		}
+	}
+	return n
+}
+
 // LateSilence makes a request of which the timer of the first attempt goes off when the second one waits for its answer; then is called behind that.
 func LateSilence(ctx context.Context, c *Client, subject string, then func()) error {
 	ended := make(chan error, 1)

@@ -125,14 +125,18 @@ func (l *link) send(a *attempt, header nats.Header, data []byte) (key string, p 
 // take removes an attempt; nil if it is not there any more.
 func (l *link) take(key string) *attempt {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	a := l.pending[key]
 	delete(l.pending, key)
-	last := l.retired && len(l.pending) == 0
-	l.mu.Unlock()
-	if last {
+	l.closeIfDone()
+	return a
+}
+
+// closeIfDone closes a retired link behind its last attempt, however that ended. l.mu is held.
+func (l *link) closeIfDone() {
+	if l.retired && len(l.pending) == 0 {
 		go l.nc.Close() // not from a callback of its own; Close ends by itself
 	}
-	return a
 }
 
 // receive runs on the subscription's goroutine, one message at a time.
@@ -220,6 +224,7 @@ func (l *link) endAll(which func(*attempt) bool, o outcome) {
 			delete(l.pending, key)
 		}
 	}
+	l.closeIfDone()
 	l.mu.Unlock()
 	for _, a := range ending {
 		a.end(o)
@@ -229,12 +234,9 @@ func (l *link) endAll(which func(*attempt) bool, o outcome) {
 // retire lets open attempts end before the connection closes.
 func (l *link) retire() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.retired = true
-	idle := len(l.pending) == 0
-	l.mu.Unlock()
-	if idle {
-		l.nc.Close()
-	}
+	l.closeIfDone()
 }
 
 func (l *link) close(p *problem.Problem) {
