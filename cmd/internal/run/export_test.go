@@ -75,3 +75,27 @@ func WatchStreamsClosely(ctx context.Context, nc *nats.Conn, w *writer.Writer) e
 	s.every = time.Second
 	return Engines{Site: "here", Log: zerolog.Nop()}.watchStreams(ctx, w, s)
 }
+
+// LookAcross looks at streams while the connection is away and comes back, behind a change of one that was heard, and gives what that and the next looks find.
+func LookAcross(ctx context.Context, nc *nats.Conn, changed string, away func()) (found []writer.StreamChange, err error) {
+	c := newComparison(watch("LOG", nc), "here")
+	if _, err := c.look(ctx); err != nil {
+		return nil, err
+	}
+	c.changed[changed] = true
+	before := nc.Stats().Reconnects
+	away()
+	now, err := c.watch.see(ctx, c.site)
+	if err != nil {
+		return nil, err
+	}
+	found = c.compare(now, before)
+	for range confirmations {
+		more, err := c.look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}

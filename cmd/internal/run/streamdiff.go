@@ -144,17 +144,25 @@ func (c *comparison) look(ctx context.Context) (found []writer.StreamChange, err
 	if err != nil {
 		return nil, err
 	}
-	if away {
+	return c.compare(now, reconnects), nil
+}
+
+// compare takes in what streams are; reconnects is how often the connection had come back before they were looked at.
+func (c *comparison) compare(now map[string]seenStream, reconnects uint64) (found []writer.StreamChange) {
+	switch {
+	case c.missed || reconnects != c.reconnects:
 		if found = foundChanges(c.seen, now); !c.sure(found) {
-			return nil, nil
+			return nil
 		}
 		c.seen = now
-	} else {
+	case c.watch.nc.Stats().Reconnects != reconnects:
+		return nil // it was away amid the look: what was changed meanwhile is not to be learnt, but found by the next look
+	default:
 		c.learn(now)
 	}
 	c.reconnects, c.missed, c.looked = reconnects, false, time.Now()
 	clear(c.changed)
-	return found, nil
+	return found
 }
 
 // sure holds back that streams are gone until some looks missed them.
