@@ -97,3 +97,17 @@ func TestLateSilenceDropsNoAnswer(t *testing.T) {
 		t.Errorf("got %v behind %d requests, want the answer to the second one", err, sent)
 	}
 }
+
+// Who follows events with a client that was closed is told so, and does not go round and round until the context ends.
+func TestTailOfAClosedClient(t *testing.T) {
+	s := newSite(t)
+	c := s.connect(nil)
+	s.answer("qry.>", func(*nats.Msg) { c.Close() })
+	var told error
+	for _, err := range c.Tail(within(t, 5*time.Second), client.EventsWanted{Type: "patient"}, "", false) {
+		told = err
+	}
+	if !errors.Is(told, client.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", told)
+	}
+}

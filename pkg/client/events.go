@@ -58,7 +58,7 @@ const tailWait = 4 * time.Second
 
 // Tail follows events as they are stored, until ctx ends or the loop does: each is given once, those of a log in their order, also when connection and server are lost in between; who asks
 // goes on where he was. from is the cursor of an earlier Tail of the same events; empty: from the first event, or with now from the next one that is stored. Each event comes with the cursor behind it, if it is the
-// last of those that came together, else with an empty one. The error of a server that is away is tried again for as long as ctx lives; others end it.
+// last of those that came together, else with an empty one. The error of a server that is away is tried again for as long as ctx lives; others end it, and so does Close.
 func (c *Client) Tail(ctx context.Context, want EventsWanted, from string, now bool, options ...ReadOption) iter.Seq2[Tailed, error] {
 	return func(yield func(Tailed, error) bool) {
 		for cursor := from; ; {
@@ -67,11 +67,16 @@ func (c *Client) Tail(ctx context.Context, want EventsWanted, from string, now b
 				return
 			}
 			if err != nil {
-				if repeatable(problemOf(err)) {
-					continue // it was tried again for a while already
+				if !repeatable(problemOf(err)) || c.closed.Load() {
+					yield(Tailed{}, err)
+					return
 				}
-				yield(Tailed{}, err)
-				return
+				select { // it was tried again for a while already, unless ctx ends soon
+				case <-time.After(firstDelay):
+					continue
+				case <-ctx.Done():
+					return
+				}
 			}
 			cursor, options = page.Cursor, nil
 			for i, e := range page.Events {
