@@ -16,13 +16,8 @@ func (c *core) balance() {
 	if c.moving() {
 		return
 	}
-	counts := c.counts()
+	counts := c.willing()
 	mine := counts[c.self()]
-	for id, until := range c.failed {
-		if c.now.mono.Before(until) {
-			delete(counts, id)
-		}
-	}
 	least := fewest(counts, func(id string) bool { return id != c.self() })
 	if least == "" || mine-counts[least] < 2 {
 		return

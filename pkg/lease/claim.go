@@ -45,11 +45,17 @@ func (c *core) taking(log string) bool {
 	return free && c.busy[logKey(c.cfg.Site, log)]
 }
 
+// next is the former owner, if it lives, or the member with the fewest logs; one with room before one without.
 func (c *core) next(counts map[string]int, p *place) string {
-	if p != nil && c.isLive(p.Owner) {
-		return p.Owner
+	for _, fits := range []func(string) bool{c.hasRoom, func(string) bool { return true }} {
+		if p != nil && c.isLive(p.Owner) && fits(p.Owner) {
+			return p.Owner
+		}
+		if next := fewest(counts, fits); next != "" {
+			return next
+		}
 	}
-	return fewest(counts, func(string) bool { return true })
+	return ""
 }
 
 // own deals with a record of this member for which it has no Lease: handed over by another, claimed, of a former process, or given up.
@@ -57,7 +63,7 @@ func (c *core) own(log string, p *place) {
 	delete(c.free, log)
 	current := p.Incarnation == c.incarnation
 	switch {
-	case current && (c.stopping || c.isShunned(log) || !c.follows[log]):
+	case current && (c.stopping || c.isShunned(log) || !c.follows[log] || c.yields(log)):
 		c.release(log, p)
 	case current && p.State == Taking:
 		c.lead(log, p)
@@ -85,7 +91,7 @@ func (c *core) claimable(p *place) bool {
 // take writes a lease of this member's over one that is nobody's.
 func (c *core) take(log string, p *place) {
 	key := logKey(c.cfg.Site, log)
-	if c.stopping || !c.follows[log] || c.isShunned(log) || !c.idle(key) {
+	if c.stopping || !c.follows[log] || c.isShunned(log) || c.yields(log) || !c.idle(key) {
 		return
 	}
 	record := logRecord{V: recordVersion, Owner: c.self(), Incarnation: c.incarnation, Generation: 1, Group: c.group(), State: Taking}
@@ -140,6 +146,17 @@ func (c *core) counts() map[string]int {
 		}
 		if _, live := counts[who]; live && (who != p.Owner || c.peers[who].Incarnation == p.Incarnation) {
 			counts[who]++
+		}
+	}
+	return counts
+}
+
+// willing are counts without the members that did not serve as successor a while ago.
+func (c *core) willing() map[string]int {
+	counts := c.counts()
+	for id, until := range c.failed {
+		if c.now.mono.Before(until) {
+			delete(counts, id)
 		}
 	}
 	return counts

@@ -55,6 +55,10 @@ type core struct {
 	steady time.Time // when that changed last
 	quiet  time.Time // no balance before
 
+	full    bool      // this member has no room, or has not had some for long enough
+	filled  time.Time // since when
+	lacking time.Time // when it was last seen to have none
+
 	stopping bool
 	stopAt   time.Time
 	leaving  bool // nothing is this member's any more: its record goes
@@ -250,6 +254,7 @@ func (c *core) step() {
 	if c.fatal != nil {
 		return
 	}
+	c.lookForRoom()
 	c.renew()
 	if c.whole {
 		c.look()
@@ -271,6 +276,7 @@ func (c *core) look() {
 		return
 	}
 	c.endSilent()
+	c.vacate()
 	for _, log := range sortedKeys(c.holds) {
 		c.act(log, c.holds[log])
 	}

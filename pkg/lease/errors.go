@@ -6,8 +6,8 @@ import "errors"
 var (
 	// ErrConflict: the table holds another revision of the key, or one where none was expected. Nothing was changed by this call.
 	ErrConflict = errors.New("record was changed in between")
-	// ErrNoSuccessor: no other live member follows the log.
-	ErrNoSuccessor = errors.New("no other writer follows the log")
+	// ErrNoSuccessor: no other live member follows the log and has room.
+	ErrNoSuccessor = errors.New("no other writer that has room follows the log")
 	// ErrNotLeading: this member does not serve the log.
 	ErrNotLeading = errors.New("the log is not served by this writer")
 	// ErrNotServed: the successor did not serve in time; the log stays here.

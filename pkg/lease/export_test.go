@@ -3,7 +3,7 @@ package lease
 // CheckRecord decodes a value as both kinds of record, and gives what is wrong if one that can be read does not come back from its encoding.
 func CheckRecord(value []byte) string {
 	if r, err := decodeMember(value); err == nil {
-		if back, err := decodeMember(encode(r)); err != nil || back.Incarnation != r.Incarnation || back.Beat != r.Beat || len(back.Logs) != len(r.Logs) {
+		if back, err := decodeMember(encode(r)); err != nil || back.Incarnation != r.Incarnation || back.Beat != r.Beat || len(back.Logs) != len(r.Logs) || back.Full != r.Full {
 			return "a member's record changes when it is written again"
 		}
 	}

@@ -28,7 +28,7 @@ type Config struct {
 
 	TTL    time.Duration // default 3 s: how long a lease holds from before its renewal was sent; renewed every quarter. All members need the same
 	Settle time.Duration // default 5 s: how long membership must not have changed before a log is handed over for balance
-	Pace   time.Duration // default 1 s: pause between two hand-overs of this member for balance
+	Pace   time.Duration // default 1 s: pause between two hand-overs of this member for balance; how long it had no room before it hands its logs over
 	Back   time.Duration // default 2 s: how long a successor may take before the log is claimed back; and how long logs have to be left when Run is told to end
 	// Grace is how long a log without any record is left alone after the table was first seen, or seen again after a gap: a table that was lost (it
 	// lies in memory) leaves owners behind that may still answer. Default TTL, and never less than that; negative: none, which is right only where
@@ -38,6 +38,11 @@ type Config struct {
 	// Gone tells that a process which the table names under this member's id has ended for certain, so that its leases may be taken at once. Default: that is
 	// never certain. Then a Keeper that finds such a record waits for TTL whether that process lives, and ends with ErrSameMember if it does.
 	Gone func(Member) bool
+
+	// Room tells whether this process has room for what it writes itself; false where another process could do what this one refuses. While it has none, and until
+	// it had some for 6 Settle, it takes no log that a member with room follows, and hands over those that it has (docs/adr/0016-room.md). Default: there always is. Asked
+	// by the Keeper's loop all the time; must not block.
+	Room func() bool
 
 	Now     func() time.Time // default time.Now; its monotonic reading counts
 	Wall    func() time.Time // default: Now; the wall clock, which may jump. A lease holds by both
@@ -116,6 +121,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Gone == nil {
 		c.Gone = func(Member) bool { return false }
+	}
+	if c.Room == nil {
+		c.Room = func() bool { return true }
 	}
 	if c.Changed == nil {
 		c.Changed = func() {}

@@ -28,11 +28,11 @@ func (c *core) renew() {
 	c.sent[c.beat] = c.now
 	c.renewedAt, c.renewNow = c.now.mono, false
 	m, logs := c.cfg.Member, sortedKeys(c.follows)
-	if c.stopping {
-		logs = []string{} // nobody hands a log to a member that ends
+	if c.stopping || c.full {
+		logs = []string{} // nobody hands a log to a member that ends, or has no room
 	}
 	c.write(key, encode(memberRecord{
-		V: recordVersion, Incarnation: c.incarnation, Beat: c.beat, Name: m.Name, Host: m.Host, PID: m.PID, Version: m.Version, Logs: logs,
+		V: recordVersion, Incarnation: c.incarnation, Beat: c.beat, Name: m.Name, Host: m.Host, PID: m.PID, Version: m.Version, Logs: logs, Full: c.full,
 	}), revision)
 }
 

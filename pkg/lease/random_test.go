@@ -12,7 +12,7 @@ import (
 )
 
 // Several members on one table, with everything that can happen to them: requests lost on the way there or back, or done later; news late and twice; members
-// stopped, cut off, killed, started again, asked to resign, fenced; the table lost; wall clocks that jump. At no instant two hold one log. When the
+// stopped, cut off, killed, started again, asked to resign, fenced, without room; the table lost; wall clocks that jump. At no instant two hold one log. When the
 // faults end every log is served within TTL and a second, the logs are shared evenly, and then nothing moves any more.
 func TestRandomFaults(t *testing.T) {
 	seeds, first := 5, rand.Uint64()
@@ -53,6 +53,7 @@ func simulate(t *testing.T, w *world, random *rand.Rand) {
 	for _, p := range w.processes {
 		p.link.calm()
 		p.link.resume()
+		p.full.Store(false)
 		if p.link.isDead() {
 			start(p.name)
 			w.processes[p.name].link.calm()
@@ -69,7 +70,7 @@ func simulate(t *testing.T, w *world, random *rand.Rand) {
 		return n == many
 	}
 	settled := w.until("every log is served", 2*ttl+time.Second, served) // TTL and a second, behind the grace of a table that was lost last
-	w.pass(25 * time.Second)                                             // what was asked of members that were stopped is over
+	w.pass(again)                                                        // what was asked of members that were stopped is over, and all have room again
 	w.wantShares("balance", 90*time.Second, []int{3, 2, 2}, "m0", "m1", "m2")
 	before := w.moves()
 	w.pass(time.Minute)
@@ -84,7 +85,7 @@ func simulate(t *testing.T, w *world, random *rand.Rand) {
 func (w *world) oneFault(random *rand.Rand, p *process, restart func()) {
 	ms := func(n int) time.Duration { return time.Duration(random.IntN(n)) * time.Millisecond }
 	log := logs(7)[random.IntN(7)]
-	switch random.IntN(9) {
+	switch random.IntN(10) {
 	case 0:
 		p.link.pause()
 		w.later(ms(8000), p.link.resume)
@@ -118,6 +119,8 @@ func (w *world) oneFault(random *rand.Rand, p *process, restart func()) {
 		if l := p.lease(log); l != nil && !p.link.isPaused() {
 			l.Fenced()
 		}
+	case 7:
+		p.full.Store(random.IntN(2) == 0)
 	default:
 		w.background(func(ctx context.Context) { _ = p.keeper.Resign(ctx, log) })
 	}

@@ -22,7 +22,8 @@ type memberRecord struct {
 	Host        string   `json:"host"`
 	PID         int      `json:"pid"`
 	Version     string   `json:"version"`
-	Logs        []string `json:"logs"` // that it follows and may lead
+	Logs        []string `json:"logs"`           // that it follows and may lead
+	Full        bool     `json:"full,omitempty"` // it has no room: Logs is empty, so that who does not know this gives it none
 }
 
 // logRecord is the lease of one log.

@@ -85,6 +85,7 @@ type process struct {
 	gone     func(log string) // called with each Gone; nil: nothing
 
 	wallAhead atomic.Int64 // nanoseconds
+	full      atomic.Bool  // it has no room
 
 	mu     sync.Mutex // guards below
 	leases map[string]*lease.Lease
@@ -103,6 +104,7 @@ func (w *world) start(name string, logs []string, options ...option) *process {
 		Now: func() time.Time { p.link.pass(context.Background()); return time.Now() }, Log: zerolog.Nop(),
 	}
 	cfg.Gone = func(lease.Member) bool { return true }
+	cfg.Room = func() bool { return !p.full.Load() }
 	cfg.Wall = func() time.Time { return time.Now().Add(time.Duration(p.wallAhead.Load())) }
 	for _, o := range options {
 		o(&cfg, p)
