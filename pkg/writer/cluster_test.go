@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/eventfuldb/eventful/pkg/fieldkey/fieldkeytest"
 	"github.com/eventfuldb/eventful/pkg/lease"
 	"github.com/eventfuldb/eventful/pkg/problem"
+	"github.com/eventfuldb/eventful/pkg/statestore"
 	"github.com/eventfuldb/eventful/pkg/token"
 	"github.com/eventfuldb/eventful/pkg/writer"
 )
@@ -43,7 +45,8 @@ type cluster struct {
 
 // member is one writer process.
 type member struct {
-	full  atomic.Pointer[problem.Problem] // why it has no room
+	full  atomic.Pointer[problem.Problem] // why it has no room on its own disk
+	last  atomic.Bool                     // … not for one byte: no state can be written
 	c     *cluster
 	name  string
 	w     *writer.Writer
@@ -106,14 +109,14 @@ func (c *cluster) start(name string) *member {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	w, err := writer.New(writer.Config{
+	w, err := writer.New(writer.FailingStates(writer.Config{
 		Keys: keys, Snapshots: c.archive, Room: m.full.Load,
 		Site: "here", Store: c.store, Dir: filepath.Join(c.dir, name), Key: make([]byte, 32), Log: zerolog.Nop(), Peers: c.lines.end(name), Metrics: m.metrics,
 		Lease: lease.Config{
-			Table: m.cut, Member: lease.Member{ID: name, Name: name}, TTL: testTTL, Grace: -1, Settle: time.Hour, Back: time.Second, Now: m.clock.now,
-			Gone: func(lease.Member) bool { return true },
+			Table: m.cut, Member: lease.Member{ID: name, Name: name}, TTL: testTTL, Grace: -1, Settle: time.Hour, Pace: testTTL / 6, Back: time.Second, Now: m.clock.now,
+			Gone: func(lease.Member) bool { return true }, Room: func() bool { return m.full.Load() == nil },
 		},
-	})
+	}, m.failState))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -135,6 +138,14 @@ func (c *cluster) start(name string) *member {
 		c.t.Fatalf("writer %s was not ready in time", name)
 	}
 	return m
+}
+
+// failState is why a member's state cannot be written.
+func (m *member) failState(_ string, at statestore.Step) error {
+	if at == statestore.BeforeUpdate && m.last.Load() {
+		return syscall.ENOSPC
+	}
+	return nil
 }
 
 // end stops a member in peace.

@@ -84,8 +84,11 @@ func (e *engine) decide(s *submission) {
 	}
 }
 
-// stillAllowed checks a command again that was authorised before an auth key changed or a token was ended.
+// stillAllowed checks a command again that waited: for a lease, or since there was room; or that was authorised before an auth key changed or a token was ended.
 func (e *engine) stillAllowed(s *submission) *problem.Problem {
+	if p := e.cfg.Room(); p != nil {
+		return p
+	}
 	if s.act != nil || s.rights == e.under.rights {
 		return nil
 	}

@@ -158,7 +158,7 @@ func (e *engine) handOver(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := e.endApplier(ctx); err != nil {
+	if err := e.endApplierAtOnce(ctx); err != nil {
 		return err
 	}
 	e.ready, e.held = e.undecided(), nil

@@ -87,6 +87,19 @@ func (e *engine) endApplier(ctx context.Context) error {
 	return err
 }
 
+// endApplierAtOnce does not wait for room: what could not be written for want of it is in the log, and read again from there.
+func (e *engine) endApplierAtOnce(ctx context.Context) error {
+	if e.cfg.Room() == nil {
+		return e.endApplier(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := e.endApplier(ctx); !errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return nil
+}
+
 // isFinal reports errors of the local folder that no waiting cures: another process has it, it is a file, it may not be written.
 func isFinal(err error) bool {
 	for _, final := range []error{statestore.ErrLocked, syscall.ENOTDIR, syscall.EACCES, syscall.EPERM, syscall.EROFS} {

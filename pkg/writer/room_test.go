@@ -1,8 +1,11 @@
 package writer_test
 
 import (
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/eventfuldb/eventful/pkg/eventlog"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -48,5 +51,117 @@ func TestWithoutRoomNothingIsWritten(t *testing.T) {
 	wantCode(t, s.do(crp(jwt, "", "A", "3")), problem.BudgetSpent)
 	if _, p := s.w.Migrate(t.Context(), s.admin, ""); p != nil {
 		t.Error(p)
+	}
+}
+
+// A member whose own disk has no room refuses, until the other one has its logs. Each request has one answer, whenever it comes; what is refused leaves nothing, and no command is refused behind that.
+func TestAMemberWithoutRoomHandsOverUnderLoad(t *testing.T) {
+	for name, last := range map[string]bool{"below its limit": false, "full to the last byte": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, eventlog.NewMemory(), "a", "b")
+			jwt := c.boss.token(1 << 30)
+			first, second := c.leader("patient"), c.other("patient")
+			c.until("the other one follows", func() bool { return second.status("patient").Sequence == first.status("patient").Sequence })
+			l := c.crowd(jwt)
+			c.until("commands are stored", func() bool { return l.stored.Load() > 100 })
+			first.last.Store(last)
+			first.full.Store(problem.New(problem.NoSpace, "the disk is full"))
+			for _, log := range []string{"patient", "eventful"} {
+				c.until("the other one serves "+log, func() bool { return second.serves(log) && !first.serves(log) })
+			}
+			c.until("commands are stored again", func() bool { return l.stored.Load() > l.enough.Load() })
+			refused := l.refused.Load()
+			c.until("some more are", func() bool { return l.stored.Load() > 2*l.enough.Load() })
+			if got := l.refused.Load() - refused; got > 0 {
+				t.Errorf("%d commands were refused behind the hand-over, want none", got)
+			}
+			l.end()
+			first.last.Store(false)
+			first.full.Store(nil)
+			c.until("the first one follows", func() bool {
+				return first.status("patient").Mode == "standby" && first.status("patient").Sequence == second.status("patient").Sequence
+			})
+			stored := c.boss.stored("patient")
+			if len(stored) != int(l.stored.Load()) {
+				t.Errorf("got %d commands stored, want %d", len(stored), l.stored.Load())
+			}
+			for id, n := range stored {
+				if n != 1 {
+					t.Errorf("command %s is stored %d times", id, n)
+				}
+			}
+			t.Logf("%d commands were stored, %d refused for want of room", l.stored.Load(), l.refused.Load())
+		})
+	}
+}
+
+// A command that comes while the lease is not held waits, whatever room there is: another member may have some. It is refused when it is this member's to decide.
+func TestWhatWaitedIsRefusedWithoutRoom(t *testing.T) {
+	c := newCluster(t, eventlog.NewMemory(), "a")
+	jwt := c.boss.token(1000)
+	c.keepAsking("patient", crp(jwt, "", "A", "1"))
+	a := c.members["a"]
+	mend := a.cutOff()
+	a.clock.forward(time.Hour)
+	a.full.Store(problem.New(problem.NoSpace, "the disk is full"))
+	out := make(chan outcome, 2)
+	c.send("patient", crp(jwt, "waits", "A", "2"), out)
+	select {
+	case o := <-out:
+		t.Fatalf("got %+v while the lease was not held", o)
+	case <-time.After(50 * time.Millisecond):
+	}
+	mend()
+	wantCode(t, c.boss.wait(out), problem.NoSpace)
+	a.full.Store(nil)
+	c.keepAsking("patient", crp(jwt, "waits", "A", "2"))
+}
+
+// crowd is senders of which each waits for its answer.
+type crowd struct {
+	stored, refused atomic.Int64
+	enough          atomic.Int64 // stored when the first was refused
+	over            atomic.Bool
+	running         sync.WaitGroup
+}
+
+func (l *crowd) end() {
+	l.over.Store(true)
+	l.running.Wait()
+}
+
+func (c *cluster) crowd(jwt string) *crowd {
+	l := &crowd{}
+	c.t.Cleanup(l.end)
+	l.enough.Store(1 << 60)
+	for i := range 8 {
+		l.running.Go(func() {
+			for n := 0; !l.over.Load() && !c.t.Failed(); n++ {
+				id, out := fmt.Sprintf("l-%d-%d", i, n), make(chan outcome, 4)
+				c.send("patient", crp(jwt, id, fmt.Sprint("p", i), fmt.Sprint(n)), out)
+				l.take(c, id, out)
+			}
+		})
+	}
+	return l
+}
+
+func (l *crowd) take(c *cluster, id string, out chan outcome) {
+	select {
+	case o := <-out:
+		switch {
+		case o.problem == nil:
+			l.stored.Add(1)
+		case o.problem.Code == problem.NoSpace:
+			l.refused.Add(1)
+			l.enough.CompareAndSwap(1<<60, l.stored.Load()+100)
+		default:
+			c.t.Errorf("%s: got %v", id, o.problem)
+		}
+	case <-time.After(patience):
+		c.t.Errorf("%s: no answer", id)
+	}
+	if len(out) > 0 {
+		c.t.Errorf("%s: got another answer", id)
 	}
 }

@@ -122,8 +122,7 @@ func (x *sealer) line(u *unsealed, ready bool) (start, full bool) {
 func (x *sealer) start(u *unsealed) {
 	runs := x.beside(func(ctx context.Context) {
 		defer x.leave(u)
-		if p := u.e.cfg.Room(); p != nil { // before a key is made
-			u.refuse(p)
+		if u.e.refusesRoom(u.s) { // before a key is made
 			return
 		}
 		x.finish(u, func(sch *schema.Schema, c *aggregate.Change) (*fieldkey.Key, error) { return x.fetch(ctx, u, sch, c) })

@@ -51,9 +51,7 @@ func (e *engine) submit(s *submission) {
 	e.gate.RLock()
 	defer e.gate.RUnlock()
 	st := e.state()
-	if p := e.cfg.Room(); p != nil && st.err == nil && s.barrier == nil {
-		e.metrics.refused.WithLabelValues(string(p.Code)).Inc()
-		e.turnAway(s, p)
+	if st.err == nil && s.barrier == nil && e.refusesRoom(s) {
 		return
 	}
 	switch {
@@ -66,6 +64,20 @@ func (e *engine) submit(s *submission) {
 			e.turnAway(s, problem.New(problem.Unavailable, "log %s has %d commands waiting", e.name, cap(e.in)).WithHint("send it again in a moment, with the same command id"))
 		}
 	}
+}
+
+// refusesRoom refuses a command for want of room, if this process may answer it. Else the command waits until it is known who leads the log: that one may have room.
+func (e *engine) refusesRoom(s *submission) bool {
+	p := e.cfg.Room()
+	if p == nil {
+		return false
+	}
+	if l := e.status.Load().lease; e.orders != nil && (l == nil || !l.Held()) {
+		return false
+	}
+	e.metrics.refused.WithLabelValues(string(p.Code)).Inc()
+	s.reply(nil, p)
+	return true
 }
 
 // turnAway answers a command that was not decided, with p only if nobody else can answer it.

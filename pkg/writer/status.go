@@ -66,7 +66,7 @@ type SiteMember struct {
 	Version string `json:"version,omitempty"`
 	Leads   int    `json:"leads"`  // logs
 	Silent  bool   `json:"silent"` // it did not say how far it is
-	// Refusing is why it refuses the commands of its logs, as its disk is nearly full; empty: it does not.
+	// Refusing is why it refuses the commands of its logs, as its disk is nearly full, or would: those go to members that have room. Empty: it does not.
 	Refusing string `json:"refusing,omitempty"`
 }
 
@@ -184,7 +184,8 @@ func (w *Writer) Resign(ctx context.Context, log string) *problem.Problem {
 }
 
 func noSuccessor(log string) *problem.Problem {
-	return problem.New(problem.Conflict, "no other writer follows log %s", log).WithHint("start another writer, and wait until `eventful writer:list` shows it as a standby of the log")
+	return problem.New(problem.Conflict, "no other writer that has room follows log %s", log).
+		WithHint("start another writer, and wait until `eventful writer:list` shows it as a standby of the log; or make room for one that it shows as refusing writes")
 }
 
 func resignProblem(log string, err error) *problem.Problem {
