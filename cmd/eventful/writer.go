@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,12 +46,14 @@ func newWriterListCommand(a *app) *cobra.Command {
 
 // stateOf is what a log's writer does, and that it takes no commands where its disk is nearly full.
 func stateOf(w *client.Writers, l client.WriterLog) string {
-	for _, m := range w.Members {
-		if m.ID == l.Member && m.Refusing != "" {
-			return l.State + ", refusing writes"
-		}
+	if refuses(w, l.Member) {
+		return l.State + ", refusing writes"
 	}
 	return l.State
+}
+
+func refuses(w *client.Writers, id string) bool {
+	return slices.ContainsFunc(w.Members, func(m client.WriterMember) bool { return m.ID == id && m.Refusing != "" })
 }
 
 // nameOf is a writer process for people: its host and process id, and its own id, which survives a restart.
@@ -73,6 +76,9 @@ func standbys(w *client.Writers, l client.WriterLog) string {
 	var all []string
 	for _, s := range l.Standbys {
 		text := fmt.Sprintf("%s %d behind", nameOf(w, s.Member), s.Lag)
+		if refuses(w, s.Member) {
+			text += ", no room"
+		}
 		if s.Error != "" {
 			text = nameOf(w, s.Member) + ": " + s.Error
 		}

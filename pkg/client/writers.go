@@ -17,7 +17,7 @@ type WriterMember struct {
 	Version string `json:"version"`
 	Leads   int    `json:"leads"`  // logs that it writes
 	Silent  bool   `json:"silent"` // it did not say how far it is
-	// Refusing is why it refuses the commands of its logs, as its disk is nearly full; empty: it does not.
+	// Refusing is why it refuses the commands of its logs, as its disk is nearly full, or would: those go to members that have room. Empty: it does not.
 	Refusing string `json:"refusing,omitempty"`
 }
 

@@ -39,16 +39,22 @@ func newWriters(t *testing.T, n int, types ...string) *writers {
 		w.engines = append(w.engines, w.engine("writer", fmt.Sprint("writer-", i)))
 	}
 	w.engine("projector", "projector")
+	w.introduceTypes(types...)
+	return w
+}
+
+// introduceTypes puts a schema with these types into force, each in a log of its own.
+func (w *writers) introduceTypes(types ...string) {
+	w.t.Helper()
 	var schema strings.Builder
 	for _, name := range types {
 		fmt.Fprintf(&schema, "---\naggregate: %s\nevents:\n  note: {fields: [text, email]}\n", name)
 	}
 	path := filepath.Join(w.root, "schema.yaml")
 	if err := os.WriteFile(path, []byte(strings.TrimPrefix(schema.String(), "---\n")), 0o600); err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.introduce(path)
-	return w
 }
 
 // sharing is who writes which log, as far as tests need it.

@@ -221,11 +221,11 @@ func TestALostEndEndsWithAStart(t *testing.T) {
 	}
 }
 
-// A writer whose disk is nearly full refuses the commands of its logs, whichever writer answers doctor.
+// A writer whose disk is nearly full refuses the commands of its logs, or has handed them over, whichever writer answers doctor.
 func TestAWriterWithoutRoomIsFound(t *testing.T) {
 	c := installation(t)
-	c.Status = statusOf(`"writers":{"members":[{"id":"a","host":"one","pid":7},{"id":"b","host":"two","pid":8,"refusing":"the disk is full"}],"logs":[{"log":"patient","state":"serving","member":"b"}]}`)
-	want := []string{"disk: writer two:8 refuses the commands of its logs: the disk is full"}
+	c.Status = statusOf(`"writers":{"members":[{"id":"a","host":"one","pid":7},{"id":"b","host":"two","pid":8,"leads":1,"refusing":"the disk is full"},{"id":"c","host":"three","pid":9,"refusing":"the disk is full too"}],"logs":[{"log":"patient","state":"serving","member":"b"}]}`)
+	want := []string{"disk: writer two:8 refuses the commands of its logs: the disk is full", "disk: writer three:9 has no room, and writes no log: the disk is full too"}
 	if got := findings(t, c); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -93,8 +93,7 @@ func (x *examination) refusing(s status) {
 	if s.Writers != nil {
 		for _, m := range s.Writers.Members {
 			if m.Refusing != "" && m.Refusing != s.Refusing { // that of who answers is told below
-				x.found(checkDisk, "make room there, or raise its limit: writing goes on by itself; or stop it, and the others take its logs",
-					"writer %s refuses the commands of its logs: %s", s.Writers.name(m.ID), m.Refusing)
+				x.withoutRoom(s.Writers, m)
 			}
 		}
 	}
@@ -106,6 +105,17 @@ func (x *examination) refusing(s status) {
 			x.ok(checkDisk, "%s of the writer's process: %s", d.Folder, d)
 		}
 	}
+}
+
+// withoutRoom is about a writer that hands its logs to writers with room, where there are any.
+func (x *examination) withoutRoom(s *site, m siteMember) {
+	if m.Leads == 0 {
+		x.found(checkDisk, "make room there, or raise its limit: it takes its share of the logs again by itself. Until then it replaces no other writer that has room",
+			"writer %s has no room, and writes no log: %s", s.name(m.ID), m.Refusing)
+		return
+	}
+	x.found(checkDisk, "make room there, or raise its limit: writing goes on by itself. Its logs go to other writers that follow them and have room on their own disks: start one, or make room for one. A full store of the nats-servers is full for all of them",
+		"writer %s refuses the commands of its logs: %s", s.name(m.ID), m.Refusing)
 }
 
 func (l logStatus) orNothing() string {

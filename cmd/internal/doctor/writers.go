@@ -17,6 +17,7 @@ type siteMember struct {
 	Host string `json:"host"`
 	PID  int    `json:"pid"`
 
+	Leads    int    `json:"leads"`    // logs
 	Refusing string `json:"refusing"` // why it refuses the commands of its logs; empty: it does not
 }
 

@@ -306,6 +306,7 @@ func (e Engines) writer(c *connections, p *projector.Projector, guard *space.Wat
 	}
 	cfg.Peers, cfg.Lease = shared.Peers(), m.config(e.LogDir != "")
 	cfg.Lease.Table = shared.Leases()
+	cfg.Lease.Room = e.roomOf(guard)
 	w, err := writer.New(cfg)
 	if err == nil && e.Written != nil {
 		e.Written(w)

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/eventfuldb/eventful/cmd/internal/space"
 	"github.com/eventfuldb/eventful/pkg/archive"
 	"github.com/eventfuldb/eventful/pkg/keyring"
 	"github.com/eventfuldb/eventful/pkg/problem"
@@ -99,3 +100,6 @@ func LookAcross(ctx context.Context, nc *nats.Conn, changed string, away func())
 	}
 	return found, nil
 }
+
+// RoomOf is what the leases are told of room.
+func RoomOf(e Engines, guard *space.Watcher) func() bool { return e.roomOf(guard) }

@@ -41,6 +41,15 @@ func (e Engines) guardSpace(c *connections) *space.Watcher {
 	return w
 }
 
+// roomOf tells whether this process has room where another writer could have some: in its own folders. Beside a server of its own these lie on the disk of the logs, which
+// is full for whoever writes them: then nothing is told (docs/adr/0016-room.md).
+func (e Engines) roomOf(guard *space.Watcher) func() bool {
+	if e.LogDir != "" {
+		return nil
+	}
+	return guard.Room
+}
+
 // stores asks the nats-servers. They tell how much their JetStream holds and may hold, and nothing of their disks.
 func stores(ctx context.Context, c *connections) ([]space.Store, error) {
 	servers, err := jetlog.Servers(ctx, c.asking, time.Now)

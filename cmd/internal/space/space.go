@@ -111,6 +111,9 @@ func (w *Watcher) Check() *problem.Problem {
 	return w.full.Load()
 }
 
+// Room tells whether every folder that is watched may be written. What else Check refuses for, as the servers' stores, does not count: it is the same in every process.
+func (w *Watcher) Room() bool { return w.verdict.Load().problem == nil }
+
 // Volumes is what was last seen, in the order of the folders.
 func (w *Watcher) Volumes() []Volume { return w.verdict.Load().volumes }
 

@@ -102,6 +102,9 @@ func TestWritingEndsAndGoesOn(t *testing.T) {
 		if got := tick(); !strings.HasPrefix(got, step.want) || (got == "") != (step.want == "") {
 			t.Errorf("step %d: got %q, want %q", i, got, step.want)
 		}
+		if got := w.Room(); got != (step.want == "") {
+			t.Errorf("step %d: got room %v, refused %v", i, got, step.want != "")
+		}
 		if got := strings.Count(metrics(t, registry), "eventful_writes_refused 1"); (got == 1) != (step.want != "") {
 			t.Errorf("step %d: got the metric %d times, want it while writes are refused", i, got)
 		}
@@ -165,6 +168,9 @@ func TestAFault(t *testing.T) {
 	if got := detail(w); got != fault.Error() {
 		t.Errorf("got %q, want %q", got, fault)
 	}
+	if !w.Room() {
+		t.Error("got no room in the folders, which have nothing to do with it")
+	}
 	fault = nil
 	if got := detail(w); got != "" {
 		t.Errorf("got %q, want no refusal", got)
@@ -200,6 +206,9 @@ func TestStoresOfServers(t *testing.T) {
 			}
 			if got := detail(w); (got != "") != c.want || c.want && !strings.Contains(got, "server n1 holds 96 B of at most 100 B") {
 				t.Errorf("got %q, want refused %v", got, c.want)
+			}
+			if !w.Room() {
+				t.Error("got no room in the folders, whose disks are not the servers'")
 			}
 		})
 	}
