@@ -17,7 +17,7 @@ type edit struct{ file, from, to string }
 type suite struct{ pkg, run string }
 
 // mutants is the table. Texts that are gone make the run fail: then the row has to follow the code.
-func mutants() []mutant { return slices.Concat(ofTheLog(), ofForgetting(), ofArchive()) }
+func mutants() []mutant { return slices.Concat(ofTheLog(), ofLeases(), ofForgetting(), ofArchive()) }
 
 func ofTheLog() []mutant {
 	return []mutant{
@@ -67,15 +67,24 @@ func ofTheLog() []mutant {
 		{"budget-expiry", "budgets are forgotten when the clock says that their token expired", []edit{{
 			"pkg/writer/system.go", "b.Expires >= now.Add(-budgetKept).Unix()", "b.Expires >= now.Unix()",
 		}}, []suite{{"pkg/writer", "TestClockJumpsKeepBudgets"}}},
+		{"block-time", "a block has the time of the clock, even if it goes back", []edit{{
+			"pkg/writer/decide.go", "if before.At > 0 && now <= before.Time {", "if false {",
+		}}, []suite{{"pkg/writer", "TestClockJumpsKeepTheWindow"}}},
+	}
+}
+
+// ofLeases are those of who writes which log.
+func ofLeases() []mutant {
+	return []mutant{
 		{"lease-answers", "answers that store nothing leave without the lease", []edit{{
 			"pkg/lease/held.go", "return until != nil && l.good.Load() && !l.over.Load() && w.reading().before(*until)", "return until != nil || true",
 		}}, []suite{{"pkg/writer", "TestAWokenMemberCannotAnswer"}}},
 		{"lease-clock", "a lease holds until somebody tells its owner that it does not", []edit{{
 			"pkg/lease/held.go", "return until != nil && l.good.Load() && !l.over.Load() && w.reading().before(*until)", "return until != nil && l.good.Load() && !l.over.Load()",
 		}}, []suite{{"pkg/lease", "TestAPausedMemberHoldsNothing|TestRandomFaults"}}},
-		{"block-time", "a block has the time of the clock, even if it goes back", []edit{{
-			"pkg/writer/decide.go", "if before.At > 0 && now <= before.Time {", "if false {",
-		}}, []suite{{"pkg/writer", "TestClockJumpsKeepTheWindow"}}},
+		{"lease-room", "a member without room keeps its logs", []edit{{
+			"pkg/lease/room.go", "if !c.full || c.stopping ||", "if true || c.stopping ||",
+		}}, []suite{{"pkg/lease", "TestAMemberWithoutRoomHandsItsLogsOver"}, {"pkg/writer", "TestAMemberWithoutRoomHandsOverUnderLoad"}}},
 	}
 }
 
