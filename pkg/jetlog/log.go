@@ -160,7 +160,11 @@ func leads(c *jetstream.ClusterInfo) error {
 		return nil
 	}
 	if c.LeaderSince == nil {
-		return fmt.Errorf("a server answered as the leader, and leads no more; it names %q as the leader now: %w", c.Leader, errStaleLeader)
+		next := "no other leader is known"
+		if c.Leader != "" {
+			next = c.Leader + " leads now"
+		}
+		return fmt.Errorf("a server answered as the leader, and does not lead any more (%s): %w", next, errStaleLeader)
 	}
 	heard := 1
 	for _, r := range c.Replicas {
