@@ -250,8 +250,13 @@ func (c *connections) open(e Engines) (err error) {
 	return nil
 }
 
+// besidesAsking are all but the asking connection; those that are not wanted here are nil.
+func (c *connections) besidesAsking() []*nats.Conn {
+	return []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.running, c.opening, c.archiving, c.inbox, c.app}
+}
+
 func (c *connections) close() {
-	for _, nc := range []*nats.Conn{c.writing, c.sharing, c.reading, c.keeping, c.running, c.opening, c.archiving, c.inbox, c.app, c.asking} {
+	for _, nc := range append(c.besidesAsking(), c.asking) {
 		if nc != nil {
 			nc.Close()
 		}
@@ -262,7 +267,7 @@ func (c *connections) close() {
 func (e Engines) guardConnections(ctx context.Context, c *connections) error {
 	jetlog.NewMover(c.asking, func(l jetlog.Left) {
 		e.Log.Warn().Str(fieldNATS, l.Server).Dur("silent", l.Silent.Round(time.Millisecond)).Msg("connection left a server that most others did not hear")
-	}, c.writing, c.sharing, c.reading, c.keeping, c.running, c.opening, c.archiving, c.inbox, c.app).Run(ctx)
+	}, c.besidesAsking()...).Run(ctx)
 	return nil
 }
 
