@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -127,6 +128,40 @@ func TestLostRunFiles(t *testing.T) {
 	}
 	if info, err := run.Find(s.dir); info != nil || err != nil {
 		t.Errorf("got %+v, %v behind the end, want nothing", info, err)
+	}
+}
+
+// A server that is told to end answers at its port until it is written down that it is stopping: who finds nobody there, having found the server, looks into the data folder again.
+func TestThePortOutlivesTheWordOfItsEnd(t *testing.T) {
+	s := startOn(t, configured(t))
+	pipe := filepath.Join(s.dir, "run.json.new")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil { // writing it down takes until somebody reads
+		t.Fatal(err)
+	}
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	var info *run.Info
+	poll(t, "the lock file says that it is stopping", func() (said bool) {
+		var err error
+		info, err = run.Find(s.dir)
+		return err == nil && info != nil && info.Stopping
+	})
+	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 50 {
+		answer, err := web.Get(info.HTTP + "/livez")
+		if err != nil {
+			t.Fatalf("got %v before it was written down", err)
+		}
+		if err := answer.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.ReadFile(pipe); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(); err != nil {
+		t.Errorf("got %v, want an end in peace", err)
 	}
 }
 
