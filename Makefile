@@ -32,7 +32,7 @@ vectors: ## the spec's vectors with the independent reader in Python
 	elif [ "$$REQUIRE_PYTHON" = 1 ]; then echo 'vectors in Python: REQUIRE_PYTHON=1, and there is no python3' >&2; exit 1; \
 	else echo 'vectors in Python left out: there is no python3'; fi
 
-TORTURE := Kill|WrongConnects|PowerCut|Disk|Servers|Partitions|Writers|Random|Lease|State|TestTheWriterIsAPlainMap|TestConcurrentCommandsHaveAnOrder|TestEverySideEffectFailsEachWay|TestConcurrentRequestsHaveAnOrder
+TORTURE := Kill|WrongConnects|PowerCut|Disk|Servers|Partitions|Writers|Random|Lease|State|PlainMap|TestConcurrentCommandsHaveAnOrder|TestEverySideEffectFailsEachWay|TestConcurrentRequestsHaveAnOrder
 torture: mutate ## the long form of tests with chance in them: kills, power cuts, full disks; EVENTFUL_SEED=N repeats a run
 	EVENTFUL_TORTURE=1 go test -vet=off -count=1 -p 1 -v -timeout 60m -run '$(TORTURE)' ./cmd/eventful/e2e ./pkg/statestore ./pkg/writer ./pkg/natsapi ./pkg/jetlog ./pkg/lease ./pkg/projector
 

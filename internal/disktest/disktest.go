@@ -20,6 +20,15 @@ func CannotRun(t *testing.T, required, format string, args ...any) {
 	t.Skipf("cannot be tested here: "+format, args...)
 }
 
+// SteadySeed is Seed in torture, or where EVENTFUL_SEED names one; else the test always does the same.
+func SteadySeed(t *testing.T, usual uint64) uint64 {
+	t.Helper()
+	if os.Getenv("EVENTFUL_TORTURE") == "" && os.Getenv("EVENTFUL_SEED") == "" {
+		return usual
+	}
+	return Seed(t)
+}
+
 // Seed gives the seed of a test that has chance in it: that of EVENTFUL_SEED, else a new one. The test prints it, so that a run can be repeated.
 func Seed(t *testing.T) uint64 {
 	t.Helper()

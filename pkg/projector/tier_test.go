@@ -12,6 +12,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/eventfuldb/eventful/internal/disktest"
 	"github.com/eventfuldb/eventful/pkg/event"
 	"github.com/eventfuldb/eventful/pkg/projector"
 	"github.com/eventfuldb/eventful/pkg/schema"
@@ -90,7 +91,7 @@ func (m *model) checkArchived(t *testing.T, ctx context.Context, p *projector.Pr
 // TestTiersArePlainMaps: aggregates are archived and restored, idle ones leave the hot tier, and what is written comes back, at random, through flushes, restarts, kills between a flush and what
 // it leaves to be done, and a rebuild: every query says what it says of an index that holds everything.
 func TestTiersArePlainMaps(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 20261122))
+	r := rand.New(rand.NewPCG(disktest.SteadySeed(t, 20261122), 7))
 	h := newHarness(t)
 	h.verifyAtEnd()
 	migrate(h.log(event.Reserved), modelDefinition)
