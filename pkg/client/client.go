@@ -72,9 +72,11 @@ type Client struct {
 	opts   Options
 	tokens tokens
 
-	closed atomic.Bool
+	closed  atomic.Bool
+	closing chan struct{} // closed with the client
+	dialing chan struct{} // has one element while a connection is made: one at a time
 
-	mu     sync.Mutex // guards what follows; held while connecting, so that one connection is made at a time
+	mu     sync.Mutex // guards what follows
 	link   *link
 	old    []*link // of users before, while their requests are under way
 	denied denial
@@ -99,12 +101,13 @@ func Connect(ctx context.Context, opts Options) (*Client, error) {
 	if err := checkURL(opts.URL); err != nil {
 		return nil, err
 	}
-	c := &Client{opts: opts.withDefaults()}
+	c := &Client{opts: opts.withDefaults(), closing: make(chan struct{}), dialing: make(chan struct{}, 1)}
 	token, err := c.opts.Token(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("get the token: %w", err)
 	}
 	if _, err := c.connected(ctx, token); err != nil {
+		c.Close() // a connection that comes too late ends with it
 		return nil, err
 	}
 	return c, nil
@@ -129,9 +132,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Close ends the connection; open requests end with an error. It may be called more than once.
+// Close ends the connection; open requests end with an error. It may be called more than once, and waits for no server.
 func (c *Client) Close() {
-	c.closed.Store(true)
+	if !c.closed.Swap(true) {
+		close(c.closing)
+	}
 	c.mu.Lock()
 	links := c.old
 	if c.link != nil {
@@ -148,29 +153,83 @@ func errClosed() *problem.Problem {
 	return problem.New(problem.Unavailable, "the client was closed")
 }
 
-// connected gives the link for token: the present one, or a new one where that is closed or belongs to another user (an inbox belongs to one).
+// connected gives the link for token: the present one, or a new one where that is closed or belongs to another user (an inbox belongs to one). It waits no longer than ctx, nor when the
+// client is closed: a connection that is being made then becomes the present one, or is closed, when the server answers or ConnectTimeout is over.
 func (c *Client) connected(ctx context.Context, token string) (*link, error) {
 	holder, p := c.tokens.usable(token)
 	if p != nil {
 		return nil, p
 	}
+	if l, err := c.present(holder, token); l != nil || err != nil {
+		return l, err
+	}
+	if ctx.Err() != nil {
+		return nil, c.noTime(ctx)
+	}
+	select {
+	case c.dialing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, c.noTime(ctx)
+	case <-c.closing:
+		return nil, errClosed()
+	}
+	type result struct {
+		link *link
+		err  error
+	}
+	made := make(chan result, 1)
+	go func() {
+		defer func() { <-c.dialing }()
+		l, err := c.present(holder, token) // another request may have made it
+		if l == nil && err == nil {
+			l, err = c.connect(context.WithoutCancel(ctx), holder, token)
+		}
+		made <- result{l, err}
+	}()
+	select {
+	case r := <-made:
+		return r.link, r.err
+	case <-ctx.Done():
+		return nil, c.noTime(ctx)
+	case <-c.closing:
+		return nil, errClosed()
+	}
+}
+
+func (c *Client) noTime(ctx context.Context) error {
+	return interrupted(ctx, problem.New(problem.Unavailable, "connect to %s: no server answered in time", c.opts.URL).
+		WithHint("is the server running? `eventful status` shows it, `eventful start` starts it"))
+}
+
+// present is the link that there is for a token; nil without an error: one is to be made.
+func (c *Client) present(holder claims, token string) (*link, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
+	switch d := c.denied; {
 	case c.closed.Load():
 		return nil, errClosed()
 	case c.link != nil && !c.link.nc.IsClosed() && c.link.user == holder.user:
 		return c.link, nil
-	}
-	if d := c.denied; d.token == token && time.Since(d.at) < deniedFor {
+	case d.token == token && time.Since(d.at) < deniedFor:
 		return nil, d.err
 	}
+	return nil, nil
+}
+
+// connect makes the present link.
+func (c *Client) connect(ctx context.Context, holder claims, token string) (*link, error) {
 	l, err := dial(ctx, c.opts, holder, token)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if errors.Is(err, ErrUnauthenticated) {
 		c.denied = denial{token, time.Now(), err}
 	}
 	if err != nil {
 		return nil, err
+	}
+	if c.closed.Load() {
+		l.close(errClosed())
+		return nil, errClosed()
 	}
 	c.old = slices.DeleteFunc(c.old, func(l *link) bool { return l.nc.IsClosed() })
 	if old := c.link; old != nil {

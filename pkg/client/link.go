@@ -50,16 +50,10 @@ type outcome struct {
 	lost bool
 }
 
+// dial makes a connection for a token. The context has values only: it outlives who asked.
 func dial(ctx context.Context, o Options, holder claims, token string) (*link, error) {
 	l := &link{user: holder.user, inbox: holder.inbox, admin: holder.admin, prefix: holder.inbox + "." + rand.Text() + ".", pending: map[string]*attempt{}, leave: leave{first: o.LeaveAfter, after: o.LeaveAfter}}
-	timeout := o.ConnectTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline))
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, interrupted(ctx, problem.New(problem.Unavailable, "connect to %s: there was no time", o.URL))
-	}
-	nc, err := nats.Connect(o.URL, l.options(ctx, o, token, timeout)...)
+	nc, err := nats.Connect(o.URL, l.options(ctx, o, token)...)
 	if err != nil {
 		return nil, connectFailure(o.URL, err, holder.admin)
 	}
@@ -76,9 +70,9 @@ func dial(ctx context.Context, o Options, holder claims, token string) (*link, e
 }
 
 // options: publishing while disconnected fails at once instead of going to a buffer, so a request is never sent behind the caller's back.
-func (l *link) options(ctx context.Context, o Options, token string, timeout time.Duration) []nats.Option {
+func (l *link) options(ctx context.Context, o Options, token string) []nats.Option {
 	present := func() (string, error) {
-		fresh, err := o.Token(context.WithoutCancel(ctx))
+		fresh, err := o.Token(ctx)
 		if c, bad := claimsOf(fresh); err != nil || bad != nil || c.user != l.user {
 			return token, nil // a token of another user opens a link of its own
 		}
@@ -89,7 +83,7 @@ func (l *link) options(ctx context.Context, o Options, token string, timeout tim
 		sign = func([]byte) ([]byte, error) { return nil, nil } // a bearer token needs no proof of its key
 	}
 	options := []nats.Option{
-		nats.Name(o.Name), nats.Timeout(timeout), nats.UserJWT(present, sign), nats.CustomInboxPrefix(l.inbox),
+		nats.Name(o.Name), nats.Timeout(o.ConnectTimeout), nats.UserJWT(present, sign), nats.CustomInboxPrefix(l.inbox),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.violated(err) }),
