@@ -137,12 +137,13 @@ func (c *core) give(log string, h *hold, p *place) {
 	}
 }
 
-// mayClaimBack: the successor had its time, or gave the log up. It is not Held by anybody in state taking.
-func (c *core) mayClaimBack(h *hold, p *place) bool {
+// mayClaimBack: the successor had its time, or gave the log up. It is not Held by anybody in state taking. A free log that is to be left to others is left to them: what waits here is
+// published again when one of them serves it.
+func (c *core) mayClaimBack(log string, h *hold, p *place) bool {
 	if c.stopping {
 		return false
 	}
-	return p.State == Free || p.State == Taking && p.Generation == h.generation && c.now.mono.Sub(h.handedAt) >= c.cfg.Back
+	return p.State == Free && !c.yields(log) || p.State == Taking && p.Generation == h.generation && c.now.mono.Sub(h.handedAt) >= c.cfg.Back
 }
 
 func (c *core) claimBack(log string, h *hold, p *place) {

@@ -61,7 +61,7 @@ func (l *Lease) Left(ctx context.Context) error {
 	return l.keeper.ask(ctx, func(c *core, done func(error)) { c.left(l, done) })
 }
 
-// Fenced says that the log holds a higher epoch of another writer. The lease is not Held from the call on; Gone follows.
+// Fenced says that the log holds a higher epoch of another writer, or cannot be led here any more. The lease is not Held from the call on; Gone follows.
 func (l *Lease) Fenced() {
 	l.over.Store(true)
 	l.keeper.post(func(c *core) { c.fenced(l) })

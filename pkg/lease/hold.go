@@ -168,7 +168,7 @@ func (c *core) act(log string, h *hold) {
 	case p == nil:
 		c.put(log, c.recordOf(h, h.state()), c.birth)
 	case h.phase == handed:
-		if c.mayClaimBack(h, p) {
+		if c.mayClaimBack(log, h, p) {
 			c.claimBack(log, h, p)
 		}
 	case !c.isMine(p, h): // of the incarnation before

@@ -217,6 +217,28 @@ func TestTheSuccessorHasNoRoomEither(t *testing.T) {
 	})
 }
 
+// A log that its successor gives up, as that has no room by then either, goes to a third member: the one that handed it over does not take it back to drop what waits there.
+func TestASuccessorThatGivesUpForAThird(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a := w.start("a", logs(1))
+		w.wantShares("start", time.Second, []int{1}, "a")
+		b := w.start("b", logs(1), func(_ *lease.Config, p *process) { p.takeOver = -1 })
+		c := w.start("c", logs(1))
+		w.until("three members", time.Second, func() bool { return len(a.keeper.Members()) == 3 })
+		a.full.Store(true)
+		w.until("b takes over", atOnce, func() bool { return b.count("lead") == 1 })
+		b.full.Store(true)
+		w.wantShares("c has it", 2*time.Second, []int{1}, "c")
+		w.until("a knows", time.Second, func() bool { return a.count("gone") == 1 })
+		if got := strings.Join(a.events, ", "); got != "lead log-00, leave log-00, gone on log-00" {
+			t.Errorf("a heard %s", got)
+		}
+		if got := c.count("lead"); got != 1 {
+			t.Errorf("c heard %v", c.events)
+		}
+	})
+}
+
 // Who does not know that members may have no room reads a member that may lead nothing.
 func TestARecordWithoutRoom(t *testing.T) {
 	type member struct {
