@@ -91,13 +91,19 @@ func weight(b *openBlock) int64 { return int64(len(b.items)) + 1 }
 // full reports that blocks come faster than the store takes them. When it no longer does, moved says so.
 func (a *applier) full() bool { return a.waiting.Load() >= maxWaiting }
 
-// close writes what was added and ends the goroutine. Where there is no room it waits for some until ctx ends.
-func (a *applier) close(ctx context.Context) error {
+// close writes what was added and ends the goroutine. Where there is no room it waits for some until ctx ends, or the log is to be handed over.
+func (a *applier) close(ctx context.Context, o *orders) error {
 	close(a.ending)
 	a.st.store.Hurry()
-	select {
-	case <-a.done:
-	case <-ctx.Done():
+	for waits := !o.leaving(); waits; {
+		select {
+		case <-a.done:
+			waits = false
+		case <-ctx.Done():
+			waits = false
+		case <-o.come():
+			waits = !o.leaving()
+		}
 	}
 	close(a.hurry)
 	<-a.done

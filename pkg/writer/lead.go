@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/eventfuldb/eventful/pkg/lease"
@@ -108,6 +109,10 @@ func (e *engine) notLed(ctx context.Context, err error) error {
 		e.logger.Warn().Err(err).Msg("log was taken over by another process")
 		e.lease.Fenced()
 		return e.waitGone(ctx)
+	case e.lease != nil && errors.Is(err, syscall.ENOSPC):
+		e.logger.Warn().Err(err).Msg("log was given up, as it is to be handed over and there is no room to settle it")
+		e.lease.Fenced()
+		return e.waitGone(ctx)
 	}
 	return err
 }
@@ -158,8 +163,8 @@ func (e *engine) handOver(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := e.endApplierAtOnce(ctx); err != nil {
-		return err
+	if err := e.endApplier(ctx); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		return err // else it is read again from the log when there is room
 	}
 	e.ready, e.held = e.undecided(), nil
 	return errHandedOver

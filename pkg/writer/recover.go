@@ -42,6 +42,9 @@ func (e *engine) recover(ctx context.Context, cause error) error {
 		case errors.Is(err, ErrFenced), errors.Is(err, ErrDamaged), errors.Is(err, event.ErrNewerFormat), isFinal(err):
 			e.settleFallen(err) // a rival's epoch block has the place; else nobody's has, and what was not found may still come
 			return err
+		case errors.Is(err, syscall.ENOSPC) && e.orders.leaving():
+			e.settleFallen(err) // the next one finds out, and the same command id tells
+			return err
 		case errors.Is(err, errLost):
 			if err := e.setAside(err); err != nil {
 				return err
@@ -78,26 +81,13 @@ func (e *engine) endApplier(ctx context.Context) error {
 	if e.applier == nil {
 		return nil
 	}
-	err := e.applier.close(ctx)
+	err := e.applier.close(ctx, e.orders)
 	e.applier = nil
 	if err != nil {
 		e.logger.Error().Err(err).Msg("state could not be written, it is read again")
 		e.dropState()
 	}
 	return err
-}
-
-// endApplierAtOnce does not wait for room: what could not be written for want of it is in the log, and read again from there.
-func (e *engine) endApplierAtOnce(ctx context.Context) error {
-	if e.cfg.Room() == nil {
-		return e.endApplier(ctx)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	cancel()
-	if err := e.endApplier(ctx); !errors.Is(err, syscall.ENOSPC) {
-		return err
-	}
-	return nil
 }
 
 // isFinal reports errors of the local folder that no waiting cures: another process has it, it is a file, it may not be written.
