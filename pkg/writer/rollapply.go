@@ -177,15 +177,19 @@ func (j *rollJob) begin(ctx context.Context) (begin event.Link, ended bool, p *p
 }
 
 // framed is the head of the frame.
-func (j *rollJob) framed(ctx context.Context) (h head, p *problem.Problem) {
-	_, p = j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
+func (j *rollJob) framed(ctx context.Context) (head, *problem.Problem) {
+	var h head
+	_, p := j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		var err error
 		if h, err = j.e.head(j.frame()); err != nil {
 			return nil, problem.New(problem.Unavailable, "log %s: its state cannot be read: %v", j.e.name, err)
 		}
 		return nil, nil
 	})
-	return h, p
+	if p != nil {
+		return head{}, p // the act may still be decided: h is not ours to read
+	}
+	return h, nil
 }
 
 // recorded takes the outcome from the records in the log; link is that of rollback-end.
