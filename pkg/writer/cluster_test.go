@@ -47,6 +47,7 @@ type cluster struct {
 type member struct {
 	full  atomic.Pointer[problem.Problem] // why it has no room on its own disk
 	last  atomic.Bool                     // … not for one byte: no state can be written
+	keeps atomic.Bool                     // it keeps its logs all the same, as an older one does
 	c     *cluster
 	name  string
 	w     *writer.Writer
@@ -114,7 +115,7 @@ func (c *cluster) start(name string) *member {
 		Site: "here", Store: c.store, Dir: filepath.Join(c.dir, name), Key: make([]byte, 32), Log: zerolog.Nop(), Peers: c.lines.end(name), Metrics: m.metrics,
 		Lease: lease.Config{
 			Table: m.cut, Member: lease.Member{ID: name, Name: name}, TTL: testTTL, Grace: -1, Settle: time.Hour, Pace: testTTL / 6, Back: time.Second, Now: m.clock.now,
-			Gone: func(lease.Member) bool { return true }, Room: func() bool { return m.full.Load() == nil },
+			Gone: func(lease.Member) bool { return true }, Room: func() bool { return m.keeps.Load() || m.full.Load() == nil },
 		},
 	}, m.failState))
 	if err != nil {

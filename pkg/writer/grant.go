@@ -32,6 +32,9 @@ func (w *Writer) requestUnits(ctx context.Context, c *token.Claims, u units) *pr
 	if p == nil || p.Code == problem.UnknownOutcome { // of the grant; of the command nothing was stored
 		return problem.New(problem.Unavailable, "units of token %s could not be asked for in time", c.ID).WithHint("send it again in a moment, with the same command id")
 	}
+	if p.Code == problem.NoSpace && w.cfg.Room() == nil { // of another writer, whose logs go to one that has room: this log has some
+		return problem.New(problem.Unavailable, "units of token %s cannot be had from a log whose writer has no room: %s", c.ID, p.Detail).WithHint("send it again in a moment, with the same command id")
+	}
 	return p
 }
 

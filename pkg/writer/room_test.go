@@ -2,6 +2,7 @@ package writer_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,6 +94,26 @@ func TestAMemberWithoutRoomHandsOverUnderLoad(t *testing.T) {
 			t.Logf("%d commands were stored, %d refused for want of room", l.stored.Load(), l.refused.Load())
 		})
 	}
+}
+
+// A command whose log has room, and which needs units from a log that has none for the moment, is not refused for want of room: that log goes to a member that has some.
+func TestUnitsFromALogWithoutRoom(t *testing.T) {
+	c := newCluster(t, eventlog.NewMemory(), "a", "b")
+	c.lead("a", "eventful")
+	c.lead("b", "patient")
+	a, jwt := c.members["a"], c.boss.token(10)
+	a.keeps.Store(true)
+	a.full.Store(problem.New(problem.NoSpace, "the disk of a is full"))
+	out := make(chan outcome, 4)
+	c.send("patient", crp(jwt, "first", "A", "1"), out)
+	o := c.boss.wait(out)
+	wantCode(t, o, problem.Unavailable)
+	if !strings.Contains(o.problem.Detail, "the disk of a is full") {
+		t.Errorf("got %v, want it to say why", o.problem)
+	}
+	a.keeps.Store(false)
+	c.keepAsking("patient", crp(jwt, "first", "A", "1"))
+	a.full.Store(nil)
 }
 
 // A command that comes while the lease is not held waits, whatever room there is: another member may have some. It is refused when it is this member's to decide.
