@@ -76,8 +76,9 @@ func (w *Writer) coolHere(ctx context.Context, e *engine, c *token.Claims, t Tie
 }
 
 // headsOf reads two heads at one moment, by an act that stores nothing.
-func (w *Writer) headsOf(ctx context.Context, e *engine, c *token.Claims, a, b event.AggregateID) (first, second head, p *problem.Problem) {
-	_, p = w.act(ctx, e, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
+func (w *Writer) headsOf(ctx context.Context, e *engine, c *token.Claims, a, b event.AggregateID) (head, head, *problem.Problem) {
+	var first, second head
+	_, p := w.act(ctx, e, c, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		var err, err2 error
 		first, err = e.head(a)
 		second, err2 = e.head(b)
@@ -86,7 +87,10 @@ func (w *Writer) headsOf(ctx context.Context, e *engine, c *token.Claims, a, b e
 		}
 		return nil, nil
 	})
-	return first, second, p
+	if p != nil {
+		return head{}, head{}, p // the act may still be decided: what it writes is not ours to read
+	}
+	return first, second, nil
 }
 
 // storeCooled stores the record, if the one before it is the newest still. Indexes leave alone what was written since.

@@ -288,15 +288,19 @@ func linkOf(answer *Answer, found event.Link) (event.Link, *problem.Problem) {
 }
 
 // headInSystem is what the system log holds of an aggregate, read by an act that stores nothing.
-func (w *Writer) headInSystem(ctx context.Context, c *token.Claims, about event.AggregateID) (h head, p *problem.Problem) {
-	_, p = w.act(ctx, w.system, c, func(*submission) (_ []aggregate.Change, p *problem.Problem) {
+func (w *Writer) headInSystem(ctx context.Context, c *token.Claims, about event.AggregateID) (head, *problem.Problem) {
+	var h head
+	_, p := w.act(ctx, w.system, c, func(*submission) (_ []aggregate.Change, p *problem.Problem) {
 		var err error
 		if h, err = w.system.head(about); err != nil {
 			p = problem.New(problem.Unavailable, "the system log cannot be read: %v", err)
 		}
 		return nil, p
 	})
-	return h, p
+	if p != nil {
+		return head{}, p // the act may still be decided: what it writes is not ours to read
+	}
+	return h, nil
 }
 
 // recordOf goes back by the links from a commit to the first record that is wanted; nil: none is.

@@ -129,13 +129,14 @@ func (w *Writer) fitsKey(ctx context.Context, c *token.Claims, r Refresh) *probl
 }
 
 // settleBudget has every log hand back what it did not spend of an ended token, and says how much nobody spent. What a damaged log held counts as spent.
-func (w *Writer) settleBudget(ctx context.Context, c *token.Claims) (left uint64, p *problem.Problem) {
+func (w *Writer) settleBudget(ctx context.Context, c *token.Claims) (uint64, *problem.Problem) {
 	for log, back := range w.sys.holders(c.ID, "") {
 		if _, p := w.takeBack(ctx, c, log, back); p != nil && p.Code != problem.Damaged {
 			return 0, p
 		}
 	}
-	_, p = w.act(ctx, w.system, nil, func(*submission) ([]aggregate.Change, *problem.Problem) {
+	left := uint64(0)
+	_, p := w.act(ctx, w.system, nil, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		_, left = w.sys.granted(c, "")
 		return nil, nil
 	})

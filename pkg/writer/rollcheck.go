@@ -96,8 +96,9 @@ func standsTwice(w wanted, other event.AggregateID) *problem.Problem {
 }
 
 // wants works out what aggregates take of unique fields.
-func (j *rollJob) wants(ctx context.Context, restores []restored) (all []wanted, p *problem.Problem) {
-	_, p = j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
+func (j *rollJob) wants(ctx context.Context, restores []restored) ([]wanted, *problem.Problem) {
+	var all []wanted
+	_, p := j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		for i := range restores {
 			r := &restores[i].restoring
 			if len(j.e.unique[r.aggregate.Type]) == 0 {
@@ -121,7 +122,10 @@ func (j *rollJob) wants(ctx context.Context, restores []restored) (all []wanted,
 		}
 		return nil, nil
 	})
-	return all, p
+	if p != nil {
+		return nil, p // the act may still be decided: what it writes is not ours to read
+	}
+	return all, nil
 }
 
 // holders are the ids of the aggregates that hold a unique value now.
@@ -160,5 +164,8 @@ func (j *rollJob) givesUp(ctx context.Context, a event.AggregateID, key string) 
 		}
 		return nil, nil
 	})
-	return gives, p
+	if p != nil {
+		return false, p // the act may still be decided: what it writes is not ours to read
+	}
+	return gives, nil
 }

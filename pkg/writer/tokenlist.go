@@ -131,8 +131,10 @@ type listed struct {
 }
 
 // scanTokens gives the next tokens that fit, and where to go on; empty: there are no more.
-func (w *Writer) scanTokens(ctx context.Context, f TokenFilter, take int) (found []listed, next string, p *problem.Problem) {
-	_, p = w.act(ctx, w.system, nil, func(*submission) ([]aggregate.Change, *problem.Problem) {
+func (w *Writer) scanTokens(ctx context.Context, f TokenFilter, take int) ([]listed, string, *problem.Problem) {
+	var found []listed
+	var next string
+	_, p := w.act(ctx, w.system, nil, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		seen, more := 0, false
 		err := w.system.eachIssued(f.Cursor, func(place string, t *issuedToken) (bool, error) {
 			if seen++; seen > scanned || len(found) == take {
