@@ -186,3 +186,12 @@ func (l *crowd) take(c *cluster, id string, out chan outcome) {
 		c.t.Errorf("%s: got another answer", id)
 	}
 }
+
+// Who finds no successor is told what one lacks that had no room a moment ago.
+func TestResigningWithoutASuccessorSaysWhatIsWanted(t *testing.T) {
+	c := newCluster(t, eventlog.NewMemory(), "a")
+	p := c.members["a"].w.Resign(t.Context(), "patient")
+	if p == nil || p.Code != problem.Conflict || !strings.Contains(p.Hint, "half a minute") {
+		t.Errorf("got %+v, want a conflict that says when a writer with room again is given logs", p)
+	}
+}

@@ -185,7 +185,7 @@ func (w *Writer) Resign(ctx context.Context, log string) *problem.Problem {
 
 func noSuccessor(log string) *problem.Problem {
 	return problem.New(problem.Conflict, "no other writer that has room follows log %s", log).
-		WithHint("start another writer, and wait until `eventful writer:list` shows it as a standby of the log; or make room for one that it shows as refusing writes")
+		WithHint("start another writer, and wait until `eventful writer:list` shows it as a standby of the log; or make room for one that it shows with no room, which is given logs again when it had some for half a minute")
 }
 
 func resignProblem(log string, err error) *problem.Problem {
