@@ -73,11 +73,23 @@ func (w *Writer) storeFrozen(ctx context.Context, c *token.Claims, log string, f
 	}
 	if p != nil && p.Code != problem.UnknownOutcome { // else this process stops, or a later writer of the system log ends the freeze
 		w.beside(func(ctx context.Context) {
-			if _, p := w.ask(ctx, log, verbThaw, call{Token: c, Freeze: &f}); p != nil && ctx.Err() == nil {
+			p := w.askToThaw(ctx, c, log, f)
+			for p != nil && p.Code == problem.NoSpace && pause(ctx, retryAtMost) == nil { // with room again its commands are to go on
+				p = w.askToThaw(ctx, c, log, f)
+			}
+			if p != nil && ctx.Err() == nil {
 				w.cfg.Log.Warn().Str("log", log).Str("problem", p.Detail).Msg("log stays frozen until the system log has another writer")
 			}
 		})
 	}
+	return p
+}
+
+// askToThaw waits for a migration that is under way: the next try of the same one freezes the log by the same record, which must hold until it is stored.
+func (w *Writer) askToThaw(ctx context.Context, c *token.Claims, log string, f freeze) *problem.Problem {
+	w.freezing.Lock()
+	defer w.freezing.Unlock()
+	_, p := w.ask(ctx, log, verbThaw, call{Token: c, Freeze: &f})
 	return p
 }
 

@@ -55,6 +55,33 @@ func TestWithoutRoomNothingIsWritten(t *testing.T) {
 	}
 }
 
+// A log that is frozen for a migration when there is no room any more takes commands again when there is some, although the migration was refused.
+func TestAFrozenLogGoesOnWithRoom(t *testing.T) {
+	m := eventlog.NewMemory()
+	s := newSite(t, m)
+	var full atomic.Pointer[problem.Problem]
+	s.cfg.Room = full.Load
+	s.restart()
+	jwt := s.token(100)
+	s.migrate(fmt.Sprintf(userSchema, false))
+	s.must(change(jwt, "", user("u1", "x")))
+	if _, p := s.w.DraftSchema(t.Context(), s.admin, []byte(fmt.Sprintf(userSchema, true))); p != nil {
+		t.Fatal(p)
+	}
+	m.SetFault(func(log string, _ uint64, _ []byte) eventlog.Fault {
+		if log == "user" { // that it is frozen
+			full.Store(problem.New(problem.NoSpace, "the disk is full"))
+		}
+		return eventlog.None
+	})
+	if _, p := s.w.Migrate(t.Context(), s.admin, ""); p == nil || p.Code != problem.NoSpace {
+		t.Errorf("migrate: got %v, want no_space", p)
+	}
+	m.SetFault(nil)
+	full.Store(nil)
+	s.must(change(jwt, "", user("u2", "x")))
+}
+
 // A member whose own disk has no room refuses, until the other one has its logs. Each request has one answer, whenever it comes; what is refused leaves nothing, and no command is refused behind that.
 func TestAMemberWithoutRoomHandsOverUnderLoad(t *testing.T) {
 	for name, last := range map[string]bool{"below its limit": false, "full to the last byte": true} {
