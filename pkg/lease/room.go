@@ -10,7 +10,7 @@ func (c *core) lookForRoom() {
 		c.lacking = c.now.mono
 		if !c.full {
 			c.full, c.filled, c.renewNow = true, c.now.mono, true
-			c.cfg.Log.Warn().Str("member", c.self()).Msg("member has no room: its logs go to members that have")
+			c.cfg.Log.Warn().Str("member", c.self()).Msg("member has no room: its logs go to members that have, if there are any")
 		}
 	case c.full && c.now.mono.Sub(c.lacking) >= roomFor*c.cfg.Settle:
 		c.full, c.renewNow = false, true

@@ -191,19 +191,28 @@ func (j *rollJob) checkSome(ctx context.Context, all []*walked) *problem.Problem
 
 // checkCold refuses aggregates that are archived: nothing is stored of them. None is archived while a rollback is under way (tier.go).
 func (j *rollJob) checkCold(ctx context.Context, restores []restored) *problem.Problem {
+	var cold []event.AggregateID
 	_, p := j.act(ctx, func(*submission) ([]aggregate.Change, *problem.Problem) {
 		for i := range restores {
 			h, err := j.e.head(restores[i].aggregate)
 			if err != nil {
 				return nil, problem.New(problem.Unavailable, "log %s: its state cannot be read", j.e.name)
 			}
-			if h.cold && j.uniq.first() {
-				j.refuse(coldProblem(restores[i].aggregate))
+			if h.cold {
+				cold = append(cold, restores[i].aggregate)
 			}
 		}
 		return nil, nil
 	})
-	return p
+	if p != nil {
+		return p // the act may still be decided: what it writes is not ours to read
+	}
+	for _, a := range cold {
+		if j.uniq.first() {
+			j.refuse(coldProblem(a))
+		}
+	}
+	return nil
 }
 
 func (j *rollJob) count(r *restored) {
