@@ -248,6 +248,10 @@ func TestAServerThatGoes(t *testing.T) {
 func TestAStreamThatIsAway(t *testing.T) {
 	s := start(t, t.TempDir(), -1)
 	p, js := open(t, s, nil), stock(t, s)
+	// Behind its last stream nats-server 2.15.2 removes the account's folder of streams, beside whoever makes the next one.
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "STAYS", Subjects: []string{"stays"}}); err != nil {
+		t.Fatal(err)
+	}
 	stream, err := js.Stream(t.Context(), "EVENTS")
 	if err != nil {
 		t.Fatal(err)
