@@ -20,7 +20,7 @@ const (
 
 // Contents lists everything that EventfulDB itself puts into a data folder, except config.toml; `destroy` removes that and nothing else.
 func Contents() []string {
-	return []string{infoFile, pidFile, movedFile, storeDir, resolverDir, stateDir, indexDir, signedDir, logFile, oldLogFile, KeyFile, enteredFile, lockFile}
+	return []string{infoFile, pidFile, movedFile, storeDir, resolverDir, stateDir, indexDir, runnerDir, signedDir, logFile, oldLogFile, KeyFile, enteredFile, lockFile}
 }
 
 // StateDir is where the writer keeps its state of a log.
