@@ -122,7 +122,7 @@ func newLogProveCommand(a *app) *cobra.Command {
 		}
 		switch {
 		case *to != "":
-			if err := putSecret(*to, []byte(p.Proof)); err != nil {
+			if err := putAnswer(*to, []byte(p.Proof)); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(a.errOut, "wrote %s: version %d of %s/%s, leaf %d of %d in log %s\n", filepath.Base(*to), p.Version, p.Type, p.ID, p.Index, p.Size, p.Log)

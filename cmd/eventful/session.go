@@ -166,3 +166,22 @@ func put(path string, content []byte, mode fs.FileMode) error {
 	}
 	return nil
 }
+
+// putAnswer writes a file that the user names for an answer, readable by its owner only. What is no file (a pipe, /dev/stdout, a device) is written to and stays what it is.
+func putAnswer(path string, content []byte) error {
+	if info, err := os.Stat(path); err != nil || info.Mode().IsRegular() || info.IsDir() {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
+		}
+		return putSecret(path, content)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}

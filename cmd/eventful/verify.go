@@ -259,7 +259,7 @@ func newAggregateExportCommand(a *app) *cobra.Command {
 			_, err = a.out.Write(text)
 			return err
 		}
-		if err := putSecret(*to, text); err != nil {
+		if err := putAnswer(*to, text); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(a.errOut, "wrote %s: %d commits, version %d\n", filepath.Base(*to), len(export.Commits), export.Version)
