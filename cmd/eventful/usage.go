@@ -36,6 +36,9 @@ func (a *app) usage(cmd *cobra.Command, err error) error {
 	}
 	if cmd != cmd.Root() && (strings.Contains(text, " arg(s)") || strings.HasPrefix(text, "unknown command ")) {
 		text, _, _ = strings.Cut(strings.Replace(text, "unknown command", "it takes no argument", 1), " for ")
+		if no, _, found := strings.Cut(text, " \""); found && cmd.Flags().Lookup("master-key") != nil {
+			text = no // it may be the secret of a flag that was written with a blank, and errors are kept in many places
+		}
 		return usageError(fmt.Sprintf("usage: %s; `eventful help %s` tells more", cmd.UseLine(), cmd.Name()), "%s: %s", cmd.Name(), text)
 	}
 	return problem.New(problem.Malformed, "%s", text).WithHint("`eventful help` lists the commands, `eventful help COMMAND` shows one")
