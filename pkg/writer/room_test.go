@@ -149,16 +149,8 @@ func TestWhatWaitedIsRefusedWithoutRoom(t *testing.T) {
 	jwt := c.boss.token(1000)
 	c.keepAsking("patient", crp(jwt, "", "A", "1"))
 	a := c.members["a"]
-	mend := a.cutOff()
-	a.clock.forward(time.Hour)
 	a.full.Store(problem.New(problem.NoSpace, "the disk is full"))
-	out := make(chan outcome, 2)
-	c.send("patient", crp(jwt, "waits", "A", "2"), out)
-	select {
-	case o := <-out:
-		t.Fatalf("got %+v while the lease was not held", o)
-	case <-time.After(50 * time.Millisecond):
-	}
+	out, mend := c.waitsAt(a, crp(jwt, "waits", "A", "2"))
 	mend()
 	wantCode(t, c.boss.wait(out), problem.NoSpace)
 	a.full.Store(nil)

@@ -98,18 +98,24 @@ func TestARenewedLeaseDecidesWhatWaited(t *testing.T) {
 	c := newCluster(t, eventlog.NewMemory(), "a")
 	jwt := c.boss.token(1000)
 	c.keepAsking("patient", crp(jwt, "", "A", "1"))
-	a := c.members["a"]
-	mend := a.cutOff()
-	a.clock.forward(time.Hour)
-	out := make(chan outcome, 2)
-	c.send("patient", expect(crp(jwt, "waits", "A", "2"), "9"), out)
-	select {
-	case o := <-out:
-		t.Fatalf("got %+v while the lease was not held", o)
-	case <-time.After(50 * time.Millisecond):
-	}
+	out, mend := c.waitsAt(c.members["a"], expect(crp(jwt, "waits", "A", "2"), "9"))
 	mend()
 	wantCode(t, c.boss.wait(out), problem.Conflict)
+}
+
+// waitsAt sends a command to the only member, whose lease lapses: nothing is answered before it is mended.
+func (c *cluster) waitsAt(m *member, r writer.Request) (out chan outcome, mend func()) {
+	c.t.Helper()
+	mend = m.cutOff()
+	m.clock.forward(time.Hour)
+	out = make(chan outcome, 2)
+	c.send("patient", r, out)
+	select {
+	case o := <-out:
+		c.t.Fatalf("got %+v while the lease was not held", o)
+	case <-time.After(50 * time.Millisecond):
+	}
+	return out, mend
 }
 
 // Logs are handed to and fro under load: every request gets exactly one answer, none is refused, and every command is stored once.
