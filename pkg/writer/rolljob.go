@@ -207,8 +207,8 @@ func (j *rollJob) checkCold(ctx context.Context, restores []restored) *problem.P
 	if p != nil {
 		return p // the act may still be decided: what it writes is not ours to read
 	}
-	for _, a := range cold {
-		if j.uniq.first() {
+	if j.uniq.first() {
+		for _, a := range cold {
 			j.refuse(coldProblem(a))
 		}
 	}
